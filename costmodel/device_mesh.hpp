@@ -1,0 +1,52 @@
+// A device mesh: a submesh of the cluster seen as named axes. Devices are numbered host by host; the last axis is the
+// minor-most, so neighbours along it are neighbouring devices.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "costmodel/cluster.hpp"
+
+namespace meshloom {
+
+struct Submesh {
+  std::int64_t hosts = 1;
+  std::int64_t devices_per_host = 1;
+  std::int64_t devices() const { return hosts * devices_per_host; }
+  auto operator<=>(const Submesh&) const = default;
+};
+
+struct MeshAxis {
+  std::string name;
+  std::int64_t size = 1;
+  bool operator==(const MeshAxis&) const = default;
+};
+
+// The devices that take part in one collective, and who shares links with it at the same time.
+struct DeviceGroup {
+  std::int64_t size = 1;                // devices of one group
+  std::int64_t hosts = 1;               // hosts that one group spans
+  std::int64_t groups_per_host = 1;     // groups that run at once with a member on one host, thus share its NICs
+  auto operator<=>(const DeviceGroup&) const = default;
+};
+
+struct DeviceMesh {
+  Submesh submesh;
+  std::vector<MeshAxis> axes;           // major first; the product of the sizes is submesh.devices()
+  bool operator==(const DeviceMesh&) const = default;
+
+  std::size_t dimensions() const { return axes.size(); }
+  std::int64_t size(std::size_t axis) const { return axes[axis].size; }
+};
+
+// The group formed by a set of axes (bit k: axis k). The axes of `mesh` must be aligned to hosts (see logical_shapes).
+DeviceGroup group_of(const DeviceMesh& mesh, unsigned axis_set);
+
+// Every way to see `submesh` as at most `max_axes` axes named "x", "y", "z" of size > 1 whose product is its devices
+// and whose groups lie evenly on hosts: an axis' stride and extent divide a host's devices or are multiples of them.
+// A submesh of one device has the one mesh without axes. Order: fewer axes first, then larger major axes first.
+std::vector<DeviceMesh> logical_shapes(const Submesh& submesh, std::size_t max_axes);
+
+}  // namespace meshloom

@@ -1,0 +1,27 @@
+// What one op costs on one device, given the sizes of its factors there: roofline with an efficiency curve and launch
+// floors [docs/cost_model.md].
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "costmodel/cluster.hpp"
+#include "costmodel/recipe.hpp"
+#include "graphs/gradients.hpp"
+
+namespace meshloom {
+
+struct OpTime {
+  Seconds forward;
+  Seconds backward;                     // all its gradient kernels
+};
+
+// `factor_sizes[i]` is the local size of op.rule.factors[i]. Bytes are those of the local operands and results, with
+// 16-bit floats in the recipe's compute dtype.
+OpTime op_time(const Cluster& cluster, const Recipe& recipe, const Graph& graph, const OpGradient& gradient, OpId op,
+               std::span<const std::int64_t> factor_sizes);
+
+// Size of one element as computed under the recipe.
+Bytes element_size(const Recipe& recipe, DType dtype);
+
+}  // namespace meshloom

@@ -1,0 +1,52 @@
+// The inter-operator problem: cut the layers into stages, give each a submesh and one of its options, so that the 1F1B
+// formula of plan.hpp is least and every stage fits [Alpa, Eq. 2–5; goes beyond it in per-step sync, sends and memory by
+// position].
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "costmodel/device_mesh.hpp"
+#include "graphs/units.hpp"
+
+namespace meshloom {
+
+// One way to run the layers first…last on one submesh.
+struct StageOption {
+  std::uint32_t first = 0, last = 0;    // layers, inclusive
+  std::uint32_t submesh = 0;            // position in InterOpProblem::submeshes
+  Seconds forward, backward;            // of one microbatch, sends not included
+  Seconds per_step;                     // synchronization and update
+  // Stages that may follow it in the pipeline: k following stages hold k + 1 microbatches here (1F1B). 0: only as the
+  // last stage; negative: never.
+  std::int64_t max_following_stages = 0;
+};
+
+struct InterOpProblem {
+  std::uint32_t layers = 0;
+  std::int64_t hosts = 1, devices_per_host = 1;
+  std::int64_t microbatches = 1;
+  std::vector<Submesh> submeshes;
+  std::vector<StageOption> options;
+  // Sending the tensors that cross the cut after layer i (0 ≤ i < layers − 1), forward or backward, one microbatch, by
+  // the link that contiguous placement gives; index 0 inside a host, 1 between hosts. Empty: sends cost nothing.
+  struct Cut { Seconds forward[2], backward[2]; };
+  std::vector<Cut> cuts;
+};
+
+struct InterOpSolution {
+  bool feasible = false;
+  Seconds objective;
+  std::vector<std::uint32_t> options;   // positions in InterOpProblem::options, in pipeline order
+};
+
+// Stages cover all layers in order and use exactly all devices. They are placed contiguously in stage order: a submesh
+// inside a host must not straddle two hosts, one of several hosts starts at a host's first device. Exact.
+// Objective: Σt + (B−1)·max t + max_i max(0, per_step_i − Σ_{j<i} b_j), where the sends of a stage count into its f and b.
+InterOpSolution solve_inter_op(const InterOpProblem& problem);
+
+// The oracle: all partitions. Only for tiny problems.
+InterOpSolution solve_inter_op_by_enumeration(const InterOpProblem& problem);
+
+}  // namespace meshloom

@@ -1,0 +1,164 @@
+// The plan: everything an executor needs and everything a reader asks, as one plain value.
+// File format `meshloom.plan/1`, docs/plan_format.md. Times are of one device of the stage and, unless said otherwise, of
+// one microbatch; bytes are per device.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "costmodel/cluster.hpp"
+#include "costmodel/collectives.hpp"
+#include "costmodel/device_mesh.hpp"
+#include "costmodel/layout.hpp"
+#include "costmodel/recipe.hpp"
+#include "planner/plan/schedule.hpp"
+
+namespace meshloom {
+
+enum class PlanStatus { optimal, feasible, infeasible, time_limit };
+std::string_view name(PlanStatus status);
+
+struct FileReference {
+  std::string path;                     // as given; "" when it was not a file
+  std::string digest;                   // of the content (graphs/files.hpp)
+  bool operator==(const FileReference&) const = default;
+};
+
+// A strategy: for each mesh axis the factor of the op's rule it shards, or "" for none.
+struct OpSharding {
+  std::string op;
+  std::vector<std::string> axes;
+  std::vector<Layout> inputs;
+  std::vector<Layout> outputs;
+  Seconds forward;                      // compute and inner collectives
+  Seconds backward;
+  bool operator==(const OpSharding&) const = default;
+};
+
+enum class Rate { per_microbatch, per_step };
+
+// One collective on the way between two layouts, in the order it runs.
+struct CollectiveStep {
+  Collective collective = Collective::all_reduce;
+  std::vector<std::string> axes;        // the mesh axes that form its groups
+  Bytes whole;                          // as in collectives.hpp
+  Seconds time;
+  bool operator==(const CollectiveStep&) const = default;
+};
+
+// A change of layout between a producer (or a tensor's own node, or the parameter store) and a consumer.
+struct Conversion {
+  std::string tensor;
+  std::string consumer;                 // op id; "" when to the tensor's own node; "optimizer" for parameters
+  Layout from, to;
+  Rate rate = Rate::per_microbatch;
+  std::vector<CollectiveStep> forward;  // on the value
+  std::vector<CollectiveStep> backward; // on the gradient; includes gathering a saved activation again
+  bool operator==(const Conversion&) const = default;
+};
+
+// The layout of a tensor that has a node of its own, or of a stored parameter.
+struct TensorLayout {
+  std::string tensor;
+  bool parameter = false;
+  Layout layout;                        // as consumers see it; of a parameter: as the forward uses it
+  Layout saved;                         // as it is kept for the backward
+  ParameterState state = ParameterState::replicated;  // of a parameter, on its R/P axes
+  Bytes bytes;                          // of one device's share (parameters: of the working copy)
+  bool operator==(const TensorLayout&) const = default;
+};
+
+struct StageMemory {
+  Bytes parameters, gradients, optimizer;
+  Bytes activations_per_microbatch;     // saved between forward and backward of one microbatch
+  Bytes transient;                      // largest working set beyond what is saved, recomputed activations included
+  Bytes overhead;                       // the recipe's context and fragmentation
+  std::int64_t in_flight = 1;
+  Bytes peak() const { return parameters + gradients + optimizer + double(in_flight) * activations_per_microbatch + transient + overhead; }
+  bool operator==(const StageMemory&) const = default;
+};
+
+// What one stage sends to the next for each microbatch, and receives back as gradient.
+struct StageBoundary {
+  std::vector<std::string> tensors;
+  Bytes forward_bytes, backward_bytes;  // unique tiles, the whole stage
+  LinkClass link = LinkClass::intra_host;
+  Seconds forward_time, backward_time;  // 0 for the last stage
+  bool operator==(const StageBoundary&) const = default;
+};
+
+struct Stage {
+  std::int64_t first_layer = 0, last_layer = 0;   // positions in Plan::layers, inclusive
+  Submesh submesh;
+  std::vector<std::int64_t> devices;    // numbers in the cluster, in mesh order
+  std::vector<MeshAxis> mesh;
+  Recompute recompute = Recompute::none;
+  ParameterState parameter_state = ParameterState::replicated;
+  Seconds forward, backward;            // collectives and recompute included, sends not
+  Seconds forward_compute, backward_compute;  // the part that is computing
+  Seconds synchronization;              // gradient collectives and parameter gathers, once per step
+  Seconds update;                       // optimizer step, once per step
+  StageMemory memory;
+  StageBoundary boundary;               // to the next stage
+  std::vector<OpSharding> ops;
+  std::vector<TensorLayout> tensors;
+  std::vector<Conversion> conversions;
+  bool operator==(const Stage&) const = default;
+};
+
+struct InfeasibleReason {
+  std::int64_t first_layer = 0, last_layer = 0;
+  Bytes needs, has;
+  bool operator==(const InfeasibleReason&) const = default;
+};
+struct Remedy {
+  std::string text;                     // for people: "recompute activations"
+  std::string options;                  // for the command line: "--recompute full"
+  bool operator==(const Remedy&) const = default;
+};
+
+struct Plan {
+  FileReference graph, cluster_file;
+  std::string graph_name;
+  Cluster cluster;                      // inline, --hosts applied
+  Recipe recipe;
+  std::string options;                  // the command's options, canonical
+  std::string origin = "search";        // "search" or "baseline tp=8 …": says when a baseline won
+  std::vector<std::string> layers;      // names, in order
+
+  PlanStatus status = PlanStatus::feasible;
+  ScheduleKind schedule = ScheduleKind::one_f_one_b;
+  std::int64_t global_batch = 1;
+  std::int64_t microbatch_size = 1;     // samples over all devices of a stage
+  std::int64_t microbatches = 1;
+  std::vector<Stage> stages;
+
+  Seconds estimate;                     // the schedule's formula, of this plan
+  Seconds best_estimate;                // the least formula value found
+  Seconds lower_bound;                  // proven, same formula and space
+  Seconds iteration_time;               // simulated
+  double bubble_fraction = 0;           // simulated: idle device-seconds / (devices × iteration time)
+  Flops model_flops;                    // of one step, recompute not counted
+  std::vector<InfeasibleReason> reasons;  // when infeasible, with stages empty
+  std::vector<Remedy> remedies;
+
+  std::int64_t devices() const;         // used by the stages
+  Bytes peak_memory() const;            // of the largest device
+  double flops_per_device_second() const;
+  double gap() const { return best_estimate / lower_bound - 1; }
+  bool operator==(const Plan&) const = default;
+};
+
+// The iteration time that the schedule's formula gives [DESIGN section 6; docs/planning.md]. Sends block the sender, so
+// they count into its forward and backward: f_i = forward_i + send_i, b_i = backward_i + send of the gradient_i.
+//   1F1B:  Σt + (B−1)·max t + max_i max(0, sync_i − Σ_{j<i} b_j)        t = f + b, sync = synchronization + update
+//   GPipe: Σf + (B−1)·max f + Σb + (B−1)·max b + the same
+struct StageTimes {
+  Seconds forward, backward, per_step;  // sends included in forward and backward
+};
+Seconds schedule_formula(ScheduleKind kind, const std::vector<StageTimes>& stages, std::int64_t microbatches);
+std::vector<StageTimes> stage_times(const Plan& plan);
+
+}  // namespace meshloom
