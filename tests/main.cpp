@@ -1,4 +1,2 @@
-#define CATCH_CONFIG_RUNNER
+#define CATCH_CONFIG_MAIN
 #include <catch2/catch.hpp>
-
-int main(int argc, char** argv) { return Catch::Session().run(argc, argv); }
