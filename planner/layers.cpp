@@ -81,10 +81,14 @@ std::string structure_of(const Graph& graph, const TrainingGraph& training, cons
     for (const TensorId t : op.outputs) describe(t);
   }
   for (const InterfaceVariable& v : layer.variables) {
-    const std::vector<InterfaceVariable>& origin = layers.layers[v.first_layer].variables;
-    const auto found = std::find_if(origin.begin(), origin.end(), [&](const auto& o) { return o.tensor == v.tensor; });
-    text += fmt::format("\nv t{} {} {} {} {}", local.at(v.tensor), position - v.first_layer, v.last_layer - position,
-                        found - origin.begin(), v.saved_here);
+    // Which of the variables that begin in its first layer it is, counting its own sort only.
+    std::size_t rank = 0;
+    for (const InterfaceVariable& o : layers.layers[v.first_layer].variables) {
+      if (o.tensor == v.tensor) break;
+      if (o.first_layer == v.first_layer && o.parameter == v.parameter) ++rank;
+    }
+    text += fmt::format("\nv t{} {} {} {} {}", local.at(v.tensor), position - v.first_layer, v.last_layer - position, rank,
+                        v.saved_here);
   }
   return text;
 }
