@@ -17,6 +17,7 @@ constexpr double activation_weights[] = {1, 8};
 struct MeshResult {
   std::vector<std::vector<StageCandidate>> candidates;
   std::vector<Seconds> least_time;
+  std::vector<Bytes> least_memory;
   Seconds least_single_stage = impossible;
 };
 
@@ -46,6 +47,15 @@ class MeshPricer {
         solver_(space, space.meshes[mesh], std::vector<AxisRole>(space.meshes[mesh].dimensions(), AxisRole::free), microbatch_size) {
     result_.candidates.resize(space.classes.classes.size());
     result_.least_time.assign(space.classes.classes.size(), impossible);
+    result_.least_memory.assign(space.classes.classes.size(), Bytes(1e30));
+    const auto layers = static_cast<std::int64_t>(space.layers.layers.size());
+    const std::int64_t devices_left = space.input.cluster.devices() - space.meshes[mesh].submesh.devices();
+    most_following_.assign(space.classes.classes.size(), 0);
+    for (std::int64_t first = 0; first < layers; ++first)
+      for (std::int64_t last = first; last < layers; ++last) {
+        std::int64_t& most = most_following_[space.classes.of[first][last - first]];
+        most = std::max(most, std::min(layers - 1 - last, devices_left));
+      }
   }
 
   MeshResult run() {
@@ -71,13 +81,13 @@ class MeshPricer {
   // Returns whether every range leaves room for as many stages behind it as there can be.
   bool add(const RangeSettings& settings) {
     const std::vector<Cost> costs = solver_.ranges().solve(settings);
-    const auto most = static_cast<std::int64_t>(space_.layers.layers.size());
     bool roomy = true;
     for (std::size_t c = 1; c < costs.size(); ++c) {
       if (!(costs[c].forward < impossible)) continue;
       const auto following = following_stages(costs[c], usable_, space_.options.schedule.value_or(ScheduleKind::one_f_one_b),
-                                              microbatches_, most);
-      roomy = roomy && following.value_or(-1) >= most;
+                                              microbatches_, most_following_[c]);
+      roomy = roomy && following.value_or(-1) >= most_following_[c];
+      result_.least_memory[c] = std::min(result_.least_memory[c], costs[c].fixed + costs[c].activations + costs[c].transient());
       result_.candidates[c].push_back({costs[c], mesh_, settings, following.value_or(-1)});
     }
     if (settings.weights.seconds_per_fixed_byte == 0 && costs[whole_graph()].forward < impossible)
@@ -103,6 +113,7 @@ class MeshPricer {
   std::int64_t microbatches_;
   Bytes usable_;
   MeshSolver solver_;
+  std::vector<std::int64_t> most_following_;  // by class: stages that may ever follow
   MeshResult result_;
 };
 
@@ -175,11 +186,9 @@ StageCosts price_stages(const SearchSpace& space, std::int64_t microbatch_size, 
     const std::uint32_t submesh = space.submesh_of[mesh];
     for (std::size_t c = 1; c < classes; ++c) {
       auto& into = result.candidates[c][submesh];
-      for (const StageCandidate& candidate : by_mesh[mesh].candidates[c]) {
-        Bytes& least = result.least_memory[c][submesh];
-        least = std::min(least, candidate.cost.fixed + candidate.cost.activations + candidate.cost.transient());
+      for (const StageCandidate& candidate : by_mesh[mesh].candidates[c])
         if (candidate.max_following_stages >= 0) into.push_back(candidate);
-      }
+      result.least_memory[c][submesh] = std::min(result.least_memory[c][submesh], by_mesh[mesh].least_memory[c]);
       result.least_time[c][submesh] = std::min(result.least_time[c][submesh], by_mesh[mesh].least_time[c]);
     }
     if (space.submeshes[submesh].devices() == space.input.cluster.devices())
