@@ -15,9 +15,11 @@
 namespace meshloom {
 namespace {
 
-std::string without_spaces(std::string text) {
+// One spelling for each size: without spaces, a number without leading zeros.
+std::string canonical_size(std::string text, const DimensionNames& names, Extent extent) {
   text.erase(std::remove(text.begin(), text.end(), ' '), text.end());
-  return text;
+  const bool number = text.find_first_not_of("0123456789") == std::string::npos;
+  return number ? print_extent(extent, names.batch_dim) : text;
 }
 
 class GraphChecker {
@@ -51,7 +53,7 @@ class GraphChecker {
     for (const auto& [name, size] : draft_.dims) {
       if (name == draft_.batch_dim)
         throw InputError(place("dims", name), "this is the batch dimension, whose size the planner chooses; remove it");
-      if (without_spaces(name).empty() || name.find_first_of(" *") != std::string::npos ||
+      if (name.empty() || name.find_first_of(" *") != std::string::npos ||
           std::isdigit(static_cast<unsigned char>(name[0])) != 0)
         throw InputError(place("dims", name), "a dimension's name must not begin with a digit nor hold spaces or *");
     }
@@ -63,7 +65,7 @@ class GraphChecker {
       Tensor tensor{declared.id, {}, {}, declared.dtype, declared.role, declared.stop_gradient, true};
       for (std::size_t d = 0; d < declared.shape.size(); ++d) {
         tensor.shape.push_back(parse_extent(declared.shape[d], names_, place("tensors", i, "shape", d)));
-        tensor.shape_text.push_back(without_spaces(declared.shape[d]));
+        tensor.shape_text.push_back(canonical_size(declared.shape[d], names_, tensor.shape.back()));
       }
       if (!ids_.emplace(declared.id, TensorId{static_cast<std::uint32_t>(i)}).second)
         throw InputError(place("tensors", i, "id"),
