@@ -38,10 +38,10 @@ struct DeviceType {
 struct Link {
   BytesPerSecond bandwidth;             // as specified
   double efficiency = 1;                // share that large collectives reach
+  Seconds latency;                      // of one message, software included
   // Inside a host: the share by the group's size, where small groups reach less (links without a switch). An entry holds
   // from its size up to the next one; below the first and without entries `efficiency` holds.
   std::map<std::int64_t, double> efficiency_of_group{};
-  Seconds latency;                      // of one message, software included
   BytesPerSecond effective() const { return bandwidth * efficiency; }
   BytesPerSecond effective(std::int64_t group_size) const;
   bool operator==(const Link&) const = default;
