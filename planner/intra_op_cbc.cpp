@@ -73,9 +73,10 @@ std::vector<std::vector<std::uint32_t>> maximal_live_sets(const IntraOpProblem& 
 
 class ProgramBuilder {
  public:
-  explicit ProgramBuilder(const IntraOpProblem& problem)
-      : problem_(problem),
-        reduced_(reductions::reduce<std::int64_t>(problem, std::vector<bool>(problem.nodes.size(), false))) {
+  explicit ProgramBuilder(const IntraOpProblem& problem) : problem_(problem) {
+    const std::vector<bool> none_kept(problem.nodes.size(), false);
+    reduced_ = reductions::merge_edges<std::int64_t>(problem, none_kept);
+    reductions::drop_strategies(problem, none_kept, reduced_);
     if (problem.usage_limit) live_sets_ = maximal_live_sets(problem);
   }
 
@@ -212,7 +213,7 @@ enum class ProgramStatus { optimal, infeasible, stopped };
 
 struct ProgramAnswer {
   ProgramStatus status = ProgramStatus::stopped;
-  std::vector<double> values;  // by column; empty: nothing found
+  std::vector<double> values;  // by column; without: nothing found
   TotalCost lower_bound = 0;
 };
 
@@ -255,6 +256,7 @@ Model make_model(const Program& program, double scale) {
 
 ProgramAnswer solve_program(const Program& program, double seconds) {
   if (program.is_infeasible) return {ProgramStatus::infeasible, {}, 0};
+  if (program.columns.empty()) return {ProgramStatus::optimal, {}, program.constant};
   double scale = scale_of(program);
   Model model = make_model(program, scale);
   for (auto [key, value] : {std::pair{"log", "0"},
@@ -342,7 +344,7 @@ IntraOpSolution solve_by_cbc(const IntraOpProblem& problem, const SolveOptions& 
     double spent = std::chrono::duration<double>(Clock::now() - start).count();
     ProgramAnswer answer = solve_program(program, std::max(0.0, options.time_limit_s - spent));
     if (answer.status == ProgramStatus::infeasible) return {};
-    if (answer.values.empty()) return {SolveStatus::time_limit, {}, 0, answer.lower_bound};
+    if (answer.values.size() < program.columns.size()) return {SolveStatus::time_limit, {}, 0, answer.lower_bound};
     std::vector<std::uint32_t> choices = choices_in(program, builder.reduced(), answer.values);
     if (forbid_overuse(problem, builder, choices, program)) return to_solution(problem, answer, std::move(choices));
     if (answer.status == ProgramStatus::stopped) return {SolveStatus::time_limit, {}, 0, answer.lower_bound};

@@ -26,10 +26,17 @@ struct Table {
   std::vector<Cost> costs;  // row-major
 };
 
-// Greedily the node whose elimination touches the fewest entries; ties: the lowest node. Empty when a table would be
-// too large.
+constexpr double worth_dropping = 1e7;  // entries touched, above which dropping strategies first is worth its time
+
+struct Order {
+  std::vector<std::uint32_t> nodes;
+  double entries = 0;        // that all eliminations touch
+  double largest_table = 1;  // entries
+};
+
+// Greedily the node whose elimination touches the fewest entries; ties: the lowest node.
 template <typename Cost>
-std::vector<std::uint32_t> elimination_order(const ReducedProblem<Cost>& problem, const std::vector<bool>& is_kept) {
+Order elimination_order(const ReducedProblem<Cost>& problem, const std::vector<bool>& is_kept) {
   std::size_t nodes = is_kept.size();
   std::vector<std::vector<std::uint32_t>> neighbours(nodes);
   for (const PairTable<Cost>& pair : problem.pairs) {
@@ -50,14 +57,16 @@ std::vector<std::uint32_t> elimination_order(const ReducedProblem<Cost>& problem
     if (!is_kept[node]) queue.emplace(current[node] = entries(node), node);
   }
   std::vector<bool> done = is_kept;
-  std::vector<std::uint32_t> order, joined;
+  Order order;
+  std::vector<std::uint32_t> joined;
   while (!queue.empty()) {
     auto [cost, node] = queue.top();
     queue.pop();
     if (done[node] || cost != current[node]) continue;  // outdated: a newer entry is in the queue
-    if (cost > most_entries * static_cast<double>(problem.size(node))) return {};
     done[node] = true;
-    order.push_back(node);
+    order.nodes.push_back(node);
+    order.entries += cost;
+    order.largest_table = std::max(order.largest_table, cost / static_cast<double>(problem.size(node)));
     for (std::uint32_t neighbour : neighbours[node]) {
       joined.clear();
       std::set_union(neighbours[node].begin(), neighbours[node].end(), neighbours[neighbour].begin(),
@@ -98,10 +107,15 @@ class Elimination {
   Elimination(const IntraOpProblem& problem, const std::vector<std::uint32_t>& kept) : kept_(kept) {
     std::vector<bool> is_kept(problem.nodes.size(), false);
     for (std::uint32_t node : kept) is_kept[node] = true;
-    ReducedProblem<Cost> reduced = reduce<Cost>(problem, is_kept);
-    nodes_ = elimination_order(reduced, is_kept);
-    too_wide_ = nodes_.size() + kept.size() < problem.nodes.size();
+    ReducedProblem<Cost> reduced = merge_edges<Cost>(problem, is_kept);
+    Order order = elimination_order(reduced, is_kept);
+    if (order.entries > worth_dropping) {
+      drop_strategies(problem, is_kept, reduced);
+      order = elimination_order(reduced, is_kept);
+    }
+    too_wide_ = order.largest_table > most_entries;
     if (too_wide_) return;
+    nodes_ = std::move(order.nodes);
     eliminated_ = static_cast<Variable>(nodes_.size());
     nodes_.insert(nodes_.end(), kept.begin(), kept.end());
     load(reduced);

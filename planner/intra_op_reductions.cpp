@@ -5,88 +5,89 @@
 namespace meshloom::reductions {
 namespace {
 
-template <typename Cost>
-class Reduction {
- public:
-  Reduction(const IntraOpProblem& problem, const std::vector<bool>& is_kept) : problem_(problem), is_kept_(is_kept) {
-    load_nodes();
-    load_edges();
-  }
+// The table of a pair is read through the eyes of one end: cost(own strategy, other's strategy).
+struct View {
+  std::uint32_t other;
+  std::size_t own_stride, other_stride, other_size;
+};
 
-  ReducedProblem<Cost> run() {
-    for (std::uint32_t node = 0; node < is_kept_.size(); ++node) fold_if_single(node);
+template <typename Cost>
+View view(const ReducedProblem<Cost>& reduced, const PairTable<Cost>& pair, std::uint32_t node) {
+  std::size_t columns = reduced.size(pair.b);
+  if (pair.a == node) return {pair.b, columns, 1, columns};
+  return {pair.a, 1, columns, reduced.size(pair.a)};
+}
+
+template <typename Cost>
+void fold_if_single(ReducedProblem<Cost>& reduced, std::uint32_t node) {
+  if (reduced.size(node) > 1) return;
+  for (std::uint32_t position : reduced.pairs_of[node]) {
+    PairTable<Cost>& pair = reduced.pairs[position];
+    std::uint32_t other = view(reduced, pair, node).other;
+    // With one strategy on one side the table is the other side's vector, whichever way it lies.
+    for (std::size_t i = 0; i < pair.costs.size(); ++i)
+      reduced.costs[other][i] = saturated(reduced.costs[other][i] + pair.costs[i]);
+    pair.costs.clear();
+    std::erase(reduced.pairs_of[other], position);
+  }
+  reduced.pairs_of[node].clear();
+}
+
+template <typename Cost>
+void add_edge(const IntraOpEdge& edge, std::size_t rows, std::size_t columns, PairTable<Cost>& pair) {
+  std::size_t row_stride = edge.a == pair.a ? columns : 1, column_stride = edge.a == pair.a ? 1 : rows;
+  for (std::size_t row = 0; row < rows; ++row)
+    for (std::size_t column = 0; column < columns; ++column) {
+      Cost& cost = pair.costs[row * columns + column];
+      cost = saturated(cost + from_input<Cost>(edge.costs[row * row_stride + column * column_stride]));
+    }
+}
+
+template <typename Cost>
+void load_nodes(const IntraOpProblem& problem, const std::vector<bool>& is_kept, ReducedProblem<Cost>& reduced) {
+  for (std::uint32_t node = 0; node < problem.nodes.size(); ++node) {
+    const std::vector<std::int64_t>& input = problem.nodes[node].costs;
+    std::vector<std::uint32_t>& strategies = reduced.strategies.emplace_back(input.size());
+    std::iota(strategies.begin(), strategies.end(), 0);
+    std::vector<Cost>& costs = reduced.costs.emplace_back(input.size(), Cost{0});
+    if (!is_kept[node]) std::transform(input.begin(), input.end(), costs.begin(), from_input<Cost>);
+  }
+}
+
+template <typename Cost>
+void load_edges(const IntraOpProblem& problem, ReducedProblem<Cost>& reduced) {
+  using Ends = std::pair<std::uint32_t, std::uint32_t>;
+  std::vector<std::pair<Ends, std::uint32_t>> order;
+  for (std::uint32_t i = 0; i < problem.edges.size(); ++i)
+    order.emplace_back(std::minmax(problem.edges[i].a, problem.edges[i].b), i);
+  std::sort(order.begin(), order.end());
+  reduced.pairs_of.resize(problem.nodes.size());
+  for (const auto& [ends, edge] : order) {
+    auto [a, b] = ends;
+    if (reduced.pairs.empty() || Ends{reduced.pairs.back().a, reduced.pairs.back().b} != ends) {
+      for (std::uint32_t node : {a, b})
+        reduced.pairs_of[node].push_back(static_cast<std::uint32_t>(reduced.pairs.size()));
+      reduced.pairs.push_back({a, b, std::vector<Cost>(reduced.size(a) * reduced.size(b), Cost{0})});
+    }
+    add_edge(problem.edges[edge], reduced.size(a), reduced.size(b), reduced.pairs.back());
+  }
+}
+
+template <typename Cost>
+class StrategyDropping {
+ public:
+  StrategyDropping(const IntraOpProblem& problem, const std::vector<bool>& is_kept, ReducedProblem<Cost>& reduced)
+      : problem_(problem), is_kept_(is_kept), reduced_(reduced) {}
+
+  void run() {
     for (bool changed = true; changed;) {
       changed = false;
       for (std::uint32_t node = 0; node < is_kept_.size(); ++node)
-        if (!is_kept_[node] && reduced_.size(node) > 1) changed |= drop_strategies(node);
+        if (!is_kept_[node] && reduced_.size(node) > 1) changed |= drop_at(node);
     }
-    return std::move(reduced_);
   }
 
  private:
-  void load_nodes() {
-    for (std::uint32_t node = 0; node < problem_.nodes.size(); ++node) {
-      const std::vector<std::int64_t>& input = problem_.nodes[node].costs;
-      std::vector<std::uint32_t>& strategies = reduced_.strategies.emplace_back(input.size());
-      std::iota(strategies.begin(), strategies.end(), 0);
-      std::vector<Cost>& costs = reduced_.costs.emplace_back(input.size(), Cost{0});
-      if (!is_kept_[node]) std::transform(input.begin(), input.end(), costs.begin(), from_input<Cost>);
-    }
-  }
-
-  void load_edges() {
-    std::vector<std::uint32_t> order(problem_.edges.size());
-    std::iota(order.begin(), order.end(), 0);
-    auto ends = [&](std::uint32_t edge) { return std::minmax(problem_.edges[edge].a, problem_.edges[edge].b); };
-    std::stable_sort(order.begin(), order.end(), [&](auto left, auto right) { return ends(left) < ends(right); });
-    pairs_of_.resize(problem_.nodes.size());
-    for (std::uint32_t edge : order) {
-      auto [a, b] = ends(edge);
-      if (reduced_.pairs.empty() || reduced_.pairs.back().a != a || reduced_.pairs.back().b != b) add_pair(a, b);
-      add_edge(reduced_.pairs.back(), problem_.edges[edge]);
-    }
-  }
-
-  void add_pair(std::uint32_t a, std::uint32_t b) {
-    for (std::uint32_t node : {a, b}) pairs_of_[node].push_back(static_cast<std::uint32_t>(reduced_.pairs.size()));
-    reduced_.pairs.push_back({a, b, std::vector<Cost>(reduced_.size(a) * reduced_.size(b), Cost{0})});
-  }
-
-  void add_edge(PairTable<Cost>& pair, const IntraOpEdge& edge) {
-    std::size_t rows = reduced_.size(pair.a), columns = reduced_.size(pair.b);
-    std::size_t row_stride = edge.a == pair.a ? columns : 1, column_stride = edge.a == pair.a ? 1 : rows;
-    for (std::size_t row = 0; row < rows; ++row)
-      for (std::size_t column = 0; column < columns; ++column) {
-        Cost& cost = pair.costs[row * columns + column];
-        cost = saturated(cost + from_input<Cost>(edge.costs[row * row_stride + column * column_stride]));
-      }
-  }
-
-  // The table of a pair is read through the eyes of one end: cost(own strategy, other's strategy).
-  struct View {
-    std::uint32_t other;
-    std::size_t own_stride, other_stride, other_size;
-  };
-  View view(const PairTable<Cost>& pair, std::uint32_t node) const {
-    std::size_t columns = reduced_.size(pair.b);
-    if (pair.a == node) return {pair.b, columns, 1, columns};
-    return {pair.a, 1, columns, reduced_.size(pair.a)};
-  }
-
-  void fold_if_single(std::uint32_t node) {
-    if (reduced_.size(node) > 1) return;
-    for (std::uint32_t position : pairs_of_[node]) {
-      PairTable<Cost>& pair = reduced_.pairs[position];
-      std::uint32_t other = view(pair, node).other;
-      // With one strategy on one side the table is the other side's vector, whichever way it lies.
-      for (std::size_t i = 0; i < pair.costs.size(); ++i)
-        reduced_.costs[other][i] = saturated(reduced_.costs[other][i] + pair.costs[i]);
-      pair.costs.clear();
-      std::erase(pairs_of_[other], position);
-    }
-    pairs_of_[node].clear();
-  }
-
   // The rows of all tables at `node`, side by side: row k holds the costs of strategy k with each neighbour's strategy.
   struct Rows {
     std::size_t width = 0;
@@ -99,15 +100,15 @@ class Reduction {
   void gather_rows(std::uint32_t node) {
     rows_.ends.clear();
     rows_.width = 0;
-    for (std::uint32_t position : pairs_of_[node])
-      rows_.ends.push_back(rows_.width += view(reduced_.pairs[position], node).other_size);
+    for (std::uint32_t position : reduced_.pairs_of[node])
+      rows_.ends.push_back(rows_.width += view(reduced_, reduced_.pairs[position], node).other_size);
     std::size_t strategies = reduced_.size(node), parts = rows_.ends.size();
     rows_.costs.resize(strategies * rows_.width);
     rows_.part_minima.resize(strategies * parts);
     rows_.totals = reduced_.costs[node];
     for (std::size_t part = 0; part < parts; ++part) {
-      const PairTable<Cost>& pair = reduced_.pairs[pairs_of_[node][part]];
-      View seen = view(pair, node);
+      const PairTable<Cost>& pair = reduced_.pairs[reduced_.pairs_of[node][part]];
+      View seen = view(reduced_, pair, node);
       for (std::size_t own = 0; own < strategies; ++own) {
         Cost* row = &rows_.costs[own * rows_.width + rows_.ends[part] - seen.other_size];
         Cost least = infinite<Cost>;
@@ -148,7 +149,7 @@ class Reduction {
     return usages[reduced_.strategies[node][a]] <= usages[reduced_.strategies[node][b]];
   }
 
-  bool drop_strategies(std::uint32_t node) {
+  bool drop_at(std::uint32_t node) {
     gather_rows(node);
     std::size_t strategies = reduced_.size(node);
     // Only what is forbidden with every strategy of a neighbour, and what some better one replaces, goes.
@@ -161,7 +162,7 @@ class Reduction {
     if (std::find(drop_.begin(), drop_.end(), false) == drop_.end()) forbid_all_but_first(node);
     if (std::find(drop_.begin(), drop_.end(), true) == drop_.end()) return false;
     compact(node);
-    fold_if_single(node);
+    fold_if_single(reduced_, node);
     return true;
   }
 
@@ -171,7 +172,7 @@ class Reduction {
   }
 
   void compact(std::uint32_t node) {
-    for (std::uint32_t position : pairs_of_[node]) {
+    for (std::uint32_t position : reduced_.pairs_of[node]) {
       PairTable<Cost>& pair = reduced_.pairs[position];
       std::size_t rows = reduced_.size(pair.a), columns = reduced_.size(pair.b), next = 0;
       for (std::size_t row = 0; row < rows; ++row)
@@ -191,8 +192,7 @@ class Reduction {
 
   const IntraOpProblem& problem_;
   const std::vector<bool>& is_kept_;
-  ReducedProblem<Cost> reduced_;
-  std::vector<std::vector<std::uint32_t>> pairs_of_;  // by node: positions of its tables that are not folded
+  ReducedProblem<Cost>& reduced_;
   Rows rows_;
   std::vector<bool> drop_;
 };
@@ -200,11 +200,22 @@ class Reduction {
 }  // namespace
 
 template <typename Cost>
-ReducedProblem<Cost> reduce(const IntraOpProblem& problem, const std::vector<bool>& is_kept) {
-  return Reduction<Cost>(problem, is_kept).run();
+ReducedProblem<Cost> merge_edges(const IntraOpProblem& problem, const std::vector<bool>& is_kept) {
+  ReducedProblem<Cost> reduced;
+  load_nodes(problem, is_kept, reduced);
+  load_edges(problem, reduced);
+  for (std::uint32_t node = 0; node < is_kept.size(); ++node) fold_if_single(reduced, node);
+  return reduced;
 }
 
-template ReducedProblem<double> reduce(const IntraOpProblem&, const std::vector<bool>&);
-template ReducedProblem<std::int64_t> reduce(const IntraOpProblem&, const std::vector<bool>&);
+template <typename Cost>
+void drop_strategies(const IntraOpProblem& problem, const std::vector<bool>& is_kept, ReducedProblem<Cost>& reduced) {
+  StrategyDropping<Cost>(problem, is_kept, reduced).run();
+}
+
+template ReducedProblem<double> merge_edges(const IntraOpProblem&, const std::vector<bool>&);
+template ReducedProblem<std::int64_t> merge_edges(const IntraOpProblem&, const std::vector<bool>&);
+template void drop_strategies(const IntraOpProblem&, const std::vector<bool>&, ReducedProblem<double>&);
+template void drop_strategies(const IntraOpProblem&, const std::vector<bool>&, ReducedProblem<std::int64_t>&);
 
 }  // namespace meshloom::reductions

@@ -38,20 +38,21 @@ struct PairTable {
 template <typename Cost>
 struct ReducedProblem {
   std::vector<std::vector<std::uint32_t>> strategies;  // by node: those left, by their original numbers
-  std::vector<std::vector<Cost>> costs;  // by node and strategy left; of kept nodes only what was folded in
-  std::vector<PairTable<Cost>> pairs;    // empty where folded
+  std::vector<std::vector<Cost>> costs;              // by node and strategy left; of kept nodes only what was folded in
+  std::vector<PairTable<Cost>> pairs;                // without costs where folded
+  std::vector<std::vector<std::uint32_t>> pairs_of;  // by node: positions in pairs of those that are not folded
 
   std::size_t size(std::uint32_t node) const { return strategies[node].size(); }
 };
 
-// Adds parallel edges up, folds nodes of one strategy into their neighbours, and drops strategies that are forbidden or
-// never better than another one of their node (Goldstein's criterion of dead-end elimination: whatever the neighbours
-// choose, changing b to a does not cost more; nor, under a limit, use more). Among equals the lowest number stays. Kept
-// nodes lose no strategy.
+// Adds parallel edges up and folds nodes of one strategy into their neighbours.
 template <typename Cost>
-ReducedProblem<Cost> reduce(const IntraOpProblem& problem, const std::vector<bool>& is_kept);
+ReducedProblem<Cost> merge_edges(const IntraOpProblem& problem, const std::vector<bool>& is_kept);
 
-extern template ReducedProblem<double> reduce(const IntraOpProblem&, const std::vector<bool>&);
-extern template ReducedProblem<std::int64_t> reduce(const IntraOpProblem&, const std::vector<bool>&);
+// Drops strategies that are forbidden or never better than another one of their node (Goldstein's criterion of dead-end
+// elimination: whatever the neighbours choose, changing b to a does not cost more; nor, under a limit, use more). Among
+// equals the lowest number stays. Kept nodes lose no strategy. It costs more than eliminating a narrow problem does.
+template <typename Cost>
+void drop_strategies(const IntraOpProblem& problem, const std::vector<bool>& is_kept, ReducedProblem<Cost>& reduced);
 
 }  // namespace meshloom::reductions

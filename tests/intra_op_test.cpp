@@ -34,10 +34,11 @@ class Random {
 struct Shape {
   std::int64_t most_nodes = 8, most_strategies = 4;
   std::int64_t largest_cost = 20;  // small: many ties
+  std::int64_t one_infinite_in = 12;
 };
 
 std::int64_t random_cost(Random& random, const Shape& shape) {
-  return random.one_in(12) ? infinite_cost : random.between(0, shape.largest_cost);
+  return random.one_in(shape.one_infinite_in) ? infinite_cost : random.between(0, shape.largest_cost);
 }
 
 IntraOpProblem random_problem(Random& random, const Shape& shape) {
@@ -109,9 +110,10 @@ TEST_CASE("the ILP finds the optimum of 300 random problems with memory limits",
   Random random(1);
   int infeasible = 0, binding = 0;
   for (int trial = 0; trial < 300; ++trial) {
-    IntraOpProblem problem = random_problem(random, {.most_nodes = 8, .most_strategies = 3});
+    IntraOpProblem problem =
+        random_problem(random, {.largest_cost = 40, .one_infinite_in = trial % 4 == 0 ? 12 : 1000});
     IntraOpSolution unlimited = solve_by_enumeration(problem);
-    if (!random.one_in(5)) problem.usage_limit = random.between(0, 25);
+    if (!random.one_in(5)) problem.usage_limit = random.between(2, 20);
     IntraOpSolution oracle = solve_by_enumeration(problem);
     infeasible += oracle.status == SolveStatus::infeasible;
     binding += oracle.status == SolveStatus::optimal && oracle.objective > unlimited.objective;
