@@ -4,12 +4,12 @@
 #include "graphs/input_error.hpp"
 #include "planner/explain.hpp"
 #include "planner/plan/plan_json.hpp"
+#include "planner/plan/stage_breakdown.hpp"
 #include "tools/command_line/commands.hpp"
 #include "tools/command_line/input_files.hpp"
 #include "tools/command_line/json_output.hpp"
 #include "tools/command_line/output.hpp"
 #include "tools/command_line/plan_text.hpp"
-#include "tools/command_line/stage_breakdown.hpp"
 
 namespace meshloom {
 namespace {

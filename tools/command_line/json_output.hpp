@@ -9,8 +9,8 @@
 #include "graphs/graph.hpp"
 #include "planner/explain.hpp"
 #include "planner/plan/compare.hpp"
+#include "planner/plan/stage_breakdown.hpp"
 #include "planner/reprice.hpp"
-#include "tools/command_line/stage_breakdown.hpp"
 
 namespace meshloom {
 

@@ -1,4 +1,4 @@
-// What people see: tables, quantities in readable units, progress; and what the outputs have in common.
+// What people see: tables, progress; and what the outputs have in common.
 #pragma once
 
 #include <chrono>
@@ -10,12 +10,10 @@
 #include <vector>
 
 #include "graphs/units.hpp"
+#include "planner/plan/readable.hpp"
 
 namespace meshloom {
 
-std::string readable(Seconds time);  // "12.3 s", "4.56 ms", "7.8 us"
-std::string readable(Bytes size);    // "14.2 GiB"
-std::string percent(double share);   // "3.1 %"
 std::string joined(const std::vector<std::string>& parts, std::string_view separator);
 
 // A table of text: the first column is aligned left, the others as their headings say ("<" before the heading: left).

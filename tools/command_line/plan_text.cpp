@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "planner/plan/stage_breakdown.hpp"
 #include "tools/command_line/output.hpp"
 
 namespace meshloom {
@@ -17,7 +18,7 @@ std::string infeasible_text(const Plan& plan) {
       plan.status == PlanStatus::time_limit ? "no plan was found within the time limit\n" : "no plan fits\n";
   for (const InfeasibleReason& reason : plan.reasons)
     text += fmt::format("  layers {}: need {} per device ({:.0f} bytes), have {} ({:.0f} bytes)\n",
-                        stage_layers(plan, reason.first_layer, reason.last_layer), readable(reason.needs),
+                        layer_names(plan, reason.first_layer, reason.last_layer), readable(reason.needs),
                         reason.needs.value(), readable(reason.has), reason.has.value());
   for (const Remedy& remedy : plan.remedies)
     text += fmt::format("  this would work: {}{}\n", remedy.text,
@@ -32,7 +33,7 @@ std::string stages_text(const Plan& plan) {
     const Stage& stage = plan.stages[i];
     const std::int64_t first = stage.devices.empty() ? 0 : stage.devices.front();
     const std::int64_t last = stage.devices.empty() ? 0 : stage.devices.back();
-    table.row({fmt::format("{}", i), stage_layers(plan, stage.first_layer, stage.last_layer),
+    table.row({fmt::format("{}", i), layer_names(plan, stage.first_layer, stage.last_layer),
                first == last ? fmt::format("{}", first) : fmt::format("{}–{}", first, last), mesh_text(stage.mesh),
                readable(stage.forward), readable(stage.backward), readable(stage.synchronization + stage.update),
                readable(stage.memory.peak()), fmt::format("{}", stage.memory.in_flight),
@@ -42,19 +43,6 @@ std::string stages_text(const Plan& plan) {
 }
 
 }  // namespace
-
-std::string stage_layers(const Plan& plan, std::int64_t first, std::int64_t last) {
-  const auto layer = [&](std::int64_t i) {
-    return i >= 0 && i < std::ssize(plan.layers) ? plan.layers[static_cast<std::size_t>(i)] : fmt::format("{}", i);
-  };
-  return first == last ? layer(first) : layer(first) + "…" + layer(last);
-}
-
-std::string mesh_text(const std::vector<MeshAxis>& mesh) {
-  std::vector<std::string> axes;
-  for (const MeshAxis& axis : mesh) axes.push_back(fmt::format("{}={}", axis.name, axis.size));
-  return axes.empty() ? "-" : joined(axes, " ");
-}
 
 std::string summary_text(const Plan& plan) {
   std::string text = fmt::format("{} on {}, recipe {}, global batch {}: ", plan.graph_name, cluster_text(plan.cluster),

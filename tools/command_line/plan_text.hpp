@@ -14,7 +14,4 @@ std::string summary_text(const Plan& plan);
 // 0, or 3 or 4 for a plan without stages.
 ExitCode exit_code_of(const Plan& plan);
 
-std::string stage_layers(const Plan& plan, std::int64_t first, std::int64_t last);  // "embed…h15"
-std::string mesh_text(const std::vector<MeshAxis>& mesh);                           // "x=4 y=2"; "-" for one device
-
 }  // namespace meshloom

@@ -17,7 +17,7 @@ struct NamedBytes {
   std::string name;
   Bytes bytes;
 };
-// A change of layout, or an op, with what it takes in one step.
+// A change of layout with what it takes in one step.
 struct ConversionTime {
   std::string tensor, consumer, from, to;
   std::vector<std::string> collectives;  // "all_gather over x"
@@ -34,5 +34,8 @@ struct StageBreakdown {
   std::vector<NamedTime> ops;               // longest first, forward and backward
 };
 std::vector<StageBreakdown> break_down(const Plan& plan);
+
+std::string layer_names(const Plan& plan, std::int64_t first, std::int64_t last);  // "embed…h15"
+std::string mesh_text(const std::vector<MeshAxis>& mesh);                          // "x=4 y=2"; "-" for one device
 
 }  // namespace meshloom

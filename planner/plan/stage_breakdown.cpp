@@ -1,11 +1,9 @@
-#include "tools/command_line/stage_breakdown.hpp"
+#include "planner/plan/stage_breakdown.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
-
-#include "tools/command_line/output.hpp"
-#include "tools/command_line/plan_text.hpp"
 
 namespace meshloom {
 namespace {
@@ -52,7 +50,7 @@ std::vector<ConversionTime> conversions_of(const Plan& plan, const Stage& stage)
                          {}};
     for (const auto* steps : {&conversion.forward, &conversion.backward})
       for (const CollectiveStep& step : *steps) {
-        entry.collectives.push_back(fmt::format("{} over {}", name(step.collective), joined(step.axes, ",")));
+        entry.collectives.push_back(fmt::format("{} over {}", name(step.collective), fmt::join(step.axes, ",")));
         entry.per_step += step.time;
       }
     if (conversion.rate == Rate::per_microbatch) entry.per_step *= static_cast<double>(plan.microbatches);
@@ -74,10 +72,23 @@ std::vector<NamedTime> ops_of(const Plan& plan, const Stage& stage) {
 
 }  // namespace
 
+std::string layer_names(const Plan& plan, std::int64_t first, std::int64_t last) {
+  const auto layer = [&](std::int64_t i) {
+    return i >= 0 && i < std::ssize(plan.layers) ? plan.layers[static_cast<std::size_t>(i)] : fmt::format("{}", i);
+  };
+  return first == last ? layer(first) : layer(first) + "…" + layer(last);
+}
+
+std::string mesh_text(const std::vector<MeshAxis>& mesh) {
+  std::vector<std::string> axes;
+  for (const MeshAxis& axis : mesh) axes.push_back(fmt::format("{}={}", axis.name, axis.size));
+  return axes.empty() ? "-" : fmt::format("{}", fmt::join(axes, " "));
+}
+
 std::vector<StageBreakdown> break_down(const Plan& plan) {
   std::vector<StageBreakdown> result;
   for (const Stage& stage : plan.stages)
-    result.push_back({stage.first_layer, stage.last_layer, stage_layers(plan, stage.first_layer, stage.last_layer),
+    result.push_back({stage.first_layer, stage.last_layer, layer_names(plan, stage.first_layer, stage.last_layer),
                       times_of(plan, stage), memory_of(stage.memory), stage.memory.peak(), conversions_of(plan, stage),
                       ops_of(plan, stage)});
   return result;
