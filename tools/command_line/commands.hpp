@@ -14,7 +14,7 @@
 
 namespace meshloom {
 
-// An interface to scripts: docs/exit_codes.md.
+// An interface to scripts: README.md, docs/meshloom.1.
 enum class ExitCode {
   done = 0,
   internal_error = 1,
