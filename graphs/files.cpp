@@ -28,7 +28,12 @@ std::string read_file(const std::string& path) {
 
 void write_file(const std::string& path, const std::string& content) {
   if (path == "-") {
+    if (!std::cout) return;  // an earlier write has said why
+    errno = 0;
     std::cout << content << std::flush;
+    // A reader that left early (`meshloom … | head`) is no failure.
+    if (!std::cout && errno != EPIPE)
+      throw InputError("standard output", fmt::format("cannot be written: {}", std::strerror(errno)));
     return;
   }
   const std::string temporary = fmt::format("{}.{}.tmp", path, ::getpid());

@@ -31,6 +31,18 @@ bool saves(const TrainingGraph& training, const Op& op, OpId id, TensorId tensor
   return reads(saved.inputs, op.inputs) || reads(saved.outputs, op.outputs);
 }
 
+// Needs the interfaces of all layers.
+void number_variables(PlanningLayers& layers) {
+  std::map<TensorId, std::size_t> ranks;
+  for (std::size_t l = 0; l < layers.layers.size(); ++l) {
+    std::size_t activations = 0, parameters = 0;
+    for (InterfaceVariable& v : layers.layers[l].variables) {
+      if (v.first_layer == l) ranks[v.tensor] = v.parameter ? parameters++ : activations++;
+      v.rank = ranks.at(v.tensor);
+    }
+  }
+}
+
 std::vector<InterfaceVariable> interface_of(const Graph& graph, const TrainingGraph& training, std::size_t layer,
                                             const std::vector<OpId>& ops, const std::vector<Touch>& touch) {
   std::vector<InterfaceVariable> variables;
@@ -45,7 +57,7 @@ std::vector<InterfaceVariable> interface_of(const Graph& graph, const TrainingGr
       auto found = std::find_if(variables.begin(), variables.end(), [&](const auto& v) { return v.tensor == t; });
       if (found == variables.end()) {
         const bool parameter = role == TensorRole::parameter;
-        variables.push_back({t, parameter, span.first, span.last, !parameter && span.first != layer, false});
+        variables.push_back({t, parameter, span.first, span.last, 0, !parameter && span.first != layer, false});
         found = std::prev(variables.end());
       }
       found->saved_here = found->saved_here || (!found->parameter && saves(training, op, id, t));
@@ -60,6 +72,9 @@ std::string structure_of(const Graph& graph, const TrainingGraph& training, cons
   const PlanningLayer& layer = layers.layers[position];
   std::string text;
   std::map<TensorId, std::size_t> local;
+  const auto crosses = [&](TensorId t) {
+    return std::any_of(layer.variables.begin(), layer.variables.end(), [&](const auto& v) { return v.tensor == t; });
+  };
   const auto describe = [&](TensorId t) {
     const Tensor& tensor = graph.tensor(t);
     const auto [entry, added] = local.emplace(t, local.size());
@@ -68,6 +83,7 @@ std::string structure_of(const Graph& graph, const TrainingGraph& training, cons
     text += fmt::format(":{}{}{}", name(tensor.dtype), static_cast<int>(tensor.role),
                         training.relations.needs_gradient[index(t)] ? "g" : "");
     for (const Extent& extent : tensor.shape) text += fmt::format("x{}{}", extent.size, extent.scales_with_batch ? "b" : "");
+    if (crosses(t)) return;                              // who reads it elsewhere is the other layers' business
     text += fmt::format("c{}", training.relations.consumers[index(t)].size());
   };
   for (const OpId id : layer.ops) {
@@ -81,19 +97,30 @@ std::string structure_of(const Graph& graph, const TrainingGraph& training, cons
     for (const TensorId t : op.outputs) describe(t);
   }
   for (const InterfaceVariable& v : layer.variables) {
-    // Which of the variables that begin in its first layer it is, counting its own sort only.
-    std::size_t rank = 0;
-    for (const InterfaceVariable& o : layers.layers[v.first_layer].variables) {
-      if (o.tensor == v.tensor) break;
-      if (o.first_layer == v.first_layer && o.parameter == v.parameter) ++rank;
-    }
-    text += fmt::format("\nv t{} {} {} {} {}", local.at(v.tensor), position - v.first_layer, v.last_layer - position, rank,
+    text += fmt::format("\nv t{} {} {} {} {}", local.at(v.tensor), position - v.first_layer, v.last_layer - position, v.rank,
                         v.saved_here);
   }
   return text;
 }
 
 }  // namespace
+
+RangeClasses range_classes(const PlanningLayers& layers) {
+  RangeClasses result;
+  result.classes.emplace_back();
+  result.of.resize(layers.layers.size());
+  std::map<std::pair<std::size_t, std::uint32_t>, std::size_t> child;
+  for (std::size_t first = 0; first < layers.layers.size(); ++first) {
+    std::size_t current = 0;
+    for (std::size_t last = first; last < layers.layers.size(); ++last) {
+      const auto [entry, added] = child.emplace(std::pair(current, layers.layers[last].key), result.classes.size());
+      if (added) result.classes.push_back({current, first, last});
+      current = entry->second;
+      result.of[first].push_back(current);
+    }
+  }
+  return result;
+}
 
 PlanningLayers planning_layers(const Graph& graph, const TrainingGraph& training) {
   PlanningLayers result;
@@ -109,6 +136,7 @@ PlanningLayers planning_layers(const Graph& graph, const TrainingGraph& training
   const std::vector<Touch> touch = touches(graph, result);
   for (std::size_t l = 0; l < result.layers.size(); ++l)
     result.layers[l].variables = interface_of(graph, training, l, result.layers[l].ops, touch);
+  number_variables(result);
   std::map<std::string, std::uint32_t> keys;
   for (std::size_t l = 0; l < result.layers.size(); ++l)
     result.layers[l].key =

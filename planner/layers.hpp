@@ -18,6 +18,8 @@ struct InterfaceVariable {
   TensorId tensor{};
   bool parameter = false;
   std::size_t first_layer = 0, last_layer = 0;  // that produce or use it
+  // Which of the variables of its sort that begin in its first layer: with its age it names it in any equal layer.
+  std::size_t rank = 0;
   bool incoming = false;                // an activation made by an earlier layer
   // Some backward in this layer reads it (for an activation made here: its producer's), so it is saved.
   bool saved_here = false;
@@ -37,6 +39,17 @@ struct PlanningLayers {
   // layer i: intermediates made at or before it and used behind it.
   std::vector<std::vector<TensorId>> cuts;  // size: layers − 1
 };
+
+// Ranges of layers by structure: ranges (first, last) of one class have equal keys in order, so their costs are equal.
+struct RangeClasses {
+  struct Class {
+    std::size_t parent = 0;             // the range without its last layer; class 0 is the empty range
+    std::size_t first = 0, last = 0;    // a representative
+  };
+  std::vector<Class> classes;
+  std::vector<std::vector<std::size_t>> of;  // [first][last − first]
+};
+RangeClasses range_classes(const PlanningLayers& layers);
 
 // Layers from the graph's tags; without tags every op is a layer of its own.
 PlanningLayers planning_layers(const Graph& graph, const TrainingGraph& training);

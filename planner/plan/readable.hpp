@@ -1,0 +1,14 @@
+// Quantities as people read them, in three digits.
+#pragma once
+
+#include <string>
+
+#include "graphs/units.hpp"
+
+namespace meshloom {
+
+std::string readable(Seconds time);  // "12.3 s", "4.56 ms", "7.80 us"; "-" when not finite
+std::string readable(Bytes size);    // "14.2 GiB"
+std::string percent(double share);   // "3.1 %"; "-" when not finite
+
+}  // namespace meshloom

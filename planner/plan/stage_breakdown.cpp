@@ -1,0 +1,97 @@
+#include "planner/plan/stage_breakdown.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+namespace meshloom {
+namespace {
+
+std::vector<NamedTime> times_of(const Plan& plan, const Stage& stage) {
+  const double microbatches = static_cast<double>(plan.microbatches);
+  const Seconds send = stage.boundary.forward_time;
+  std::vector<NamedTime> times{
+      {"forward_compute", microbatches * stage.forward_compute},
+      {"forward_collectives", microbatches * (stage.forward - stage.forward_compute)},
+      {"backward_compute", microbatches * stage.backward_compute},
+      {"backward_collectives", microbatches * (stage.backward - stage.backward_compute)},
+      {"send_activations", microbatches * send},
+      {"send_gradients", {}},
+      {"synchronization", stage.synchronization},
+      {"update", stage.update},
+  };
+  // The gradient travels from this stage to the one before, whose boundary states its time.
+  const auto position = static_cast<std::size_t>(&stage - plan.stages.data());
+  if (position > 0) times[5].time = microbatches * plan.stages[position - 1].boundary.backward_time;
+  Seconds busy;
+  for (const NamedTime& each : times) busy += each.time;
+  times.push_back({"idle", plan.iteration_time - busy});
+  return times;
+}
+
+std::vector<NamedBytes> memory_of(const StageMemory& memory) {
+  return {{"parameters", memory.parameters},
+          {"gradients", memory.gradients},
+          {"optimizer", memory.optimizer},
+          {"activations", static_cast<double>(memory.in_flight) * memory.activations_per_microbatch},
+          {"transient", memory.transient},
+          {"overhead", memory.overhead}};
+}
+
+std::vector<ConversionTime> conversions_of(const Plan& plan, const Stage& stage) {
+  std::vector<ConversionTime> result;
+  for (const Conversion& conversion : stage.conversions) {
+    ConversionTime entry{conversion.tensor,
+                         conversion.consumer,
+                         print_layout(conversion.from, stage.mesh.size()),
+                         print_layout(conversion.to, stage.mesh.size()),
+                         {},
+                         {}};
+    for (const auto* steps : {&conversion.forward, &conversion.backward})
+      for (const CollectiveStep& step : *steps) {
+        entry.collectives.push_back(fmt::format("{} over {}", name(step.collective), fmt::join(step.axes, ",")));
+        entry.per_step += step.time;
+      }
+    if (conversion.rate == Rate::per_microbatch) entry.per_step *= static_cast<double>(plan.microbatches);
+    if (!entry.collectives.empty()) result.push_back(std::move(entry));
+  }
+  std::stable_sort(result.begin(), result.end(),
+                   [](const ConversionTime& a, const ConversionTime& b) { return a.per_step > b.per_step; });
+  return result;
+}
+
+std::vector<NamedTime> ops_of(const Plan& plan, const Stage& stage) {
+  std::vector<NamedTime> result;
+  for (const OpSharding& op : stage.ops)
+    result.push_back({op.op, static_cast<double>(plan.microbatches) * (op.forward + op.backward)});
+  std::stable_sort(result.begin(), result.end(),
+                   [](const NamedTime& a, const NamedTime& b) { return a.time > b.time; });
+  return result;
+}
+
+}  // namespace
+
+std::string layer_names(const Plan& plan, std::int64_t first, std::int64_t last) {
+  const auto layer = [&](std::int64_t i) {
+    return i >= 0 && i < std::ssize(plan.layers) ? plan.layers[static_cast<std::size_t>(i)] : fmt::format("{}", i);
+  };
+  return first == last ? layer(first) : layer(first) + "…" + layer(last);
+}
+
+std::string mesh_text(const std::vector<MeshAxis>& mesh) {
+  std::vector<std::string> axes;
+  for (const MeshAxis& axis : mesh) axes.push_back(fmt::format("{}={}", axis.name, axis.size));
+  return axes.empty() ? "-" : fmt::format("{}", fmt::join(axes, " "));
+}
+
+std::vector<StageBreakdown> break_down(const Plan& plan) {
+  std::vector<StageBreakdown> result;
+  for (const Stage& stage : plan.stages)
+    result.push_back({stage.first_layer, stage.last_layer, layer_names(plan, stage.first_layer, stage.last_layer),
+                      times_of(plan, stage), memory_of(stage.memory), stage.memory.peak(), conversions_of(plan, stage),
+                      ops_of(plan, stage)});
+  return result;
+}
+
+}  // namespace meshloom

@@ -1,0 +1,46 @@
+"""docs/meshloom.1 names every command and every long option that --help names, and nothing that does not exist."""
+import os
+import pathlib
+import re
+import subprocess
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PROGRAM = os.environ.get("MESHLOOM_PROGRAM", str(ROOT / "build/release/meshloom"))
+LONG_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
+
+
+def help_text(*words):
+    return subprocess.run([PROGRAM, *words, "--help"], capture_output=True, text=True, check=True).stdout
+
+
+def commands():
+    listed = help_text().split("Subcommands:")[1].split("Example:")[0]
+    names = re.findall(r"^  (\w+) ", listed, re.MULTILINE)
+    return [[name] for name in names if name != "graph"] + [["graph", "gpt"], ["graph", "llama"]]
+
+
+class ManPage(unittest.TestCase):
+    page = re.sub(r"\\f[A-Z]", "", (ROOT / "docs/meshloom.1").read_text().replace(r"\-", "-"))
+
+    def test_it_names_every_command(self):
+        for words in commands():
+            self.assertRegex(self.page, rf"\b{words[0]}\b")
+            self.assertIn(f".SH {words[0].upper()}", self.page)
+
+    def test_it_names_every_long_option_of_the_help_and_no_other(self):
+        in_help = set(LONG_OPTION.findall(help_text()))
+        for words in commands():
+            in_help |= set(LONG_OPTION.findall(help_text(*words)))
+        self.assertEqual(in_help, set(LONG_OPTION.findall(self.page)))
+
+    def test_every_help_has_an_example(self):
+        for words in [[], ["graph"], *commands()]:
+            self.assertIn("Example:\n", help_text(*words))
+
+    def test_the_page_states_every_exit_code(self):
+        self.assertEqual(["0", "1", "2", "3", "4", "5"], re.findall(r"^\.B (\d)$", self.page, re.MULTILINE))
+
+
+if __name__ == "__main__":
+    unittest.main()

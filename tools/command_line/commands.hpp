@@ -1,0 +1,103 @@
+// The commands: what each was asked to do, as a value, and the function that does it. The options' meaning is in the
+// help texts of arguments.cpp and in docs/meshloom.1.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "graphs/builders.hpp"
+#include "planner/baseline.hpp"
+#include "planner/search.hpp"
+
+namespace meshloom {
+
+// An interface to scripts: README.md, docs/meshloom.1.
+enum class ExitCode {
+  done = 0,
+  internal_error = 1,
+  bad_input = 2,
+  infeasible = 3,
+  time_limit = 4,
+  comparison_failed = 5,
+};
+
+// What `plan` and `baseline` read: paths, "-" for standard input.
+struct InputPaths {
+  std::string graph, cluster;
+  std::string recipe = "neutral";
+  std::optional<std::int64_t> hosts;  // none: as the cluster file says
+};
+
+// What they write; none: not written. "-" is standard output.
+struct PlanOutputs {
+  std::optional<std::string> plan, report;
+  bool json = false;  // the summary as JSON on standard output instead of a table
+};
+
+struct PlanCommand {
+  InputPaths inputs;
+  SearchOptions search;
+  std::optional<std::int64_t> microbatches;  // the other way to say search.microbatch_size
+  bool without_baselines = false;
+  PlanOutputs outputs;
+};
+ExitCode run(const PlanCommand& command);
+
+struct BaselineCommand {
+  InputPaths inputs;
+  UniformLayout layout;
+  std::int64_t global_batch = 0;
+  PlanOutputs outputs;
+};
+ExitCode run(const BaselineCommand& command);
+
+struct SimulateCommand {
+  std::string plan;
+  std::optional<std::string> trace, report;
+  std::optional<std::string> graph, cluster;  // both or none: price every op again
+  bool json = false;
+};
+ExitCode run(const SimulateCommand& command);
+
+enum class ComparisonFormat { text, markdown, junit, json };
+struct CompareCommand {
+  std::string base, next;
+  std::optional<double> max_slowdown;  // 0.02: the new plan may take 2 % longer
+  ComparisonFormat format = ComparisonFormat::text;
+};
+ExitCode run(const CompareCommand& command);
+
+struct GraphCommand {
+  std::variant<GptOptions, LlamaOptions> model;
+  std::optional<std::string> output;
+  bool json = false;
+};
+ExitCode run(const GraphCommand& command);
+
+struct ValidateCommand {
+  std::vector<std::string> files;
+  bool json = false;
+};
+ExitCode run(const ValidateCommand& command);
+
+struct ExplainCommand {
+  std::string plan;
+  std::optional<std::string> op;
+  std::optional<std::string> graph;  // none: the path that the plan states
+  bool json = false;
+};
+ExitCode run(const ExplainCommand& command);
+
+// Help, version or a completion script.
+struct PrintCommand {
+  std::string text;
+};
+ExitCode run(const PrintCommand& command);
+
+using Command = std::variant<PlanCommand, BaselineCommand, SimulateCommand, CompareCommand, GraphCommand,
+                             ValidateCommand, ExplainCommand, PrintCommand>;
+
+}  // namespace meshloom

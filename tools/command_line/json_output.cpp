@@ -1,0 +1,145 @@
+#include "tools/command_line/json_output.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "costmodel/cluster.hpp"
+#include "costmodel/recipe.hpp"
+#include "graphs/files.hpp"
+#include "graphs/graph_json.hpp"
+#include "graphs/json_input.hpp"
+#include "planner/plan/plan_json.hpp"
+
+namespace meshloom {
+namespace {
+
+std::string printed(const Json& object) { return object.dump(2) + "\n"; }
+
+template <typename Value>
+Json or_null(const std::optional<Value>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+
+Json stage_json(const StageBreakdown& stage) {
+  Json json{{"first_layer", stage.first_layer}, {"last_layer", stage.last_layer}, {"layers", stage.layers}};
+  for (const NamedTime& each : stage.times) json["step_time"][each.name + "_s"] = each.time.value();
+  for (const NamedBytes& each : stage.memory) json["memory"][each.name + "_bytes"] = each.bytes.value();
+  json["memory"]["peak_bytes"] = stage.peak.value();
+  json["conversions"] = Json::array();
+  for (const ConversionTime& each : stage.conversions)
+    json["conversions"].push_back({{"tensor", each.tensor},
+                                   {"consumer", each.consumer},
+                                   {"from", each.from},
+                                   {"to", each.to},
+                                   {"collectives", each.collectives},
+                                   {"per_step_s", each.per_step.value()}});
+  json["ops"] = Json::array();
+  for (const NamedTime& each : stage.ops) json["ops"].push_back({{"op", each.name}, {"per_step_s", each.time.value()}});
+  return json;
+}
+
+Json op_json(const OpExplanation& op) {
+  return {{"op", op.op},
+          {"layer", op.layer},
+          {"stage", op.stage},
+          {"chosen", op.chosen},
+          {"runner_up", or_null(op.runner_up)},
+          {"difference_s", op.runner_up ? Json(op.difference.value()) : Json(nullptr)},
+          {"excluded", op.excluded}};
+}
+
+// By schema: the reader that checks such files.
+struct Checker {
+  std::string schema;
+  void (*check)(const std::string& text, const std::string& file);
+};
+const std::vector<Checker>& checkers() {
+  static const std::vector<Checker> all{
+      {"meshloom.graph/1", [](const std::string& text, const std::string& file) { parse_graph(text, file); }},
+      {"meshloom.cluster/1", [](const std::string& text, const std::string& file) { parse_cluster(text, file); }},
+      {"meshloom.recipe/1", [](const std::string& text, const std::string& file) { parse_recipe(text, file); }},
+      {"meshloom.plan/1", [](const std::string& text, const std::string& file) { parse_plan(text, file); }},
+  };
+  return all;
+}
+
+void check_text(const std::string& text, FileFinding& finding) {
+  const JsonInput root = parse_json(text, finding.file);
+  if (!root.is_object()) root.fail("expected a JSON object with a key \"schema\"");
+  const JsonInput schema = root.at("schema");
+  finding.schema = schema.string();
+  std::vector<std::string> known;
+  for (const Checker& checker : checkers()) {
+    known.push_back(checker.schema);
+    if (checker.schema == *finding.schema) return checker.check(text, finding.file);
+  }
+  schema.fail(fmt::format("unknown schema \"{}\"; expected one of: {}{}", *finding.schema, fmt::join(known, ", "),
+                          did_you_mean(*finding.schema, known)));
+}
+
+}  // namespace
+
+std::string graph_json(const Graph& graph, const GraphSummary& summary) {
+  return printed({{"name", graph.name},
+                  {"parameters", static_cast<std::int64_t>(summary.parameters)},
+                  {"forward_flops_per_sample", summary.forward_flops_per_sample.value()},
+                  {"training_flops_per_sample", summary.training_flops_per_sample.value()},
+                  {"ops", summary.ops},
+                  {"tensors", summary.tensors},
+                  {"padded_vocabulary", graph.padded_vocabulary}});
+}
+
+std::string comparison_json(const Comparison& comparison, std::optional<double> max_slowdown, bool passed) {
+  Json differences = Json::array();
+  for (const PlanDifference& each : comparison.differences)
+    differences.push_back({{"path", each.path}, {"base", each.base}, {"new", each.next}});
+  return printed({{"base_s", comparison.base.value()},
+                  {"new_s", comparison.next.value()},
+                  {"slowdown", comparison.slowdown},
+                  {"max_slowdown", or_null(max_slowdown)},
+                  {"passed", passed},
+                  {"differences", differences}});
+}
+
+std::string explanation_json(const std::vector<StageBreakdown>& stages, const std::optional<OpExplanation>& op) {
+  Json json{{"stages", Json::array()}, {"op", op ? op_json(*op) : Json(nullptr)}};
+  for (const StageBreakdown& stage : stages) json["stages"].push_back(stage_json(stage));
+  return printed(json);
+}
+
+std::string with_differences(const std::string& summary,
+                             const std::optional<std::vector<PriceDifference>>& differences) {
+  Json json = Json::parse(summary);
+  json["differences"] = nullptr;
+  if (differences) {
+    json["differences"] = Json::array();
+    for (const PriceDifference& each : *differences)
+      json["differences"].push_back({{"path", each.path}, {"stored", each.stored}, {"priced", each.priced}});
+  }
+  return printed(json);
+}
+
+std::string findings_json(const std::vector<FileFinding>& findings) {
+  Json files = Json::array();
+  for (const FileFinding& each : findings)
+    files.push_back({{"file", each.file},
+                     {"schema", or_null(each.schema)},
+                     {"valid", !each.error.has_value()},
+                     {"error", or_null(each.error)}});
+  const auto valid = std::count_if(findings.begin(), findings.end(), [](const auto& each) { return !each.error; });
+  return printed({{"files", files}, {"valid", valid}, {"invalid", std::ssize(findings) - valid}});
+}
+
+FileFinding check_file(const std::string& path) {
+  FileFinding finding{path == "-" ? "<stdin>" : path, {}, {}};
+  try {
+    check_text(read_file(path), finding);
+  } catch (const InputError& error) {
+    finding.error = error.what();
+  }
+  return finding;
+}
+
+}  // namespace meshloom

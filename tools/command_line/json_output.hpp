@@ -1,0 +1,38 @@
+// The objects that commands print under --json, other than the plan's summary (planner/plan/plan_json.hpp). Their keys
+// are a contract with scripts; docs/schemas/ describes them. Numbers that do not exist are null.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "graphs/graph.hpp"
+#include "planner/explain.hpp"
+#include "planner/plan/compare.hpp"
+#include "planner/plan/stage_breakdown.hpp"
+#include "planner/reprice.hpp"
+
+namespace meshloom {
+
+std::string graph_json(const Graph& graph, const GraphSummary& summary);
+
+// `max_slowdown` is the threshold, none when there is none.
+std::string comparison_json(const Comparison& comparison, std::optional<double> max_slowdown, bool passed);
+
+std::string explanation_json(const std::vector<StageBreakdown>& stages, const std::optional<OpExplanation>& op);
+
+// The plan's summary with a key "differences" more: null when nothing was priced again.
+std::string with_differences(const std::string& summary,
+                             const std::optional<std::vector<PriceDifference>>& differences);
+
+struct FileFinding {
+  std::string file;
+  std::optional<std::string> schema;  // none when the file does not say or cannot be read
+  std::optional<std::string> error;   // none: valid
+};
+std::string findings_json(const std::vector<FileFinding>& findings);
+
+// Reads the file's "schema" and checks the file as what it says it is.
+FileFinding check_file(const std::string& path);
+
+}  // namespace meshloom

@@ -1,0 +1,99 @@
+#include "tools/command_line/output.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "graphs/input_error.hpp"
+
+namespace meshloom {
+namespace {
+
+// Characters, not bytes, of UTF-8 text.
+std::size_t width(const std::string& text) {
+  return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+}
+
+}  // namespace
+
+std::string joined(const std::vector<std::string>& parts, std::string_view separator) {
+  return fmt::format("{}", fmt::join(parts, separator));
+}
+
+Table::Table(std::vector<std::string> headings) {
+  for (std::string& heading : headings) {
+    left_.push_back(left_.empty() || heading.starts_with('<'));
+    if (heading.starts_with('<')) heading.erase(0, 1);
+  }
+  rows_.push_back(std::move(headings));
+}
+
+void Table::row(std::vector<std::string> cells) {
+  cells.resize(left_.size());
+  rows_.push_back(std::move(cells));
+}
+
+std::string Table::text() const {
+  std::vector<std::size_t> widths(left_.size());
+  for (const auto& row : rows_)
+    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], width(row[i]));
+  std::string result;
+  for (const auto& row : rows_) {
+    std::string line;
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      const std::string padding(widths[i] - width(row[i]), ' ');
+      line += (i == 0 ? "" : "  ") + (left_[i] ? row[i] + padding : padding + row[i]);
+    }
+    result += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
+  }
+  return result;
+}
+
+Progress::Progress() : terminal_(::isatty(STDERR_FILENO) == 1) {}
+
+Progress::~Progress() {
+  if (shown_) std::fputs("\r\033[K", stderr);
+}
+
+void Progress::show(const std::string& line) {
+  if (!terminal_ || elapsed() < Seconds(1)) return;
+  const std::lock_guard lock(mutex_);
+  shown_ = true;
+  std::fputs(fmt::format("\r\033[K{:.0f} s: {}", elapsed().value(), line).c_str(), stderr);
+  std::fflush(stderr);
+}
+
+Seconds Progress::elapsed() const {
+  return Seconds(std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count());
+}
+
+void check_output(std::string_view option, const std::optional<std::string>& path) {
+  if (!path || *path == "-") return;
+  const std::string place = fmt::format("{} {}", option, *path);
+  struct stat status {};
+  if (path->empty()) throw InputError(place, "the path is empty; name a file, or - for standard output");
+  if (::stat(path->c_str(), &status) == 0 && S_ISDIR(status.st_mode))
+    throw InputError(place, "is a folder; name a file in it");
+  const std::size_t slash = path->rfind('/');
+  const std::string folder = slash == std::string::npos ? "." : path->substr(0, std::max<std::size_t>(slash, 1));
+  if (::stat(folder.c_str(), &status) != 0 || !S_ISDIR(status.st_mode))
+    throw InputError(place, fmt::format("the folder \"{}\" does not exist; make it first", folder));
+  if (::access(folder.c_str(), W_OK) != 0)
+    throw InputError(place, fmt::format("the folder \"{}\" cannot be written; choose another", folder));
+}
+
+bool is_standard_output(const std::optional<std::string>& path) { return path == "-"; }
+
+void check_one_standard_output(const std::vector<std::pair<std::string, bool>>& outputs) {
+  std::vector<std::string> used;
+  for (const auto& [option, used_here] : outputs)
+    if (used_here) used.push_back(option);
+  if (used.size() > 1)
+    throw InputError(joined(used, " and "), "both write to standard output; send all but one of them to a file");
+}
+
+}  // namespace meshloom

@@ -1,0 +1,62 @@
+#include <fmt/format.h>
+
+#include "graphs/files.hpp"
+#include "graphs/input_error.hpp"
+#include "tools/command_line/commands.hpp"
+#include "tools/command_line/input_files.hpp"
+#include "tools/command_line/output.hpp"
+#include "tools/command_line/plan_outputs.hpp"
+#include "tools/join/make_plan.hpp"
+
+namespace meshloom {
+namespace {
+
+template <typename Value>
+std::string name_or_auto(const std::optional<Value>& value) {
+  return value ? std::string(name(*value)) : "auto";
+}
+
+// What the plan depends on besides its files; not the number of threads.
+std::string canonical_options(const PlanCommand& command, const SearchOptions& search) {
+  std::string text = fmt::format("plan --global-batch {}", search.global_batch);
+  if (search.microbatch_size) text += fmt::format(" --microbatch-size {}", *search.microbatch_size);
+  if (search.schedule) text += fmt::format(" --schedule {}", name(*search.schedule));
+  if (search.parameter_state) text += fmt::format(" --parameter-state {}", name(*search.parameter_state));
+  if (search.recompute) text += fmt::format(" --recompute {}", name(*search.recompute));
+  text += fmt::format(" --max-mesh-axes {} --recipe {}", search.max_mesh_axes, command.inputs.recipe);
+  if (command.inputs.hosts) text += fmt::format(" --hosts {}", *command.inputs.hosts);
+  if (command.without_baselines) text += " --no-baselines";
+  return text;
+}
+
+// The microbatch size that a number of microbatches asks for.
+std::int64_t size_from_number(std::int64_t global_batch, std::int64_t microbatches) {
+  if (global_batch % microbatches != 0)
+    throw InputError("--microbatches",
+                     fmt::format("{} does not divide the global batch {}", microbatches, global_batch));
+  return global_batch / microbatches;
+}
+
+}  // namespace
+
+ExitCode run(const PlanCommand& command) {
+  check_outputs(command.outputs);
+  SearchOptions search = command.search;
+  if (command.microbatches) search.microbatch_size = size_from_number(search.global_batch, *command.microbatches);
+  if (search.microbatch_size && search.global_batch % *search.microbatch_size != 0)
+    throw InputError("--microbatch-size", fmt::format("{} does not divide the global batch {}", *search.microbatch_size,
+                                                      search.global_batch));
+  const PlanningInput input = read_planning_input(command.inputs);
+  Seconds search_time;
+  Plan plan;
+  {
+    Progress progress;
+    search.progress = [&progress](const std::string& line) { progress.show(line); };
+    plan = make_plan(input, {.search = search, .with_baselines = !command.without_baselines});
+    search_time = progress.elapsed();
+  }
+  plan.options = canonical_options(command, search);
+  return write_outputs(plan, search_time, command.outputs);
+}
+
+}  // namespace meshloom

@@ -1,0 +1,36 @@
+#include "tools/command_line/plan_outputs.hpp"
+
+#include <fmt/format.h>
+
+#include "graphs/files.hpp"
+#include "planner/plan/plan_json.hpp"
+#include "simulator/report.hpp"
+#include "tools/command_line/output.hpp"
+#include "tools/command_line/plan_text.hpp"
+
+namespace meshloom {
+
+void check_outputs(const PlanOutputs& outputs) {
+  check_output("--output", outputs.plan);
+  check_output("--report", outputs.report);
+  check_one_standard_output({{"--output -", is_standard_output(outputs.plan)},
+                             {"--report -", is_standard_output(outputs.report)},
+                             {"--json", outputs.json}});
+}
+
+ExitCode write_outputs(const Plan& plan, Seconds search_time, const PlanOutputs& outputs) {
+  if (!plan.stages.empty()) {
+    if (outputs.plan) write_file(*outputs.plan, write_plan(plan));
+    if (outputs.report) write_file(*outputs.report, report_html(plan, simulate(plan)));
+  }
+  const bool taken = is_standard_output(outputs.plan) || is_standard_output(outputs.report);
+  if (outputs.json)
+    write_file("-", summary_json(plan, search_time));
+  else if (!taken)
+    write_file("-", summary_text(plan));
+  else if (plan.stages.empty())
+    fmt::print(stderr, "{}", summary_text(plan));
+  return exit_code_of(plan);
+}
+
+}  // namespace meshloom

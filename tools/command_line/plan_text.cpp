@@ -1,0 +1,71 @@
+#include "tools/command_line/plan_text.hpp"
+
+#include <fmt/format.h>
+
+#include "planner/plan/stage_breakdown.hpp"
+#include "tools/command_line/output.hpp"
+
+namespace meshloom {
+namespace {
+
+std::string cluster_text(const Cluster& cluster) {
+  return fmt::format("{} × {} ({}, {} host{})", cluster.devices(), cluster.device.name, cluster.name, cluster.hosts,
+                     cluster.hosts == 1 ? "" : "s");
+}
+
+std::string infeasible_text(const Plan& plan) {
+  std::string text =
+      plan.status == PlanStatus::time_limit ? "no plan was found within the time limit\n" : "no plan fits\n";
+  for (const InfeasibleReason& reason : plan.reasons)
+    text += fmt::format("  layers {}: need {} per device ({:.0f} bytes), have {} ({:.0f} bytes)\n",
+                        layer_names(plan, reason.first_layer, reason.last_layer), readable(reason.needs),
+                        reason.needs.value(), readable(reason.has), reason.has.value());
+  for (const Remedy& remedy : plan.remedies)
+    text += fmt::format("  this would work: {}{}\n", remedy.text,
+                        remedy.options.empty() ? "" : fmt::format(" ({})", remedy.options));
+  return text;
+}
+
+std::string stages_text(const Plan& plan) {
+  Table table({"stage", "<layers", "<devices", "<mesh", "forward", "backward", "sync", "memory", "in flight",
+               "<recompute", "<parameters"});
+  for (std::size_t i = 0; i < plan.stages.size(); ++i) {
+    const Stage& stage = plan.stages[i];
+    const std::int64_t first = stage.devices.empty() ? 0 : stage.devices.front();
+    const std::int64_t last = stage.devices.empty() ? 0 : stage.devices.back();
+    table.row({fmt::format("{}", i), layer_names(plan, stage.first_layer, stage.last_layer),
+               first == last ? fmt::format("{}", first) : fmt::format("{}–{}", first, last), mesh_text(stage.mesh),
+               readable(stage.forward), readable(stage.backward), readable(stage.synchronization + stage.update),
+               readable(stage.memory.peak()), fmt::format("{}", stage.memory.in_flight),
+               std::string(name(stage.recompute)), std::string(name(stage.parameter_state))});
+  }
+  return table.text();
+}
+
+}  // namespace
+
+std::string summary_text(const Plan& plan) {
+  std::string text = fmt::format("{} on {}, recipe {}, global batch {}: ", plan.graph_name, cluster_text(plan.cluster),
+                                 plan.recipe.name, plan.global_batch);
+  if (plan.stages.empty()) return text + infeasible_text(plan);
+  text += fmt::format("{}\n", name(plan.status));
+  text += fmt::format("  iteration    {} simulated, {} by the schedule's formula\n", readable(plan.iteration_time),
+                      readable(plan.estimate));
+  text += fmt::format("  proof        best formula value {}, lower bound {}, gap {}\n", readable(plan.best_estimate),
+                      readable(plan.lower_bound), percent(plan.gap()));
+  text += fmt::format("  speed        {:.1f} TFLOP/s per device, bubble {}\n", plan.flops_per_device_second() / 1e12,
+                      percent(plan.bubble_fraction));
+  text += fmt::format("  schedule     {}, {} microbatches of {} samples\n", name(plan.schedule), plan.microbatches,
+                      plan.microbatch_size);
+  text += fmt::format("  peak memory  {} of {} per device\n", readable(plan.peak_memory()),
+                      readable(plan.cluster.device.memory));
+  if (plan.origin != "search") text += fmt::format("  origin       {}\n", plan.origin);
+  return text + "\n" + stages_text(plan);
+}
+
+ExitCode exit_code_of(const Plan& plan) {
+  if (!plan.stages.empty()) return ExitCode::done;
+  return plan.status == PlanStatus::time_limit ? ExitCode::time_limit : ExitCode::infeasible;
+}
+
+}  // namespace meshloom
