@@ -14,6 +14,7 @@ namespace meshloom {
 
 // How close matrix products come to the peak [shape of the curve: docs/cost_model.md]:
 //   t = flops / (peak·of_peak) · (1 + wave_penalty/(m·n)) · (1 + depth_penalty/k)
+// m·n: elements of the result, batch included; k: elements that are contracted.
 struct GemmEfficiency {
   double of_peak = 0.8;
   double wave_penalty = 0;              // in output elements: partly filled waves of tiles
@@ -38,7 +39,11 @@ struct Link {
   BytesPerSecond bandwidth;             // as specified
   double efficiency = 1;                // share that large collectives reach
   Seconds latency;                      // of one message, software included
+  // Inside a host: the share by the group's size, where small groups reach less (links without a switch). An entry holds
+  // from its size up to the next one; below the first and without entries `efficiency` holds.
+  std::map<std::int64_t, double> efficiency_of_group{};
   BytesPerSecond effective() const { return bandwidth * efficiency; }
+  BytesPerSecond effective(std::int64_t group_size) const;
   bool operator==(const Link&) const = default;
 };
 

@@ -11,7 +11,11 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
+
+#include "costmodel/device_mesh.hpp"
 
 namespace meshloom {
 
@@ -37,6 +41,13 @@ struct Layout {
   std::array<AxisLayout, max_mesh_axes> axes{};
   auto operator<=>(const Layout&) const = default;
 };
+
+// "S(1)", "R/P", "R/R", "P/R"; dimensions up to 9.
+std::string print_axis_layout(const AxisLayout& axis);
+std::optional<AxisLayout> parse_axis_layout(std::string_view text);
+
+// Into how many equal parts the layout cuts the tensor: the product of the sizes of the axes that shard it.
+std::int64_t shards(const Layout& layout, const DeviceMesh& mesh);
 
 // "[S(0), R/P]" for a mesh of two axes, "[]" for one device.
 std::string print_layout(const Layout& layout, std::size_t mesh_dimensions);

@@ -2,7 +2,10 @@
 // File format `meshloom.recipe/1`, docs/recipe_format.md. The plan records the recipe it was made with.
 #pragma once
 
+#include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "graphs/graph.hpp"
@@ -38,6 +41,7 @@ struct Recipe {
 };
 
 // A preset's name ("neutral", "megatron", "alpa") or the path of a file. Throws InputError with the presets' names.
+// A file may start from a preset ("extends": "megatron"); keys it lacks have the values of that preset, else of "neutral".
 Recipe find_recipe(const std::string& name_or_path);
 std::vector<std::string> recipe_presets();
 Recipe parse_recipe(const std::string& text, const std::string& file);

@@ -1,6 +1,7 @@
 // The computation graph: tensors and the operators between them, with the batch dimension left open.
 //
-// A Graph is a plain value that has passed every check of `check_graph`: the planner never meets a malformed one.
+// A Graph is a plain value that has passed every check of `check_graph` (graph_draft.hpp): the planner never meets a
+// malformed one.
 // Sizes are in elements; the dimension named `batch_dim` has a size only once a microbatch size is chosen, so sizes are
 // Extents. Ops stand in a topological order; a layer is a contiguous run of them.
 #pragma once
@@ -85,8 +86,9 @@ GraphRelations relations(const Graph& graph);
 
 // Elements of a tensor when the batch dimension has `batch` samples.
 double elements(const Tensor& tensor, std::int64_t batch);
-// 2·Π factors for einsum and conv; 4·Π for attention (query-key and probabilities-value; half when causal), by the
-// factors of its rule. 0 for kinds priced by bytes. One forward execution.
+// 2·Π factors for einsum and conv; attention: 2·Π over the factors of query and key plus 2·Π over those of value and
+// output, which is 4·Π of all when keys and values have one head size (half when causal); custom: as it states. 0 for
+// kinds priced by bytes. One forward execution.
 Flops forward_flops(const Op& op, std::int64_t batch);
 // The gradients' FLOPs: the forward's once per input with a gradient (einsum, conv), or backward_cost times the
 // forward's FLOPs. Model FLOPs: a fused attention's recomputation inside its backward is not counted here (2, not 2.5).

@@ -1,0 +1,42 @@
+#include "costmodel/cluster.hpp"
+
+#include <fmt/format.h>
+
+#include "graphs/input_error.hpp"
+
+namespace meshloom {
+namespace {
+
+std::vector<DType> fallbacks(DType dtype) {
+  switch (dtype) {
+    case DType::bf16:
+      return {DType::bf16, DType::fp16};
+    case DType::fp16:
+      return {DType::fp16, DType::bf16};
+    case DType::fp8:
+      return {DType::fp8, DType::bf16, DType::fp16};
+    case DType::fp32:
+    case DType::int32:
+    case DType::int64:
+    case DType::int8:
+    case DType::boolean:
+      return {dtype};
+  }
+  return {dtype};
+}
+
+}  // namespace
+
+BytesPerSecond Link::effective(std::int64_t group_size) const {
+  const auto above = efficiency_of_group.upper_bound(group_size);
+  return above == efficiency_of_group.begin() ? effective() : bandwidth * std::prev(above)->second;
+}
+
+FlopsPerSecond peak_for(const DeviceType& device, DType dtype) {
+  for (const DType candidate : fallbacks(dtype))
+    if (const auto found = device.peak.find(candidate); found != device.peak.end()) return found->second;
+  throw InputError(fmt::format("device \"{}\"", device.name),
+                   fmt::format("has no peak for {}; add one under /device/peak of the cluster file", name(dtype)));
+}
+
+}  // namespace meshloom

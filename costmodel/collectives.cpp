@@ -1,0 +1,128 @@
+#include "costmodel/collectives.hpp"
+
+#include <algorithm>
+
+namespace meshloom {
+namespace {
+
+std::int64_t steps(Collective collective, std::int64_t n) {
+  switch (collective) {
+    case Collective::all_gather:
+    case Collective::reduce_scatter:
+    case Collective::all_to_all:
+      return n - 1;
+    case Collective::all_reduce:
+      return 2 * (n - 1);
+    case Collective::permute:
+      return 1;
+  }
+  return 0;
+}
+
+Seconds step_latency(const Cluster& cluster, const DeviceGroup& group) {
+  return group.hosts > 1 ? std::max(cluster.intra_host.latency, cluster.nic.latency) : cluster.intra_host.latency;
+}
+
+BytesPerSecond host_bandwidth(const Cluster& cluster) {
+  return static_cast<double>(cluster.nics_per_host) * cluster.nic.effective();
+}
+
+// The devices of a host that take part send `each` to other hosts, all through the host's NICs.
+Seconds crossing_time(const Cluster& cluster, const DeviceGroup& group, Bytes each) {
+  if (group.hosts == 1) return Seconds{};
+  const double senders = double(group.groups_per_host * group.size) / double(group.hosts);
+  return senders * each / host_bandwidth(cluster);
+}
+
+Seconds all_to_all_transfer(const Cluster& cluster, Bytes whole, const DeviceGroup& group) {
+  const double n = double(group.size);
+  const double on_host = n / double(group.hosts);
+  const Bytes to_each = whole / (n * n);
+  return std::max((on_host - 1) * to_each / cluster.intra_host.effective(group.size / group.hosts),
+                  crossing_time(cluster, group, (n - on_host) * to_each));
+}
+
+Seconds transfer(const Cluster& cluster, Collective collective, Bytes whole, const DeviceGroup& group) {
+  const Bytes wire = wire_bytes(collective, whole, group.size);
+  switch (collective) {
+    case Collective::all_gather:
+    case Collective::reduce_scatter:
+    case Collective::all_reduce:
+      return wire / ring_bandwidth(cluster, group);
+    case Collective::all_to_all:
+      return all_to_all_transfer(cluster, whole, group);
+    case Collective::permute:
+      return group.hosts > 1 ? crossing_time(cluster, group, wire) : wire / cluster.intra_host.effective(group.size);
+  }
+  return Seconds{};
+}
+
+}  // namespace
+
+std::string_view name(Collective collective) {
+  switch (collective) {
+    case Collective::all_gather:
+      return "all_gather";
+    case Collective::reduce_scatter:
+      return "reduce_scatter";
+    case Collective::all_reduce:
+      return "all_reduce";
+    case Collective::all_to_all:
+      return "all_to_all";
+    case Collective::permute:
+      return "permute";
+  }
+  return "";
+}
+
+std::string_view name(LinkClass link) {
+  switch (link) {
+    case LinkClass::intra_host:
+      return "intra_host";
+    case LinkClass::inter_host:
+      return "inter_host";
+  }
+  return "";
+}
+
+Bytes wire_bytes(Collective collective, Bytes whole, std::int64_t group_size) {
+  if (group_size == 1) return Bytes{};
+  const double n = double(group_size);
+  switch (collective) {
+    case Collective::all_gather:
+    case Collective::reduce_scatter:
+      return (n - 1) / n * whole;
+    case Collective::all_reduce:
+      return 2 * (n - 1) / n * whole;
+    case Collective::all_to_all:
+      return (n - 1) / (n * n) * whole;
+    case Collective::permute:
+      return whole / n;
+  }
+  return Bytes{};
+}
+
+BytesPerSecond ring_bandwidth(const Cluster& cluster, const DeviceGroup& group) {
+  if (group.hosts == 1) return cluster.intra_host.effective(group.size);
+  // A ring enters and leaves each host once, whatever the number of its members there: one device's bytes cross.
+  const BytesPerSecond share = host_bandwidth(cluster) / double(group.groups_per_host);
+  return std::min(share, cluster.intra_host.effective(group.size / group.hosts));
+}
+
+Seconds collective_time(const Cluster& cluster, Collective collective, Bytes whole, const DeviceGroup& group) {
+  if (group.size == 1) return Seconds{};
+  return double(steps(collective, group.size)) * step_latency(cluster, group) +
+         transfer(cluster, collective, whole, group);
+}
+
+Seconds send_time(const Cluster& cluster, Bytes bytes, LinkClass link, std::int64_t lanes) {
+  switch (link) {
+    case LinkClass::intra_host:
+      return cluster.intra_host.latency + bytes / (double(lanes) * cluster.intra_host.effective(2));
+    case LinkClass::inter_host:
+      return cluster.nic.latency + bytes / (double(lanes) * host_bandwidth(cluster));
+  }
+  return Seconds{};
+}
+
+}  // namespace meshloom

@@ -1,0 +1,89 @@
+// The price of changing a layout: the cheapest sequence of collectives for the value on its way forward, and the cheapest
+// for the gradient on its way back.
+//
+// On each mesh axis a value is S(d), R (whole) or P (a partial sum). The moves, each over one axis or, where several
+// axes make the same move, over the group of their product:
+//
+//   S(d) → R      all-gather                 R → S(d)      slice, free
+//   P    → S(d)   reduce-scatter             P → R         all-reduce
+//   S(i) → S(j)   all-to-all                 permute       shards change axes, tile sizes stay
+//
+// and, for gradients that are added into a partial sum, R → P and S → P, free: one device keeps it (or its tile), the
+// others hold zero. Axes on one dimension are ordered as the mesh's axes, major first, so only the minor-most of a
+// dimension may be gathered or moved, and a new one must become the minor-most.
+//
+// The states of a tensor on a mesh are a small graph whose shortest paths are these sequences: exact over all sequences
+// of the moves above. Worked cells: docs/layouts.md; oracle: tests/conversions_test.cpp.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "costmodel/collectives.hpp"
+#include "costmodel/layout.hpp"
+
+namespace meshloom {
+
+enum class MoveKind : std::uint8_t { slice, keep_one, all_gather, reduce_scatter, all_reduce, all_to_all, permute };
+
+// One step of a conversion. `axis_set`: bit k is mesh axis k.
+struct Move {
+  MoveKind kind = MoveKind::slice;
+  unsigned axis_set = 0;
+  Bytes whole;                          // as in collectives.hpp; 0 for the free moves
+  Seconds time;
+};
+
+// The value's states along the way: R and P and S(d) per axis, written as layouts (R as `replicated`).
+struct MovePath {
+  Seconds time;
+  std::vector<Move> moves;
+  std::vector<Layout> states;           // before the first move, after each move
+};
+
+// Prices for one tensor shape on one mesh. Rows are computed when asked for and kept; not safe to share between threads.
+class ConversionTable {
+ public:
+  // `shape` in elements, `element` the bytes of one.
+  ConversionTable(const Cluster& cluster, const DeviceMesh& mesh, std::vector<std::int64_t> shape, Bytes element);
+
+  // From a result, a stored parameter or a tensor's node to an operand or a node. Infinite (≥ impossible) when the shape
+  // does not divide. The gradient's price is that of the way back.
+  Seconds value_time(const Layout& from, const Layout& to);
+  Seconds gradient_time(const Layout& from, const Layout& to);
+  MovePath value_path(const Layout& from, const Layout& to);
+  MovePath gradient_path(const Layout& from, const Layout& to);
+
+  bool divides(const Layout& layout) const;
+  Bytes local_bytes(const Layout& layout) const;
+
+ private:
+  using State = std::uint32_t;
+  struct Step { Seconds time; State previous = 0; Move move; };
+
+  State state_of(const Layout& layout, bool gradient) const;
+  Layout layout_of(State state) const;
+  // Shortest paths out of one state, and for each wanted state the cheapest one that can be added into it for free.
+  struct Row { std::vector<Step> steps; std::vector<State> absorbed; };
+
+  Row& row(State from);
+  std::vector<Step> shortest_paths(State from) const;
+  std::vector<State> absorbed_states(const std::vector<Step>& steps) const;
+  bool may_be_added(State state, State wanted) const;
+  MovePath path(State from, State to);
+
+  struct Expansion;
+
+  const Cluster* cluster_;
+  DeviceMesh mesh_;
+  std::vector<std::int64_t> shape_;
+  Bytes element_;
+  State states_ = 1;                    // count: (2 + dimensions)^axes
+  std::vector<std::unique_ptr<Row>> rows_;
+};
+
+// Larger than any real time: what an impossible conversion costs.
+constexpr Seconds impossible{1e30};
+
+}  // namespace meshloom

@@ -1,0 +1,213 @@
+#include "costmodel/op_costs.hpp"
+
+#include <algorithm>
+
+namespace meshloom {
+namespace {
+
+// One op on one device: its sizes there, and the prices they lead to. Times are without the launch floor.
+struct LocalOp {
+  const Cluster& cluster;
+  const Recipe& recipe;
+  const Graph& graph;
+  const Op& op;
+  std::span<const std::int64_t> factor_sizes;
+
+  const DeviceType& device() const { return cluster.device; }
+
+  double elements(const RuleOperand& operand) const {
+    double product = 1;
+    for (const RuleDimension& dimension : operand)
+      for (const FactorId factor : dimension) product *= double(factor_sizes[index(factor)]);
+    return product;
+  }
+  double all_factors() const {
+    double product = 1;
+    for (const std::int64_t size : factor_sizes) product *= double(size);
+    return product;
+  }
+  Bytes input(std::size_t i) const {
+    return elements(op.rule.inputs[i]) * element_size(recipe, graph.tensor(op.inputs[i]).dtype);
+  }
+  Bytes output(std::size_t i) const {
+    return elements(op.rule.outputs[i]) * element_size(recipe, graph.tensor(op.outputs[i]).dtype);
+  }
+  Bytes inputs() const {
+    Bytes sum;
+    for (std::size_t i = 0; i < op.inputs.size(); ++i) sum += input(i);
+    return sum;
+  }
+  Bytes outputs() const {
+    Bytes sum;
+    for (std::size_t i = 0; i < op.outputs.size(); ++i) sum += output(i);
+    return sum;
+  }
+
+  Seconds moving(Bytes bytes) const { return bytes / (device().memory_bandwidth * device().memory_efficiency); }
+  Seconds elementwise(Bytes bytes) const { return recipe.elementwise_traffic * moving(bytes); }
+
+  // What products are computed in: the dtype of the first floating operand, 16-bit ones as the recipe says.
+  FlopsPerSecond peak() const {
+    for (const TensorId tensor : op.inputs) {
+      const DType dtype = graph.tensor(tensor).dtype;
+      if (dtype == DType::bf16 || dtype == DType::fp16) return peak_for(device(), recipe.compute_dtype);
+      if (is_floating(dtype)) return peak_for(device(), dtype);
+    }
+    return peak_for(device(), recipe.compute_dtype);
+  }
+};
+
+// What each kind is priced by.
+enum class Price { gemm, attention, custom, rows, add, view, linear_by_bytes, elementwise };
+
+Price price_of(const Op& op) {
+  switch (op.kind) {
+    case OpKind::einsum:
+    case OpKind::conv:
+      return op.inputs.size() < 2 ? Price::linear_by_bytes : Price::gemm;
+    case OpKind::sum:
+    case OpKind::scale:
+      return Price::linear_by_bytes;
+    case OpKind::gather:
+      return Price::rows;
+    case OpKind::reshape:
+    case OpKind::broadcast:
+      return Price::view;
+    case OpKind::add:
+      return Price::add;
+    case OpKind::attention:
+      return Price::attention;
+    case OpKind::custom:
+      return Price::custom;
+    case OpKind::multiply:
+    case OpKind::gelu:
+    case OpKind::relu:
+    case OpKind::silu:
+    case OpKind::softmax:
+    case OpKind::layer_norm:
+    case OpKind::rms_norm:
+    case OpKind::rotary:
+    case OpKind::dropout:
+    case OpKind::cross_entropy:
+      return Price::elementwise;
+  }
+  return Price::elementwise;
+}
+
+// A product with `result`: 2·Π factors; the result's factors make the output tile, the others are contracted.
+// Without contraction it is elementwise, and the depth penalty does not apply.
+Seconds gemm(const LocalOp& local, const RuleOperand& result) {
+  const double products = local.all_factors();
+  const double result_elements = local.elements(result);
+  const Seconds moved = local.moving(local.inputs() + local.outputs());
+  if (result_elements >= products) return moved;
+  const GemmEfficiency& curve = local.device().gemm;
+  const Seconds ideal = Flops(2 * products) / (local.peak() * curve.of_peak);
+  const double depth = products / result_elements;
+  return std::max(moved, ideal * (1 + curve.wave_penalty / result_elements) * (1 + curve.depth_penalty / depth));
+}
+
+Seconds attention(const LocalOp& local) {
+  const Flops flops((local.op.causal ? 2 : 4) * local.all_factors());
+  return std::max(local.moving(local.inputs() + local.outputs()),
+                  flops / (local.peak() * local.device().attention_of_peak));
+}
+
+Seconds custom(const LocalOp& local) {
+  const double count = local.elements(local.op.rule.outputs[0]);
+  const Seconds moved = local.moving(Bytes(local.op.custom_bytes_per_element * count));
+  if (local.op.custom_flops_per_element <= 0) return moved;
+  const Flops flops(local.op.custom_flops_per_element * count);
+  return std::max(moved, flops / (local.peak() * local.device().gemm.of_peak));
+}
+
+std::vector<FactorId> factor_order(const LocalOp& local, const RuleOperand& operand) {
+  std::vector<FactorId> order;
+  for (const RuleDimension& dimension : operand)
+    for (const FactorId factor : dimension)
+      if (local.factor_sizes[index(factor)] > 1) order.push_back(factor);
+  return order;
+}
+
+// A reshape that only splits or joins neighbouring dimensions and a broadcast are views; a transposition moves bytes.
+Seconds view(const LocalOp& local) {
+  const bool transposes = local.op.kind == OpKind::reshape &&
+                          factor_order(local, local.op.rule.inputs[0]) != factor_order(local, local.op.rule.outputs[0]);
+  return transposes ? local.elementwise(local.inputs() + local.outputs()) : Seconds{};
+}
+
+// Of a table the rows read, not the table: they are as large as the result.
+Bytes rows_and_indices(const LocalOp& local) {
+  Bytes indices;
+  for (std::size_t i = 0; i < local.op.inputs.size(); ++i)
+    if (!is_floating(local.graph.tensor(local.op.inputs[i]).dtype)) indices += local.input(i);
+  return 2 * local.outputs() + indices;
+}
+
+Seconds forward_work(const LocalOp& local) {
+  switch (price_of(local.op)) {
+    case Price::gemm:
+      return gemm(local, local.op.rule.outputs[0]);
+    case Price::attention:
+      return attention(local);
+    case Price::custom:
+      return custom(local);
+    case Price::rows:
+      return local.elementwise(rows_and_indices(local));
+    case Price::view:
+      return view(local);
+    case Price::add:
+    case Price::linear_by_bytes:
+    case Price::elementwise:
+      return local.elementwise(local.inputs() + local.outputs());
+  }
+  return Seconds{};
+}
+
+// Reads the result's gradient, writes the operand's. Nothing when the operand has every element of the result, for then
+// the one is the other.
+Seconds sum_or_pass(const LocalOp& local, std::size_t input) {
+  if (local.elements(local.op.rule.inputs[input]) >= local.elements(local.op.rule.outputs[0])) return Seconds{};
+  return local.elementwise(local.output(0) + local.input(input));
+}
+
+Seconds backward_work(const LocalOp& local, const GradientOp& kernel) {
+  switch (price_of(local.op)) {
+    case Price::gemm:
+      return gemm(local, local.op.rule.inputs[kernel.of_inputs[0]]);
+    case Price::add:
+      return sum_or_pass(local, kernel.of_inputs[0]);
+    case Price::view:
+      return local.op.kind == OpKind::broadcast ? sum_or_pass(local, kernel.of_inputs[0]) : view(local);
+    case Price::linear_by_bytes:
+      return local.elementwise(local.output(0) + local.input(kernel.of_inputs[0]));
+    case Price::rows:  // adds each row to one of the table: the table's row is read and written
+      return local.elementwise(rows_and_indices(local) + local.outputs());
+    case Price::attention:
+    case Price::custom:
+    case Price::elementwise:
+      return kernel.cost_of_forward * forward_work(local);
+  }
+  return Seconds{};
+}
+
+Seconds at_least_launch(const DeviceType& device, Seconds work) {
+  return work > Seconds{} ? std::max(work, device.launch) : Seconds{};
+}
+
+}  // namespace
+
+Bytes element_size(const Recipe& recipe, DType dtype) {
+  return size_of(dtype == DType::bf16 || dtype == DType::fp16 ? recipe.compute_dtype : dtype);
+}
+
+OpTime op_time(const Cluster& cluster, const Recipe& recipe, const Graph& graph, const OpGradient& gradient, OpId op,
+               std::span<const std::int64_t> factor_sizes) {
+  const LocalOp local{cluster, recipe, graph, graph.op(op), factor_sizes};
+  OpTime time{at_least_launch(cluster.device, forward_work(local)), Seconds{}};
+  for (const GradientOp& kernel : gradient.kernels)
+    time.backward += at_least_launch(cluster.device, backward_work(local, kernel));
+  return time;
+}
+
+}  // namespace meshloom

@@ -1,0 +1,371 @@
+#include "planner/layer_model.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace meshloom {
+namespace {
+
+double local_elements(const RuleOperand& operand, const std::vector<std::int64_t>& sizes) {
+  double result = 1;
+  for (const RuleDimension& dimension : operand)
+    for (const FactorId factor : dimension) result *= static_cast<double>(sizes[index(factor)]);
+  return result;
+}
+
+class Builder {
+ public:
+  Builder(const ModelContext& context, const PlanningLayer& layer)
+      : context_(context), graph_(context.strategies.graph), training_(context.strategies.training), layer_(layer) {}
+
+  LayerModel build() {
+    for (const OpId op : layer_.ops) add_op(op);
+    for (const OpId op : layer_.ops)
+      for (const auto* operands : {&graph_.op(op).inputs, &graph_.op(op).outputs})
+        for (const TensorId t : *operands)
+          if (needs_node(t) && !is_interface(t)) add_tensor_node(t);
+    model_.interior = model_.nodes.size();
+    for (const InterfaceVariable& variable : layer_.variables) add_tensor_node(variable.tensor);
+    for (const OpId op : layer_.ops) {
+      for (std::size_t o = 0; o < graph_.op(op).outputs.size(); ++o) add_result_edges(op, o);
+      for (std::size_t i = 0; i < graph_.op(op).inputs.size(); ++i) add_operand_edge(op, i);
+    }
+    return std::move(model_);
+  }
+
+ private:
+  const Tensor& tensor(TensorId t) const { return graph_.tensor(t); }
+  const SavedTensors& saved(OpId op) const { return training_.gradients[index(op)].saved; }
+  bool has_gradient(TensorId t) const { return training_.relations.needs_gradient[index(t)]; }
+
+  bool is_interface(TensorId t) const {
+    return std::any_of(layer_.variables.begin(), layer_.variables.end(), [&](const auto& v) { return v.tensor == t; });
+  }
+
+  // How many operand positions read a tensor.
+  std::size_t uses(TensorId t) const {
+    std::size_t count = 0;
+    for (const OpId consumer : training_.relations.consumers[index(t)])
+      count += std::count(graph_.op(consumer).inputs.begin(), graph_.op(consumer).inputs.end(), t);
+    return count;
+  }
+
+  bool reads_input(OpId op, TensorId t) const {
+    const auto& positions = saved(op).inputs;
+    return std::any_of(positions.begin(), positions.end(), [&](std::size_t p) { return graph_.op(op).inputs[p] == t; });
+  }
+
+  bool producer_reads(TensorId t) const {
+    const auto producer = training_.relations.producer[index(t)];
+    if (!producer) return false;
+    const auto& positions = saved(*producer).outputs;
+    return std::any_of(positions.begin(), positions.end(), [&](std::size_t p) { return graph_.op(*producer).outputs[p] == t; });
+  }
+
+  bool some_consumer_reads(TensorId t) const {
+    const auto& consumers = training_.relations.consumers[index(t)];
+    return std::any_of(consumers.begin(), consumers.end(), [&](OpId op) { return reads_input(op, t); });
+  }
+
+  bool needs_node(TensorId t) const {
+    if (tensor(t).role == TensorRole::input) return false;
+    if (is_interface(t) || uses(t) > 1) return true;
+    return tensor(t).role == TensorRole::intermediate && producer_reads(t) && some_consumer_reads(t);
+  }
+
+  Bytes local_bytes(TensorId t, const RuleOperand& operand, const std::vector<std::int64_t>& sizes) const {
+    return element_size(context_.recipe, tensor(t).dtype) * local_elements(operand, sizes);
+  }
+
+  void add_op(OpId id) {
+    const Op& op = graph_.op(id);
+    ModelNode node{ModelNode::Kind::op, id, {}, {}};
+    for (Strategy& strategy : enumerate_strategies(context_.strategies, id)) {
+      Choice choice;
+      const OpTime time = op_time(context_.cluster, context_.recipe, graph_, training_.gradients[index(id)], id,
+                                  strategy.local_sizes);
+      choice.forward = time.forward;
+      choice.backward = time.backward;
+      add_inner_collectives(op, id, strategy, choice);
+      add_memory(op, id, strategy, choice);
+      add_parameters(op, strategy, choice);
+      choice.strategy = std::move(strategy);
+      node.choices.push_back(std::move(choice));
+    }
+    node_of_op_[id] = static_cast<std::uint32_t>(model_.nodes.size());
+    model_.nodes.push_back(std::move(node));
+  }
+
+  void add_inner_collectives(const Op& op, OpId id, const Strategy& strategy, Choice& choice) const {
+    unsigned axis_set = 0;
+    for (std::size_t axis = 0; axis < context_.strategies.mesh.dimensions(); ++axis)
+      if (strategy.axes[axis] && op.rule.factors[index(*strategy.axes[axis])].mark == FactorMark::inner_collective)
+        axis_set |= 1U << axis;
+    if (axis_set == 0) return;
+    const Seconds one = collective_time(context_.cluster, Collective::all_reduce, Bytes(4 * local_rows(op, strategy)),
+                                        group_of(context_.strategies.mesh, axis_set));
+    choice.forward += one * traits(op.kind).inner_collectives_forward;
+    if (!training_.gradients[index(id)].kernels.empty()) choice.backward += one * traits(op.kind).inner_collectives_backward;
+  }
+
+  void add_memory(const Op& op, OpId id, const Strategy& strategy, Choice& choice) const {
+    for (std::size_t i = 0; i < op.inputs.size(); ++i) {
+      if (tensor(op.inputs[i]).role == TensorRole::parameter) continue;
+      const Bytes bytes = local_bytes(op.inputs[i], op.rule.inputs[i], strategy.local_sizes);
+      choice.working += bytes;
+      if (tensor(op.inputs[i]).role == TensorRole::input && reads_input(id, op.inputs[i])) choice.saved += bytes;
+    }
+    const SavedTensors& kept = saved(id);
+    for (std::size_t o = 0; o < op.outputs.size(); ++o) {
+      const Bytes bytes = local_bytes(op.outputs[o], op.rule.outputs[o], strategy.local_sizes);
+      choice.working += bytes;
+      if (uses(op.outputs[o]) == 0 && producer_reads(op.outputs[o])) choice.saved += bytes;
+    }
+    choice.saved += Bytes(kept.extra_bytes_per_output_element * local_elements(op.rule.outputs[0], strategy.local_sizes) +
+                          kept.extra_bytes_per_row * local_rows(op, strategy));
+  }
+
+  void add_parameters(const Op& op, const Strategy& strategy, Choice& choice) const {
+    for (std::size_t i = 0; i < op.inputs.size(); ++i) {
+      if (tensor(op.inputs[i]).role != TensorRole::parameter || needs_node(op.inputs[i])) continue;
+      add_parameter(strategy.inputs[i], local_elements(op.rule.inputs[i], strategy.local_sizes), choice);
+    }
+  }
+
+  void add_parameter(const Layout& layout, double elements_here, Choice& choice) const {
+    for (const ParameterState state : {ParameterState::replicated, ParameterState::zero1, ParameterState::zero2, ParameterState::zero3})
+      choice.parameters[static_cast<std::size_t>(state)].push_back(
+          parameter_cost(context_.cluster, context_.recipe, context_.strategies.mesh, layout, elements_here, state));
+  }
+
+  void add_tensor_node(TensorId t) {
+    if (node_of_tensor_.contains(t)) return;
+    const bool parameter = tensor(t).role == TensorRole::parameter;
+    ModelNode node{parameter ? ModelNode::Kind::parameter : ModelNode::Kind::activation, {}, t, {}};
+    ConversionTable& table = conversion_table(context_, t);
+    // An activation inside the layer is saved once here, unless the edge from its producer decides where it lies.
+    const bool saved_at_node = !parameter && (is_interface(t) || (saved_somewhere(t) && !context_.recipe.regather_saved_activations));
+    for (const Layout& layout : enumerate_layouts(context_.strategies, t)) {
+      Choice choice;
+      choice.layout = layout;
+      if (saved_at_node) choice.saved = table.local_bytes(layout);
+      if (parameter) {
+        double elements_here = 1;
+        for (const std::int64_t size : sizes_of(tensor(t), 1)) elements_here *= static_cast<double>(size);
+        add_parameter(layout, elements_here / static_cast<double>(shards(layout, context_.strategies.mesh)), choice);
+      }
+      node.choices.push_back(std::move(choice));
+    }
+    node_of_tensor_[t] = static_cast<std::uint32_t>(model_.nodes.size());
+    model_.nodes.push_back(std::move(node));
+  }
+
+  bool saved_somewhere(TensorId t) const { return producer_reads(t) || some_consumer_reads(t); }
+
+  EdgeCost conversion(TensorId t, const Layout& from, const Layout& to) const {
+    if (!conversion_allowed(context_.strategies, t, from, to)) return {impossible, impossible, {}};
+    ConversionTable& table = conversion_table(context_, t);
+    EdgeCost cost;
+    cost.forward = table.value_time(from, to);
+    if (has_gradient(t) && cost.forward < impossible) cost.backward = table.gradient_time(from, to);
+    return cost;
+  }
+
+  // Where a saved activation lies between a producer's result and where it is used: as it is used, or under a recipe that
+  // gathers again in the producer's smaller layout, at the price of converting it once more in the backward.
+  void save_on_edge(TensorId t, const Layout& from, const Layout& to, EdgeCost& cost) const {
+    if (!(cost.forward < impossible)) return;
+    ConversionTable& table = conversion_table(context_, t);
+    const bool partial_result = std::any_of(from.axes.begin(), from.axes.end(), [](const AxisLayout& axis) { return axis == partial; });
+    cost.saved = table.local_bytes(to);
+    if (!context_.recipe.regather_saved_activations || partial_result || table.local_bytes(from) >= cost.saved) return;
+    cost.saved = table.local_bytes(from);
+    cost.backward += cost.forward;
+  }
+
+  // From a result to the tensor's node.
+  void add_result_edges(OpId id, std::size_t output) {
+    const TensorId t = graph_.op(id).outputs[output];
+    const auto node = node_of_tensor_.find(t);
+    if (node == node_of_tensor_.end()) return;
+    const bool saved_on_edge = !is_interface(t) && saved_somewhere(t) && context_.recipe.regather_saved_activations;
+    ModelEdge edge{node_of_op_.at(id), node->second, t, 0, {}};
+    for (const Choice& from : model_.nodes[edge.a].choices)
+      for (const Choice& to : model_.nodes[edge.b].choices) {
+        EdgeCost cost = conversion(t, from.strategy.outputs[output], to.layout);
+        if (saved_on_edge) save_on_edge(t, from.strategy.outputs[output], to.layout, cost);
+        edge.costs.push_back(cost);
+      }
+    model_.edges.push_back(std::move(edge));
+  }
+
+  // From a tensor's node, or straight from its producer, to an operand.
+  void add_operand_edge(OpId id, std::size_t input) {
+    const TensorId t = graph_.op(id).inputs[input];
+    if (const auto node = node_of_tensor_.find(t); node != node_of_tensor_.end()) {
+      ModelEdge edge{node->second, node_of_op_.at(id), t, input, {}};
+      for (const Choice& from : model_.nodes[edge.a].choices)
+        for (const Choice& to : model_.nodes[edge.b].choices) {
+          EdgeCost cost = conversion(t, from.layout, to.strategy.inputs[input]);
+          // The node's copy is what is saved, so a reader in another layout converts again in its backward.
+          if (reads_input(id, t) && cost.forward < impossible) cost.backward += cost.forward;
+          edge.costs.push_back(cost);
+        }
+      model_.edges.push_back(std::move(edge));
+      return;
+    }
+    const std::optional<OpId> producer = training_.relations.producer[index(t)];
+    if (!producer) return;
+    const auto& outputs = graph_.op(*producer).outputs;
+    const auto output = static_cast<std::size_t>(std::find(outputs.begin(), outputs.end(), t) - outputs.begin());
+    ModelEdge edge{node_of_op_.at(*producer), node_of_op_.at(id), t, input, {}};
+    for (const Choice& from : model_.nodes[edge.a].choices)
+      for (const Choice& to : model_.nodes[edge.b].choices) {
+        const Layout& result = from.strategy.outputs[output];
+        const Layout& operand = to.strategy.inputs[input];
+        EdgeCost cost = conversion(t, result, operand);
+        if (reads_input(id, t)) save_on_edge(t, result, operand, cost);
+        else if (producer_reads(t)) cost.saved = conversion_table(context_, t).local_bytes(result);
+        edge.costs.push_back(cost);
+      }
+    model_.edges.push_back(std::move(edge));
+  }
+
+  const ModelContext& context_;
+  const Graph& graph_;
+  const TrainingGraph& training_;
+  const PlanningLayer& layer_;
+  LayerModel model_;
+  std::map<OpId, std::uint32_t> node_of_op_;
+  std::map<TensorId, std::uint32_t> node_of_tensor_;
+};
+
+Cost cost_of_choice(const Choice& choice, ParameterState state, Recompute recompute) {
+  Cost cost;
+  cost.forward = choice.forward;
+  cost.backward = choice.backward;
+  cost.working = choice.working;
+  for (const ParameterCost& parameter : choice.parameters[static_cast<std::size_t>(state)]) {
+    cost.forward += total_time(parameter.forward);
+    cost.backward += total_time(parameter.backward);
+    cost.synchronization += total_time(parameter.per_step);
+    cost.update += parameter.update;
+    cost.fixed += parameter.parameters + parameter.gradients + parameter.optimizer;
+    cost.working += parameter.gathered;
+  }
+  if (recompute == Recompute::full) {
+    cost.backward += cost.forward;
+    cost.recomputed = choice.saved;
+  } else {
+    cost.activations = choice.saved;
+  }
+  return cost;
+}
+
+Cost cost_of_edge(const EdgeCost& edge, Recompute recompute) {
+  Cost cost;
+  cost.forward = edge.forward;
+  cost.backward = edge.backward;
+  if (recompute == Recompute::full) {
+    cost.backward += edge.forward;
+    cost.recomputed = edge.saved;
+  } else {
+    cost.activations = edge.saved;
+  }
+  return cost;
+}
+
+std::int64_t integer_cost(const Cost& cost, const Weights& weights) {
+  const double picoseconds = weighted(cost, weights) * 1e12;
+  return picoseconds >= static_cast<double>(infinite_cost) ? infinite_cost : static_cast<std::int64_t>(picoseconds);
+}
+
+}  // namespace
+
+Cost add_within_layer(const Cost& a, const Cost& b) {
+  return {a.forward + b.forward,
+          a.backward + b.backward,
+          a.synchronization + b.synchronization,
+          a.update + b.update,
+          a.fixed + b.fixed,
+          a.activations + b.activations,
+          a.recomputed + b.recomputed,
+          std::max(a.working, b.working),
+          a.shared_gradients + b.shared_gradients};
+}
+
+Cost add_layers(const Cost& a, const Cost& b) {
+  Cost sum = add_within_layer(a, b);
+  sum.recomputed = std::max(a.recomputed, b.recomputed);
+  return sum;
+}
+
+double weighted(const Cost& cost, const Weights& weights) {
+  return weights.microbatches * cost.per_microbatch().value() + weights.per_step * cost.per_step().value() +
+         weights.seconds_per_fixed_byte * cost.fixed.value() +
+         weights.seconds_per_activation_byte * cost.activations.value();
+}
+
+ConversionTable& ConversionTables::of(const std::vector<std::int64_t>& shape, Bytes element) {
+  std::unique_ptr<ConversionTable>& table = tables_[{shape, element.value()}];
+  if (!table) table = std::make_unique<ConversionTable>(cluster_, mesh_, shape, element);
+  return *table;
+}
+
+ConversionTable& conversion_table(const ModelContext& context, TensorId id) {
+  const Tensor& tensor = context.strategies.graph.tensor(id);
+  const Bytes element = tensor.role == TensorRole::parameter ? context.recipe.parameter_bytes
+                                                             : element_size(context.recipe, tensor.dtype);
+  return context.conversions.of(sizes_of(tensor, context.strategies.batch), element);
+}
+
+double local_rows(const Op& op, const Strategy& strategy) {
+  double rows = 1;
+  for (const RuleDimension& dimension : op.rule.outputs[0])
+    for (const FactorId factor : dimension) {
+      const FactorMark mark = op.rule.factors[index(factor)].mark;
+      if (mark == FactorMark::none || mark == FactorMark::halo) rows *= static_cast<double>(strategy.local_sizes[index(factor)]);
+    }
+  return rows;
+}
+
+LayerModel build_layer_model(const ModelContext& context, const PlanningLayer& layer) { return Builder(context, layer).build(); }
+
+Cost cost_of_choices(const LayerModel& model, const std::vector<std::uint32_t>& choices, ParameterState state,
+                     Recompute recompute) {
+  Cost total;
+  for (std::size_t n = 0; n < model.interior; ++n)
+    total = add_within_layer(total, cost_of_choice(model.nodes[n].choices[choices[n]], state, recompute));
+  for (const ModelEdge& edge : model.edges)
+    total = add_within_layer(
+        total, cost_of_edge(edge.costs[choices[edge.a] * model.nodes[edge.b].choices.size() + choices[edge.b]], recompute));
+  return total;
+}
+
+Cost cost_of_variable(const ModelNode& node, std::uint32_t choice, ParameterState state, Recompute recompute) {
+  // A saved interface activation is what recomputation starts from, so it stays saved; a parameter is gathered once more.
+  Cost cost = cost_of_choice(node.choices[choice], state, node.kind == ModelNode::Kind::parameter ? recompute : Recompute::none);
+  for (const ParameterCost& parameter : node.choices[choice].parameters[static_cast<std::size_t>(state)])
+    cost.shared_gradients += parameter.gradients;
+  return cost;
+}
+
+IntraOpProblem layer_problem(const LayerModel& model, const Weights& weights, ParameterState state, Recompute recompute) {
+  IntraOpProblem problem;
+  for (std::size_t n = 0; n < model.nodes.size(); ++n) {
+    IntraOpNode node;
+    for (const Choice& choice : model.nodes[n].choices)
+      node.costs.push_back(n < model.interior ? integer_cost(cost_of_choice(choice, state, recompute), weights) : 0);
+    problem.nodes.push_back(std::move(node));
+  }
+  for (const ModelEdge& edge : model.edges) {
+    IntraOpEdge scalar{edge.a, edge.b, {}};
+    scalar.costs.reserve(edge.costs.size());
+    for (const EdgeCost& cost : edge.costs)
+      scalar.costs.push_back(cost.forward < impossible ? integer_cost(cost_of_edge(cost, recompute), weights) : infinite_cost);
+    problem.edges.push_back(std::move(scalar));
+  }
+  return problem;
+}
+
+}  // namespace meshloom

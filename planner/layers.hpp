@@ -1,0 +1,57 @@
+// Planning layers: the contiguous runs of ops that a stage takes or leaves whole, and what they share with each other.
+//
+// A layer's interface variables are the tensors it shares with other layers: activations that cross its borders, and
+// parameters that several layers use (tied embeddings). Each gets a node of its own in the intra-op problem; what lies
+// inside a layer is eliminated before layers are joined. Layers with equal keys have equal structure, so they are
+// solved once.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "graphs/gradients.hpp"
+
+namespace meshloom {
+
+struct InterfaceVariable {
+  TensorId tensor{};
+  bool parameter = false;
+  std::size_t first_layer = 0, last_layer = 0;  // that produce or use it
+  // Which of the variables of its sort that begin in its first layer: with its age it names it in any equal layer.
+  std::size_t rank = 0;
+  bool incoming = false;                // an activation made by an earlier layer
+  // Some backward in this layer reads it (for an activation made here: its producer's), so it is saved.
+  bool saved_here = false;
+};
+
+struct PlanningLayer {
+  std::string name;
+  std::vector<OpId> ops;
+  std::vector<InterfaceVariable> variables;  // in order of first appearance in the ops
+  std::uint32_t key = 0;                // equal keys: equal structure
+};
+
+struct PlanningLayers {
+  std::vector<PlanningLayer> layers;
+  std::vector<std::size_t> layer_of;    // by OpId
+  // Bytes per sample (or whole, when they do not scale with the batch) are taken from the tensors that cross the cut after
+  // layer i: intermediates made at or before it and used behind it.
+  std::vector<std::vector<TensorId>> cuts;  // size: layers − 1
+};
+
+// Ranges of layers by structure: ranges (first, last) of one class have equal keys in order, so their costs are equal.
+struct RangeClasses {
+  struct Class {
+    std::size_t parent = 0;             // the range without its last layer; class 0 is the empty range
+    std::size_t first = 0, last = 0;    // a representative
+  };
+  std::vector<Class> classes;
+  std::vector<std::vector<std::size_t>> of;  // [first][last − first]
+};
+RangeClasses range_classes(const PlanningLayers& layers);
+
+// Layers from the graph's tags; without tags every op is a layer of its own.
+PlanningLayers planning_layers(const Graph& graph, const TrainingGraph& training);
+
+}  // namespace meshloom

@@ -1,0 +1,291 @@
+#include "planner/materialize.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+#include <stdexcept>
+
+namespace meshloom {
+namespace {
+
+std::vector<std::string> axis_names(const DeviceMesh& mesh, unsigned axis_set) {
+  std::vector<std::string> names;
+  for (std::size_t axis = 0; axis < mesh.dimensions(); ++axis)
+    if ((axis_set >> axis & 1U) != 0) names.push_back(mesh.axes[axis].name);
+  return names;
+}
+
+std::optional<Collective> collective_of(MoveKind kind) {
+  switch (kind) {
+    case MoveKind::slice:
+    case MoveKind::keep_one: return std::nullopt;
+    case MoveKind::all_gather: return Collective::all_gather;
+    case MoveKind::reduce_scatter: return Collective::reduce_scatter;
+    case MoveKind::all_reduce: return Collective::all_reduce;
+    case MoveKind::all_to_all: return Collective::all_to_all;
+    case MoveKind::permute: return Collective::permute;
+  }
+  return std::nullopt;
+}
+
+class StageWriter {
+ public:
+  StageWriter(const SearchSpace& space, const StageRequest& request, std::int64_t microbatch_size)
+      : space_(space), request_(request), solver_(space, request.mesh, request.roles, microbatch_size) {
+    stage_.first_layer = static_cast<std::int64_t>(request.first);
+    stage_.last_layer = static_cast<std::int64_t>(request.last);
+    stage_.submesh = request.mesh.submesh;
+    for (std::int64_t d = 0; d < request.mesh.submesh.devices(); ++d) stage_.devices.push_back(request.first_device + d);
+    stage_.mesh = request.mesh.axes;
+    stage_.recompute = request.settings.recompute;
+    stage_.parameter_state = request.settings.state;
+  }
+
+  Stage write() {
+    const RangeChoices choices = solver_.ranges().choices(request_.settings, request_.first, request_.last);
+    for (std::size_t l = request_.first; l <= request_.last; ++l) write_layer(l, choices[l - request_.first]);
+    if (shares_parameters_outside(space_.layers, request_.first, request_.last)) share_gradients();
+    finish_times();
+    stage_.memory.activations_per_microbatch = activations_;
+    stage_.memory.transient = largest_recomputed_ + largest_working_;
+    return std::move(stage_);
+  }
+
+ private:
+  const Graph& graph() const { return space_.input.graph; }
+  const std::string& name_of(TensorId t) const { return graph().tensor(t).id; }
+
+  // The model belongs to a layer of equal structure; its tensors are translated by their places in the ops.
+  void map_tensors(const LayerModel& model, const PlanningLayer& layer) {
+    actual_.clear();
+    for (std::size_t k = 0; k < layer.ops.size(); ++k) {
+      const Op& modelled = graph().op(model.nodes[k].op);
+      const Op& op = graph().op(layer.ops[k]);
+      for (std::size_t i = 0; i < op.inputs.size(); ++i) actual_[modelled.inputs[i]] = op.inputs[i];
+      for (std::size_t o = 0; o < op.outputs.size(); ++o) actual_[modelled.outputs[o]] = op.outputs[o];
+    }
+  }
+
+  void write_layer(std::size_t l, const std::vector<std::uint32_t>& choices) {
+    const LayerModel& model = solver_.ranges().model(l);
+    const PlanningLayer& layer = space_.layers.layers[l];
+    map_tensors(model, layer);
+    with_node_.clear();
+    for (std::size_t n = layer.ops.size(); n < model.nodes.size(); ++n) with_node_.insert(actual_.at(model.nodes[n].tensor));
+    recomputed_ = Bytes(0);
+    for (std::size_t k = 0; k < layer.ops.size(); ++k) write_op(layer.ops[k], model.nodes[k].choices[choices[k]]);
+    for (std::size_t n = layer.ops.size(); n < model.nodes.size(); ++n)
+      write_tensor(l, model.nodes[n], model.nodes[n].choices[choices[n]], n >= model.interior);
+    for (const ModelEdge& edge : model.edges) write_edge(model, layer, edge, choices);
+    largest_recomputed_ = std::max(largest_recomputed_, recomputed_);
+  }
+
+  void save(Bytes bytes) { (request_.settings.recompute == Recompute::full ? recomputed_ : activations_) += bytes; }
+
+  void write_op(OpId id, const Choice& choice) {
+    const Op& op = graph().op(id);
+    OpSharding sharding{op.id, {}, choice.strategy.inputs, choice.strategy.outputs, choice.forward, choice.backward};
+    for (std::size_t axis = 0; axis < request_.mesh.dimensions(); ++axis)
+      sharding.axes.push_back(choice.strategy.axes[axis] ? op.rule.factors[index(*choice.strategy.axes[axis])].name : "");
+    stage_.ops.push_back(std::move(sharding));
+    const OpTime time = op_time(space_.input.cluster, space_.input.recipe, graph(), space_.training.gradients[index(id)], id,
+                                choice.strategy.local_sizes);
+    stage_.forward_compute += time.forward;
+    stage_.backward_compute += time.backward;
+    save(choice.saved);
+    Bytes working = choice.working;
+    const auto& parameters = choice.parameters[static_cast<std::size_t>(request_.settings.state)];
+    for (std::size_t i = 0, next = 0; i < op.inputs.size() && next < parameters.size(); ++i) {
+      if (graph().tensor(op.inputs[i]).role != TensorRole::parameter || with_node_.contains(op.inputs[i])) continue;
+      write_parameter(op.inputs[i], choice.strategy.inputs[i], parameters[next], op.id);
+      working += parameters[next++].gathered;
+    }
+    largest_working_ = std::max(largest_working_, working);
+  }
+
+  void write_parameter(TensorId t, const Layout& layout, const ParameterCost& cost, const std::string& consumer) {
+    stage_.tensors.push_back({name_of(t), true, layout, layout, request_.settings.state, cost.parameters});
+    stage_.memory.parameters += cost.parameters;
+    stage_.memory.gradients += cost.gradients;
+    stage_.memory.optimizer += cost.optimizer;
+    stage_.update += cost.update;
+    const auto steps = [&](const std::vector<ParameterCollective>& collectives) {
+      std::vector<CollectiveStep> result;
+      for (const ParameterCollective& c : collectives)
+        result.push_back({c.collective, axis_names(request_.mesh, cost.axis_set), c.whole, c.time});
+      return result;
+    };
+    if (!cost.forward.empty() || !cost.backward.empty())
+      stage_.conversions.push_back({name_of(t), consumer, layout, layout, Rate::per_microbatch, steps(cost.forward), steps(cost.backward)});
+    if (!cost.per_step.empty())
+      stage_.conversions.push_back({name_of(t), "optimizer", layout, layout, Rate::per_step, {}, steps(cost.per_step)});
+  }
+
+  // An activation or a parameter with a node of its own; one that crosses layers is written where it first appears.
+  void write_tensor(std::size_t l, const ModelNode& node, const Choice& choice, bool crosses) {
+    const TensorId t = actual_.at(node.tensor);
+    if (crosses && saved_in_range(l, t)) save_crossing(choice.saved);
+    if (!written_.insert(t).second) return;
+    if (node.kind == ModelNode::Kind::parameter) {
+      const ParameterCost& cost = choice.parameters[static_cast<std::size_t>(request_.settings.state)].front();
+      write_parameter(t, choice.layout, cost, "");
+      shared_gradients_ += crosses ? cost.gradients : Bytes(0);
+      largest_working_ = std::max(largest_working_, cost.gathered);
+      return;
+    }
+    stage_.tensors.push_back({name_of(t), false, choice.layout, choice.layout, ParameterState::replicated,
+                              conversion_table(solver_.context(), t).local_bytes(choice.layout)});
+    if (!crosses) save(choice.saved);
+  }
+
+  // True once per tensor: in the first layer of the range whose backward, or whose recomputation, starts from it.
+  bool saved_in_range(std::size_t l, TensorId t) {
+    for (const InterfaceVariable& v : space_.layers.layers[l].variables)
+      if (v.tensor == t && !v.parameter && (request_.settings.recompute == Recompute::full ? v.incoming : v.saved_here))
+        return saved_.insert(t).second;
+    return false;
+  }
+
+  void save_crossing(Bytes bytes) { activations_ += bytes; }
+
+  void write_edge(const LayerModel& model, const PlanningLayer& layer, const ModelEdge& edge, const std::vector<std::uint32_t>& choices) {
+    const Choice& a = model.nodes[edge.a].choices[choices[edge.a]];
+    const Choice& b = model.nodes[edge.b].choices[choices[edge.b]];
+    const EdgeCost& cost = edge.costs[choices[edge.a] * model.nodes[edge.b].choices.size() + choices[edge.b]];
+    save(cost.saved);
+    const TensorId t = actual_.at(edge.tensor);
+    const bool to_node = model.nodes[edge.b].kind != ModelNode::Kind::op;
+    const Layout from = model.nodes[edge.a].kind == ModelNode::Kind::op ? result_layout(model.nodes[edge.a], a, edge.tensor) : a.layout;
+    const Layout to = to_node ? b.layout : b.strategy.inputs[edge.operand];
+    ConversionTable& table = conversion_table(solver_.context(), t);
+    Conversion conversion{name_of(t), to_node ? "" : graph().op(layer.ops[edge.b]).id, from, to, Rate::per_microbatch, {}, {}};
+    append(conversion.forward, table.value_path(from, to));
+    if (space_.training.relations.needs_gradient[index(t)]) {
+      const MovePath back = table.gradient_path(from, to);
+      if (cost.backward > back.time) append(conversion.backward, table.value_path(from, to));  // the saved value, converted again
+      append(conversion.backward, back);
+    }
+    if (!conversion.forward.empty() || !conversion.backward.empty()) stage_.conversions.push_back(std::move(conversion));
+  }
+
+  Layout result_layout(const ModelNode& node, const Choice& choice, TensorId t) const {
+    const auto& outputs = graph().op(node.op).outputs;
+    return choice.strategy.outputs[static_cast<std::size_t>(std::find(outputs.begin(), outputs.end(), t) - outputs.begin())];
+  }
+
+  void append(std::vector<CollectiveStep>& steps, const MovePath& path) const {
+    for (const Move& move : path.moves)
+      if (const auto collective = collective_of(move.kind))
+        steps.push_back({*collective, axis_names(request_.mesh, move.axis_set), move.whole, move.time});
+  }
+
+  void share_gradients() {
+    if (!(shared_gradients_ > Bytes(0))) return;
+    const Seconds time = shared_gradient_time(space_.input.cluster, shared_gradients_);
+    stage_.conversions.push_back({"shared parameters", "optimizer", {}, {}, Rate::per_step, {},
+                                  {{Collective::all_reduce, {"pipeline"}, shared_gradients_, time}}});
+  }
+
+  void finish_times() {
+    for (const OpSharding& op : stage_.ops) {
+      stage_.forward += op.forward;
+      stage_.backward += op.backward;
+    }
+    for (const Conversion& conversion : stage_.conversions) {
+      Seconds forward, backward;
+      for (const CollectiveStep& step : conversion.forward) forward += step.time;
+      for (const CollectiveStep& step : conversion.backward) backward += step.time;
+      if (conversion.rate == Rate::per_step) {
+        stage_.synchronization += forward + backward;
+      } else {
+        stage_.forward += forward;
+        stage_.backward += backward;
+      }
+    }
+    if (stage_.recompute == Recompute::full) {
+      stage_.backward += stage_.forward;
+      stage_.backward_compute += stage_.forward_compute;
+    }
+  }
+
+  const SearchSpace& space_;
+  const StageRequest& request_;
+  MeshSolver solver_;
+  Stage stage_;
+  std::map<TensorId, TensorId> actual_;
+  std::set<TensorId> with_node_;        // of the layer at hand
+  std::set<TensorId> written_, saved_;
+  Bytes activations_, recomputed_, largest_recomputed_, largest_working_, shared_gradients_;
+};
+
+Bytes bytes_of(const SearchSpace& space, TensorId t, std::int64_t microbatch_size) {
+  const Tensor& tensor = space.input.graph.tensor(t);
+  return element_size(space.input.recipe, tensor.dtype) * elements(tensor, microbatch_size);
+}
+
+}  // namespace
+
+Stage materialize_stage(const SearchSpace& space, const StageRequest& request, std::int64_t microbatch_size) {
+  return StageWriter(space, request, microbatch_size).write();
+}
+
+StageBoundary boundary_after(const SearchSpace& space, std::size_t layer, LinkClass link, std::int64_t microbatch_size) {
+  StageBoundary boundary;
+  boundary.link = link;
+  for (const TensorId t : space.layers.cuts[layer]) {
+    const Bytes bytes = bytes_of(space, t, microbatch_size);
+    boundary.tensors.push_back(space.input.graph.tensor(t).id);
+    boundary.forward_bytes += bytes;
+    if (space.training.relations.needs_gradient[index(t)]) boundary.backward_bytes += bytes;
+  }
+  if (boundary.forward_bytes > Bytes(0)) boundary.forward_time = send_time(space.input.cluster, boundary.forward_bytes, link, 1);
+  if (boundary.backward_bytes > Bytes(0)) boundary.backward_time = send_time(space.input.cluster, boundary.backward_bytes, link, 1);
+  return boundary;
+}
+
+bool shares_parameters_outside(const PlanningLayers& layers, std::size_t first, std::size_t last) {
+  for (std::size_t l = first; l <= last; ++l)
+    for (const InterfaceVariable& v : layers.layers[l].variables)
+      if (v.parameter && (v.first_layer < first || v.last_layer > last)) return true;
+  return false;
+}
+
+Seconds shared_gradient_time(const Cluster& cluster, Bytes gradients) {
+  const DeviceGroup pair{2, cluster.hosts > 1 ? 2 : 1, cluster.devices_per_host};
+  return collective_time(cluster, Collective::all_reduce, gradients, pair);
+}
+
+Plan materialize_plan(const SearchSpace& space, PipelineRequest request) {
+  const PlanningInput& input = space.input;
+  Plan plan;
+  plan.graph = input.graph_file;
+  plan.cluster_file = input.cluster_file;
+  plan.graph_name = input.graph.name;
+  plan.cluster = input.cluster;
+  plan.recipe = input.recipe;
+  for (const PlanningLayer& layer : space.layers.layers) plan.layers.push_back(layer.name);
+  plan.schedule = request.schedule;
+  plan.global_batch = request.microbatch_size * request.microbatches;
+  plan.microbatch_size = request.microbatch_size;
+  plan.microbatches = request.microbatches;
+  plan.stages = std::move(request.stages);
+  const auto count = static_cast<std::int64_t>(plan.stages.size());
+  for (std::int64_t s = 0; s < count; ++s) {
+    Stage& stage = plan.stages[s];
+    StageMemory& memory = stage.memory;
+    memory.in_flight = in_flight(plan.schedule, count, s, plan.microbatches);
+    memory.overhead = Bytes(0);
+    memory.overhead = input.recipe.context_memory + memory.peak() * input.recipe.memory_fragmentation;
+    if (s + 1 == count) continue;
+    const bool host_border = plan.stages[s + 1].devices.front() % input.cluster.devices_per_host == 0;
+    stage.boundary = boundary_after(space, static_cast<std::size_t>(stage.last_layer),
+                                    host_border ? LinkClass::inter_host : LinkClass::intra_host, plan.microbatch_size);
+  }
+  plan.estimate = schedule_formula(plan.schedule, stage_times(plan), plan.microbatches);
+  plan.best_estimate = plan.estimate;
+  plan.model_flops = summarize(input.graph).training_flops_per_sample * static_cast<double>(plan.global_batch);
+  return plan;
+}
+
+}  // namespace meshloom

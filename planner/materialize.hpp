@@ -1,0 +1,35 @@
+// From the choices of a search to the stages of a plan: every op's sharding, every layout, every conversion, and the memory
+// and times that add up from them.
+#pragma once
+
+#include "planner/stage_costs.hpp"
+
+namespace meshloom {
+
+struct StageRequest {
+  std::size_t first = 0, last = 0;      // layers
+  const DeviceMesh& mesh;
+  std::vector<AxisRole> roles;
+  RangeSettings settings;
+  std::int64_t first_device = 0;        // the stage takes as many as the mesh has, from here on
+};
+
+// One stage without its boundary, in-flight count and overhead, which the pipeline decides.
+Stage materialize_stage(const SearchSpace& space, const StageRequest& request, std::int64_t microbatch_size);
+
+// Joins stages: boundaries between neighbours, memory by position, the plan's fields that need no simulation.
+struct PipelineRequest {
+  std::vector<Stage> stages;
+  std::int64_t microbatch_size = 1, microbatches = 1;
+  ScheduleKind schedule = ScheduleKind::one_f_one_b;
+};
+Plan materialize_plan(const SearchSpace& space, PipelineRequest request);
+
+// What crosses the cut after a layer, once per microbatch.
+StageBoundary boundary_after(const SearchSpace& space, std::size_t layer, LinkClass link, std::int64_t microbatch_size);
+
+// Gradients of parameters that other stages use, too: all-reduced between two stages once per step.
+Seconds shared_gradient_time(const Cluster& cluster, Bytes gradients);
+bool shares_parameters_outside(const PlanningLayers& layers, std::size_t first, std::size_t last);
+
+}  // namespace meshloom

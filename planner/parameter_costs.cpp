@@ -1,0 +1,52 @@
+#include "planner/parameter_costs.hpp"
+
+namespace meshloom {
+
+ParameterCost parameter_cost(const Cluster& cluster, const Recipe& recipe, const DeviceMesh& mesh, const Layout& layout,
+                             double local_elements, ParameterState state) {
+  ParameterCost cost;
+  for (std::size_t axis = 0; axis < mesh.dimensions(); ++axis)
+    if (layout.axes[axis] == replicated_partial_gradient) cost.axis_set |= 1U << axis;
+  const DeviceGroup group = cost.axis_set == 0 ? DeviceGroup{} : group_of(mesh, cost.axis_set);
+  const Bytes values = recipe.parameter_bytes * local_elements;
+  const Bytes gradients = recipe.gradient_bytes * local_elements;
+  const auto collective = [&](Collective kind, Bytes whole) {
+    return ParameterCollective{kind, whole, collective_time(cluster, kind, whole, group)};
+  };
+  const double share = 1.0 / static_cast<double>(group.size);
+  const bool optimizer_sharded = state != ParameterState::replicated;
+  const bool gradients_sharded = state == ParameterState::zero2 || state == ParameterState::zero3;
+  const bool values_sharded = state == ParameterState::zero3;
+  cost.parameters = values * (values_sharded ? share : 1);
+  cost.gradients = gradients * (gradients_sharded ? share : 1);
+  cost.optimizer = recipe.optimizer_bytes * local_elements * (optimizer_sharded ? share : 1);
+  cost.update = Bytes(recipe.optimizer_traffic * local_elements * (optimizer_sharded ? share : 1)) /
+                (cluster.device.memory_bandwidth * cluster.device.memory_efficiency);
+  if (group.size == 1) return cost;
+  switch (state) {
+    case ParameterState::replicated:
+      cost.per_step = {collective(Collective::all_reduce, gradients)};
+      break;
+    case ParameterState::zero1:
+      cost.per_step = {collective(Collective::reduce_scatter, gradients), collective(Collective::all_gather, values)};
+      break;
+    case ParameterState::zero2:
+      cost.backward = {collective(Collective::reduce_scatter, gradients)};
+      cost.per_step = {collective(Collective::all_gather, values)};
+      break;
+    case ParameterState::zero3:
+      cost.gathered = values;
+      cost.forward = {collective(Collective::all_gather, values)};
+      cost.backward = {collective(Collective::all_gather, values), collective(Collective::reduce_scatter, gradients)};
+      break;
+  }
+  return cost;
+}
+
+Seconds total_time(const std::vector<ParameterCollective>& collectives) {
+  Seconds total;
+  for (const ParameterCollective& collective : collectives) total += collective.time;
+  return total;
+}
+
+}  // namespace meshloom

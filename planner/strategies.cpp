@@ -1,0 +1,272 @@
+#include "planner/strategies.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace meshloom {
+namespace {
+
+using AxisFactors = std::array<std::optional<FactorId>, max_mesh_axes>;
+
+bool is_parameter(const Graph& graph, TensorId tensor) { return graph.tensor(tensor).role == TensorRole::parameter; }
+
+bool is_token_factor(const StrategyContext& context, const Op& op, FactorId factor) {
+  for (std::size_t i = 0; i < op.inputs.size(); ++i)
+    for (std::size_t d = 0; d < op.rule.inputs[i].size(); ++d) {
+      const RuleDimension& dimension = op.rule.inputs[i][d];
+      if (std::find(dimension.begin(), dimension.end(), factor) != dimension.end() &&
+          context.tokens[index(op.inputs[i])][d])
+        return true;
+    }
+  return false;
+}
+
+bool multiplies_a_parameter(const Graph& graph, const Op& op) {
+  const bool multiplies = op.kind == OpKind::einsum || op.kind == OpKind::conv || op.kind == OpKind::gather;
+  return multiplies && std::any_of(op.inputs.begin(), op.inputs.end(), [&](TensorId t) { return is_parameter(graph, t); });
+}
+
+// May an axis with a tensor-parallel role shard this factor?
+bool tensor_parallel_factor(const StrategyContext& context, const Op& op, FactorId factor, bool along_tokens) {
+  const bool token = is_token_factor(context, op, factor);
+  if (multiplies_a_parameter(context.graph, op)) {
+    if (token || (op.kind == OpKind::gather && in_outputs(op.rule, factor))) return false;
+    for (std::size_t i = 0; i < op.inputs.size(); ++i)
+      if (is_parameter(context.graph, op.inputs[i]) && contains(op.rule.inputs[i], factor)) return true;
+    return false;
+  }
+  const bool batch = op.factor_sizes[index(factor)].scales_with_batch;
+  if (op.kind == OpKind::einsum || op.kind == OpKind::attention)
+    return !token && in_inputs(op.rule, factor) && in_outputs(op.rule, factor);
+  if (token) return along_tokens && !batch;
+  const bool normalised = op.rule.factors[index(factor)].mark == FactorMark::inner_collective;
+  return !normalised || op.kind == OpKind::cross_entropy;
+}
+
+bool role_allows(const StrategyContext& context, const Op& op, std::size_t axis, FactorId factor) {
+  switch (context.roles[axis]) {
+    case AxisRole::free: return true;
+    case AxisRole::data_parallel: return op.factor_sizes[index(factor)].scales_with_batch;
+    case AxisRole::tensor_parallel: return tensor_parallel_factor(context, op, factor, false);
+    case AxisRole::sequence_parallel: return tensor_parallel_factor(context, op, factor, true);
+  }
+  return false;
+}
+
+// Roles that oblige: data parallelism shards every batch, tensor parallelism every product with a parameter.
+bool role_obliges(const StrategyContext& context, const Op& op, std::size_t axis) {
+  switch (context.roles[axis]) {
+    case AxisRole::free: return false;
+    case AxisRole::data_parallel: return true;
+    case AxisRole::tensor_parallel:
+    case AxisRole::sequence_parallel: return multiplies_a_parameter(context.graph, op);
+  }
+  return false;
+}
+
+bool shape_allows(const StrategyContext& context, const Op& op, const AxisFactors& axes, std::string* reason) {
+  const auto fail = [&](std::string text) {
+    if (reason != nullptr) *reason = std::move(text);
+    return false;
+  };
+  for (std::size_t f = 0; f < op.rule.factors.size(); ++f) {
+    const FactorId factor{static_cast<std::uint32_t>(f)};
+    std::int64_t parts = 1;
+    std::string names;
+    for (std::size_t axis = 0; axis < context.mesh.dimensions(); ++axis)
+      if (axes[axis] == factor) {
+        parts *= context.mesh.size(axis);
+        names += (names.empty() ? "" : " and ") + context.mesh.axes[axis].name;
+      }
+    if (names.empty()) continue;
+    const FactorMark mark = op.rule.factors[f].mark;
+    const std::string& name = op.rule.factors[f].name;
+    const std::int64_t size = op.factor_sizes[f].at(context.batch);
+    if (mark == FactorMark::whole) return fail(fmt::format("axis {} cannot shard {}: it must stay whole", names, name));
+    if (mark == FactorMark::halo) return fail(fmt::format("axis {} cannot shard {}: halo exchange is not priced yet", names, name));
+    if (size % parts != 0)
+      return fail(fmt::format("axis {} cannot shard {}: {} is not divisible by {}", names, name, size, parts));
+    for (const RuleOperand& output : op.rule.outputs)
+      if (!contains(output, factor) && !in_inputs(op.rule, factor))
+        return fail(fmt::format("axis {} cannot shard {}: an output lacks it", names, name));
+  }
+  return true;
+}
+
+// In a product dimension a minor factor may be sharded only behind major ones that are sharded out, on more major axes.
+bool product_order_allows(const StrategyContext& context, const Op& op, const AxisFactors& axes, const RuleOperand& operand) {
+  for (const RuleDimension& dimension : operand)
+    for (std::size_t minor = 1; minor < dimension.size(); ++minor)
+      for (std::size_t axis = 0; axis < context.mesh.dimensions(); ++axis) {
+        if (axes[axis] != dimension[minor]) continue;
+        for (std::size_t major = 0; major < minor; ++major) {
+          std::int64_t parts = 1;
+          for (std::size_t other = 0; other < axis; ++other)
+            if (axes[other] == dimension[major]) parts *= context.mesh.size(other);
+          if (parts != op.factor_sizes[index(dimension[major])].at(context.batch)) return false;
+        }
+      }
+  return true;
+}
+
+std::optional<std::size_t> dimension_of(const RuleOperand& operand, FactorId factor) {
+  for (std::size_t d = 0; d < operand.size(); ++d)
+    if (std::find(operand[d].begin(), operand[d].end(), factor) != operand[d].end()) return d;
+  return std::nullopt;
+}
+
+AxisLayout operand_layout(const RuleOperand& operand, FactorId factor, bool has_gradient) {
+  if (const auto dimension = dimension_of(operand, factor)) return sharded(*dimension);
+  return has_gradient ? replicated_partial_gradient : replicated;
+}
+
+AxisLayout result_layout(const ShardingRule& rule, const RuleOperand& operand, FactorId factor) {
+  if (const auto dimension = dimension_of(operand, factor)) return sharded(*dimension);
+  return rule.factors[index(factor)].mark == FactorMark::inner_collective ? replicated : partial;
+}
+
+// Calls `visit` with every assignment of candidates to axes.
+template <typename Visit>
+void for_each_assignment(const std::vector<std::vector<std::optional<FactorId>>>& candidates, const Visit& visit) {
+  AxisFactors axes{};
+  const auto recurse = [&](const auto& self, std::size_t axis) -> void {
+    if (axis == candidates.size()) return visit(axes);
+    for (const std::optional<FactorId>& candidate : candidates[axis]) {
+      axes[axis] = candidate;
+      self(self, axis + 1);
+    }
+  };
+  recurse(recurse, 0);
+}
+
+}  // namespace
+
+TokenDimensions token_dimensions(const Graph& graph) {
+  TokenDimensions tokens(graph.tensors.size());
+  for (std::size_t t = 0; t < graph.tensors.size(); ++t)
+    tokens[t].assign(graph.tensors[t].shape.size(), graph.tensors[t].role == TensorRole::input);
+  for (const Op& op : graph.ops) {
+    std::vector<bool> token(op.rule.factors.size(), false);
+    for (std::size_t i = 0; i < op.inputs.size(); ++i)
+      for (std::size_t d = 0; d < op.rule.inputs[i].size(); ++d)
+        if (tokens[index(op.inputs[i])][d])
+          for (const FactorId factor : op.rule.inputs[i][d]) token[index(factor)] = true;
+    for (std::size_t o = 0; o < op.outputs.size(); ++o)
+      for (std::size_t d = 0; d < op.rule.outputs[o].size(); ++d)
+        for (const FactorId factor : op.rule.outputs[o][d])
+          if (token[index(factor)]) tokens[index(op.outputs[o])][d] = true;
+  }
+  return tokens;
+}
+
+std::optional<Strategy> strategy_for(const StrategyContext& context, OpId id, const AxisFactors& axes) {
+  const Op& op = context.graph.op(id);
+  if (!shape_allows(context, op, axes, nullptr)) return std::nullopt;
+  for (const auto* operands : {&op.rule.inputs, &op.rule.outputs})
+    for (const RuleOperand& operand : *operands)
+      if (!product_order_allows(context, op, axes, operand)) return std::nullopt;
+  Strategy strategy{axes, std::vector<Layout>(op.inputs.size()), std::vector<Layout>(op.outputs.size()), {}};
+  for (const Extent& extent : op.factor_sizes) strategy.local_sizes.push_back(extent.at(context.batch));
+  for (std::size_t axis = 0; axis < context.mesh.dimensions(); ++axis) {
+    if (!axes[axis]) continue;
+    strategy.local_sizes[index(*axes[axis])] /= context.mesh.size(axis);
+    for (std::size_t i = 0; i < op.inputs.size(); ++i)
+      strategy.inputs[i].axes[axis] = operand_layout(op.rule.inputs[i], *axes[axis],
+                                                     context.training.relations.needs_gradient[index(op.inputs[i])]);
+    for (std::size_t o = 0; o < op.outputs.size(); ++o)
+      strategy.outputs[o].axes[axis] = result_layout(op.rule, op.rule.outputs[o], *axes[axis]);
+  }
+  return strategy;
+}
+
+std::vector<Strategy> enumerate_strategies(const StrategyContext& context, OpId id) {
+  const Op& op = context.graph.op(id);
+  std::vector<std::vector<std::optional<FactorId>>> candidates(context.mesh.dimensions());
+  for (std::size_t axis = 0; axis < context.mesh.dimensions(); ++axis) {
+    for (std::size_t f = 0; f < op.rule.factors.size(); ++f) {
+      const FactorId factor{static_cast<std::uint32_t>(f)};
+      AxisFactors alone{};
+      alone[axis] = factor;
+      if (role_allows(context, op, axis, factor) && shape_allows(context, op, alone, nullptr))
+        candidates[axis].emplace_back(factor);
+    }
+    if (candidates[axis].empty() || !role_obliges(context, op, axis))
+      candidates[axis].insert(candidates[axis].begin(), std::nullopt);
+  }
+  std::vector<Strategy> strategies;
+  for_each_assignment(candidates, [&](const AxisFactors& axes) {
+    if (auto strategy = strategy_for(context, id, axes)) strategies.push_back(std::move(*strategy));
+  });
+  if (strategies.empty()) strategies.push_back(*strategy_for(context, id, {}));  // obliged, but sizes do not divide together
+  return strategies;
+}
+
+std::vector<std::string> excluded_by_shape(const StrategyContext& context, OpId id) {
+  const Op& op = context.graph.op(id);
+  std::vector<std::string> reasons;
+  for (std::size_t axis = 0; axis < context.mesh.dimensions(); ++axis)
+    for (std::size_t f = 0; f < op.rule.factors.size(); ++f) {
+      AxisFactors alone{};
+      alone[axis] = FactorId{static_cast<std::uint32_t>(f)};
+      std::string reason;
+      if (!shape_allows(context, op, alone, &reason)) reasons.push_back(reason);
+    }
+  return reasons;
+}
+
+std::vector<Layout> enumerate_layouts(const StrategyContext& context, TensorId id) {
+  const Tensor& tensor = context.graph.tensor(id);
+  const bool has_gradient = context.training.relations.needs_gradient[index(id)];
+  std::vector<Layout> layouts{Layout{}};
+  for (std::size_t axis = 0; axis < context.mesh.dimensions(); ++axis) {
+    std::vector<AxisLayout> states{replicated};
+    if (has_gradient) states.push_back(replicated_partial_gradient);
+    for (std::size_t d = 0; d < tensor.shape.size(); ++d) {
+      const bool token = context.tokens[index(id)][d];
+      const bool batch = tensor.shape[d].scales_with_batch;
+      const AxisRole role = context.roles[axis];
+      const bool allowed = role == AxisRole::free || (role == AxisRole::data_parallel && batch) ||
+                           (role == AxisRole::tensor_parallel && !token) ||
+                           (role == AxisRole::sequence_parallel && !batch);
+      if (allowed) states.push_back(sharded(d));
+    }
+    std::vector<Layout> extended;
+    for (const Layout& layout : layouts)
+      for (const AxisLayout& state : states) {
+        extended.push_back(layout);
+        extended.back().axes[axis] = state;
+      }
+    layouts = std::move(extended);
+  }
+  const std::vector<std::int64_t> sizes = sizes_of(tensor, context.batch);
+  std::erase_if(layouts, [&](const Layout& layout) {
+    for (std::size_t d = 0; d < sizes.size(); ++d) {
+      std::int64_t parts = 1;
+      for (std::size_t axis = 0; axis < context.mesh.dimensions(); ++axis)
+        if (layout.axes[axis] == sharded(d)) parts *= context.mesh.size(axis);
+      if (sizes[d] % parts != 0) return true;
+    }
+    return false;
+  });
+  return layouts;
+}
+
+bool conversion_allowed(const StrategyContext& context, TensorId id, const Layout& from, const Layout& to) {
+  for (std::size_t axis = 0; axis < context.mesh.dimensions(); ++axis) {
+    const bool sequence = context.roles[axis] == AxisRole::sequence_parallel;
+    if ((context.roles[axis] != AxisRole::tensor_parallel && !sequence) || from.axes[axis] != partial) continue;
+    const AxisLayout target = to.axes[axis];
+    const bool along_tokens = target.kind == LayoutKind::sharded && context.tokens[index(id)][target.dimension];
+    if (sequence ? !along_tokens : target.kind == LayoutKind::sharded) return false;
+  }
+  return true;
+}
+
+std::vector<std::int64_t> sizes_of(const Tensor& tensor, std::int64_t batch) {
+  std::vector<std::int64_t> sizes;
+  for (const Extent& extent : tensor.shape) sizes.push_back(extent.at(batch));
+  return sizes;
+}
+
+}  // namespace meshloom

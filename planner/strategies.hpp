@@ -1,0 +1,72 @@
+// Strategies: the ways to run one op on a device mesh. A strategy maps each mesh axis to one factor of the op's rule, or to
+// none (redundant work); everything else follows: the layouts of operands and results and the local sizes.
+//
+//   rule b s h, h f -> b s f on axes x, y;  x ↦ b, y ↦ f
+//   operands [S(0), R/P] and [R/P, S(1)], result [S(0), S(2)]
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "costmodel/device_mesh.hpp"
+#include "costmodel/layout.hpp"
+#include "graphs/gradients.hpp"
+
+namespace meshloom {
+
+// What a mesh axis may do. The search leaves all axes free; a manual baseline gives each a role.
+enum class AxisRole {
+  free,
+  data_parallel,      // shards the batch wherever it can, nothing else
+  tensor_parallel,    // shards the parameters of matrix products, and the activations between them; never tokens
+  sequence_parallel,  // as tensor_parallel, and the activations elsewhere along the tokens
+};
+
+// Which dimensions of each tensor run over tokens: those of the graph's inputs, carried along by the rules. They tell a
+// sequence from a hidden dimension without looking at names.
+using TokenDimensions = std::vector<std::vector<bool>>;  // by TensorId, by dimension
+TokenDimensions token_dimensions(const Graph& graph);
+
+struct Strategy {
+  std::array<std::optional<FactorId>, max_mesh_axes> axes{};
+  std::vector<Layout> inputs;
+  std::vector<Layout> outputs;
+  std::vector<std::int64_t> local_sizes;  // of the rule's factors
+};
+
+// What strategies are enumerated for.
+struct StrategyContext {
+  const Graph& graph;
+  const TrainingGraph& training;
+  const TokenDimensions& tokens;
+  const DeviceMesh& mesh;
+  std::vector<AxisRole> roles;            // by axis
+  std::int64_t batch = 1;                 // samples in a microbatch
+};
+
+// All strategies, the one without any sharding first where it is allowed; never empty. An axis may shard a factor when the
+// product of its axes divides the size, the factor is not marked `!` or `^` (halo exchange is not priced yet), every more
+// major factor of a product dimension is sharded out first, and every output has the factor or reduces over it.
+std::vector<Strategy> enumerate_strategies(const StrategyContext& context, OpId op);
+
+// The strategy for given factors; none where it is not allowed by shapes.
+std::optional<Strategy> strategy_for(const StrategyContext& context, OpId op,
+                                     const std::array<std::optional<FactorId>, max_mesh_axes>& axes);
+
+// Why axes cannot shard factors of an op: "axis x (4) cannot shard n: 6 is not divisible by 4".
+std::vector<std::string> excluded_by_shape(const StrategyContext& context, OpId op);
+
+// Layouts that a tensor's own node may take under the roles: all states per axis whose parts divide the shape.
+std::vector<Layout> enumerate_layouts(const StrategyContext& context, TensorId tensor);
+
+// Whether the roles allow turning a result into an operand or node: tensor parallelism keeps reduced results whole,
+// sequence parallelism scatters them along the tokens.
+bool conversion_allowed(const StrategyContext& context, TensorId tensor, const Layout& from, const Layout& to);
+
+// Sizes of a tensor's dimensions in a microbatch.
+std::vector<std::int64_t> sizes_of(const Tensor& tensor, std::int64_t batch);
+
+}  // namespace meshloom

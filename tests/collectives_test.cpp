@@ -1,0 +1,157 @@
+#include "costmodel/collectives.hpp"
+
+#include <catch2/catch.hpp>
+#include <random>
+
+using namespace meshloom;
+
+namespace {
+
+constexpr Collective all_collectives[] = {Collective::all_gather, Collective::reduce_scatter, Collective::all_reduce,
+                                          Collective::all_to_all, Collective::permute};
+
+// Hosts of four devices: 10 B/s between devices and 1 s a step inside, one NIC of 4 B/s and 3 s a step between hosts.
+Cluster toy() {
+  Cluster cluster;
+  cluster.devices_per_host = 4;
+  cluster.intra_host = {.bandwidth = BytesPerSecond(10), .efficiency = 1, .latency = Seconds(1)};
+  cluster.nic = {.bandwidth = BytesPerSecond(4), .efficiency = 1, .latency = Seconds(3)};
+  return cluster;
+}
+
+constexpr DeviceGroup inside{4, 1, 1};          // one host
+constexpr DeviceGroup rings_of_hosts{2, 2, 4};  // one device of each of two hosts, four groups at once
+constexpr DeviceGroup two_hosts{8, 2, 1};       // all of two hosts
+
+DeviceGroup random_group(std::mt19937& random) {
+  const auto pick = [&](std::int64_t most) {
+    return std::int64_t(1) << std::uniform_int_distribution<>(0, int(most))(random);
+  };
+  const std::int64_t hosts = pick(3), members = pick(3);
+  return {hosts * members, hosts, 8 / members};
+}
+
+Cluster random_cluster(std::mt19937& random) {
+  const auto uniform = [&](double low, double high) { return std::uniform_real_distribution<>(low, high)(random); };
+  Cluster cluster;
+  cluster.devices_per_host = 8;
+  cluster.nics_per_host = std::uniform_int_distribution<>(1, 8)(random);
+  cluster.intra_host = {.bandwidth = BytesPerSecond(uniform(1e9, 1e12)),
+                        .efficiency = uniform(0.1, 1),
+                        .latency = Seconds(uniform(0, 1e-5))};
+  cluster.nic = {.bandwidth = BytesPerSecond(uniform(1e8, 1e11)),
+                 .efficiency = uniform(0.1, 1),
+                 .latency = Seconds(uniform(0, 1e-4))};
+  return cluster;
+}
+
+}  // namespace
+
+TEST_CASE("bytes on the wire per device are those of ring algorithms") {
+  CHECK(wire_bytes(Collective::all_gather, Bytes(16), 4) == Bytes(12));  // 3/4
+  CHECK(wire_bytes(Collective::reduce_scatter, Bytes(16), 4) == Bytes(12));
+  CHECK(wire_bytes(Collective::all_reduce, Bytes(16), 4) == Bytes(24));
+  CHECK(wire_bytes(Collective::all_to_all, Bytes(16), 4) == Bytes(3));  // 3/16
+  CHECK(wire_bytes(Collective::permute, Bytes(16), 4) == Bytes(4));
+}
+
+TEST_CASE("a collective inside a host costs its steps and its bytes over the device's link") {
+  const Cluster cluster = toy();
+  // 40 B on 4 devices; all-gather: 3 steps of 1 s and 30 B at 10 B/s.
+  CHECK(collective_time(cluster, Collective::all_gather, Bytes(40), inside) == Seconds(6));
+  CHECK(collective_time(cluster, Collective::reduce_scatter, Bytes(40), inside) == Seconds(6));
+  CHECK(collective_time(cluster, Collective::all_reduce, Bytes(40), inside) == Seconds(12));  // twice both
+  // 3 steps, and to each of 3 others 40/16 B = 7.5 B at 10 B/s.
+  CHECK(collective_time(cluster, Collective::all_to_all, Bytes(40), inside) == Seconds(3.75));
+  CHECK(collective_time(cluster, Collective::permute, Bytes(40), inside) == Seconds(2));  // 1 step, 10 B
+}
+
+TEST_CASE("groups that run at once share their host's NICs") {
+  Cluster cluster = toy();
+  // Four rings over one NIC of 4 B/s: 1 B/s each. All-gather of 10 B over 2 hosts: 1 step of 3 s, 5 B at 1 B/s.
+  CHECK(ring_bandwidth(cluster, rings_of_hosts) == BytesPerSecond(1));
+  CHECK(collective_time(cluster, Collective::all_gather, Bytes(10), rings_of_hosts) == Seconds(8));
+  // One ring over both hosts has the NIC for itself: 7 steps of 3 s, 14 B at 4 B/s.
+  CHECK(collective_time(cluster, Collective::all_gather, Bytes(16), two_hosts) == Seconds(24.5));
+  // With four NICs of 4 B/s the ring is as fast as the link inside the host, 10 B/s, not 16.
+  cluster.nics_per_host = 4;
+  CHECK(ring_bandwidth(cluster, two_hosts) == BytesPerSecond(10));
+}
+
+TEST_CASE("an all-to-all over hosts takes the longer of its parts inside and across") {
+  Cluster cluster = toy();
+  // 64 B on 8 devices: 1 B from each to each. A host's 4 devices send 4 B each across: 16 B at 4 B/s; inside 3 B at 10
+  // B/s.
+  CHECK(collective_time(cluster, Collective::all_to_all, Bytes(64), two_hosts) == Seconds(7 * 3 + 4));
+  cluster.nic.bandwidth = BytesPerSecond(1600);  // 16 B in 0.01 s; inside 0.3 s
+  CHECK(collective_time(cluster, Collective::all_to_all, Bytes(64), two_hosts).value() == Approx(7 * 3 + 0.3));
+}
+
+TEST_CASE("a permutation over hosts sends every shard through the NICs") {
+  // 16 B on 8 devices: 4 devices of a host send 2 B each through 4 B/s.
+  CHECK(collective_time(toy(), Collective::permute, Bytes(16), two_hosts) == Seconds(3 + 2));
+  // Four groups of two: again 4 devices of a host, 8 B each.
+  CHECK(collective_time(toy(), Collective::permute, Bytes(16), rings_of_hosts) == Seconds(3 + 8));
+}
+
+TEST_CASE("small groups on links without a switch have their own bandwidth") {
+  Cluster cluster = toy();
+  cluster.intra_host.efficiency_of_group = {{2, 0.5}, {4, 1}};
+  // 2 devices: 1 step, 10 B at 5 B/s.
+  CHECK(collective_time(cluster, Collective::all_gather, Bytes(20), {2, 1, 2}) == Seconds(3));
+  CHECK(collective_time(cluster, Collective::all_gather, Bytes(40), inside) == Seconds(6));
+  // A pair of devices sends at 5 B/s.
+  CHECK(send_time(cluster, Bytes(20), LinkClass::intra_host, 1) == Seconds(5));
+}
+
+TEST_CASE("sending to the next stage uses device pairs inside a host and all NICs of host pairs between hosts") {
+  Cluster cluster = toy();
+  CHECK(send_time(cluster, Bytes(40), LinkClass::intra_host, 1) == Seconds(5));   // 1 + 40/10
+  CHECK(send_time(cluster, Bytes(40), LinkClass::intra_host, 4) == Seconds(2));   // 1 + 40/(4·10)
+  CHECK(send_time(cluster, Bytes(40), LinkClass::inter_host, 1) == Seconds(13));  // 3 + 40/4
+  cluster.nics_per_host = 2;
+  CHECK(send_time(cluster, Bytes(40), LinkClass::inter_host, 5) == Seconds(4));  // 3 + 40/(5·2·4)
+}
+
+TEST_CASE("a collective over one device is free") {
+  for (const Collective collective : all_collectives) {
+    CHECK(wire_bytes(collective, Bytes(1e9), 1) == Bytes(0));
+    CHECK(collective_time(toy(), collective, Bytes(1e9), {1, 1, 4}) == Seconds(0));
+  }
+}
+
+TEST_CASE("more bytes never cost less, more bandwidth never more") {
+  std::mt19937 random(1);
+  for (int i = 0; i < 500; ++i) {
+    const Cluster cluster = random_cluster(random);
+    const DeviceGroup group = random_group(random);
+    Cluster faster = cluster;
+    (i % 2 == 0 ? faster.nic : faster.intra_host).bandwidth *= 2;
+    for (const Collective collective : all_collectives) {
+      const Seconds time = collective_time(cluster, collective, Bytes(1e8), group);
+      CHECK(collective_time(cluster, collective, Bytes(2e8), group) >= time);
+      CHECK(collective_time(faster, collective, Bytes(1e8), group) <= time);
+    }
+  }
+}
+
+TEST_CASE("an all-reduce costs a reduce-scatter and an all-gather") {
+  std::mt19937 random(2);
+  for (int i = 0; i < 200; ++i) {
+    const Cluster cluster = random_cluster(random);
+    const DeviceGroup group = random_group(random);
+    const auto time = [&](Collective collective) { return collective_time(cluster, collective, Bytes(1e7), group); };
+    CHECK(time(Collective::all_reduce).value() ==
+          Approx((time(Collective::reduce_scatter) + time(Collective::all_gather)).value()));
+  }
+}
+
+TEST_CASE("collectives and links have distinct names") {
+  CHECK(name(Collective::all_gather) == "all_gather");
+  CHECK(name(Collective::reduce_scatter) == "reduce_scatter");
+  CHECK(name(Collective::all_reduce) == "all_reduce");
+  CHECK(name(Collective::all_to_all) == "all_to_all");
+  CHECK(name(Collective::permute) == "permute");
+  CHECK(name(LinkClass::intra_host) == "intra_host");
+  CHECK(name(LinkClass::inter_host) == "inter_host");
+}
