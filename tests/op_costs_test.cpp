@@ -113,9 +113,11 @@ TEST_CASE("the wave penalty goes by the elements of the result, batch included")
   CHECK(OneOp(OpKind::einsum, {"bmk", "bkn"}, "bmn", {3, 10, 20, 10}).time(cluster).forward.value() == Approx(240));
 }
 
-TEST_CASE("a product without contraction is priced by bytes") {
-  // 2 B·(10 + 10 + 100) at 10 B/s.
-  CHECK(OneOp(OpKind::einsum, {"m", "n"}, "mn", {10, 10}).time(toy()).forward == Seconds(24));
+TEST_CASE("a product without contraction is priced by bytes, not by the depth of its loop") {
+  Cluster cluster = toy();
+  cluster.device.gemm.depth_penalty = 100;
+  // 2 B·(10 + 10 + 100) at 10 B/s; 200 FLOP would take 2 s, times 101.
+  CHECK(OneOp(OpKind::einsum, {"m", "n"}, "mn", {10, 10}).time(cluster).forward == Seconds(24));
 }
 
 TEST_CASE("16-bit floats are computed in the recipe's dtype, 32-bit ones in their own") {
