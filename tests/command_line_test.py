@@ -1,0 +1,320 @@
+"""The command line from outside: exit codes, what is printed and written, and that all of it validates."""
+import html.parser
+import json
+import os
+import pathlib
+import re
+import subprocess
+import unittest
+import xml.etree.ElementTree
+
+import jsonschema
+from meshloom_program import CLUSTER, GRAPH, PROGRAM, ROOT, Workplace, changed
+
+PLAN = ["plan", "graph.json", "cluster.json", "--global-batch", "64"]
+TINY_GPT = ["graph", "gpt", "--layers", "4", "--hidden", "256", "--heads", "4", "--seq-len", "128", "--vocab", "1024"]
+# Both matrices and their optimizer state need more than this on every device.
+SMALL_MEMORY = changed(CLUSTER, ["device", "memory"], "1 MiB")
+
+
+def check(document, schema):
+    """Validates with an independent validator; `schema` is a name in docs/schemas."""
+    text = json.loads((ROOT / "docs/schemas" / f"{schema}.schema.json").read_text())
+    validator = jsonschema.validators.validator_for(text)
+    validator.check_schema(text)
+    validator(text).validate(document)
+
+
+class PlanAndBaseline(unittest.TestCase):
+    def test_the_summary_and_the_files_validate(self):
+        with Workplace() as place:
+            summary = place.json(*PLAN, "-o", "plan.json")
+            check(summary, "summary")
+            check(place.read("plan.json"), "plan")
+            self.assertLessEqual(summary["lower_bound_s"], summary["best_estimate_s"])
+            self.assertEqual(64, summary["microbatch_size"] * summary["microbatches"])
+
+    def test_no_temporary_file_is_left(self):
+        with Workplace() as place:
+            self.assertEqual(0, place.run(*PLAN, "-o", "plan.json", "--report", "r.html").returncode)
+            self.assertEqual({"graph.json", "cluster.json", "plan.json", "r.html"}, place.files())
+
+    def test_the_same_input_gives_the_same_bytes_with_any_number_of_threads(self):
+        with Workplace() as place:
+            place.run(*TINY_GPT, "-o", "graph.json")
+            written = set()
+            for threads in ["1", "2", "1", "2"]:
+                self.assertEqual(0, place.run(*PLAN, "--threads", threads, "-o", "plan.json").returncode)
+                written.add((place.path / "plan.json").read_bytes())
+            self.assertEqual(1, len(written))
+
+    def test_standard_error_is_silent_without_a_terminal(self):
+        with Workplace() as place:
+            self.assertEqual("", place.run(*PLAN).stderr)
+
+    def test_graph_and_plan_pass_through_pipes(self):
+        with Workplace() as place:
+            graph = place.run(*TINY_GPT, "-o", "-").stdout
+            check(json.loads(graph), "graph")
+            run = place.run("plan", "-", "cluster.json", "--global-batch", "64", "-o", "-", stdin=graph)
+            plan = json.loads(run.stdout)
+            check(plan, "plan")
+            check(place.json("simulate", "-", stdin=run.stdout), "simulate")
+
+    def test_number_and_size_of_microbatches_say_the_same(self):
+        with Workplace() as place:
+            by_size = place.json(*PLAN, "--microbatch-size", "16")
+            by_number = place.json(*PLAN, "--microbatches", "4")
+            self.assertEqual(4, by_size["microbatches"])
+            by_size["search_s"] = by_number["search_s"] = None
+            self.assertEqual(by_size, by_number)
+
+    def test_hosts_on_the_command_line_win_over_the_file(self):
+        with Workplace() as place:
+            summary = place.json(*PLAN, "--hosts", "2")
+            self.assertEqual(8, sum(len(stage["devices"]) for stage in summary["stages"]))
+
+    def test_a_baseline_has_the_degrees_asked_for(self):
+        with Workplace() as place:
+            summary = place.json("baseline", *PLAN[1:], "--pp", "2", "--tp", "2", "--microbatch-size", "4", "-o", "b.json")
+            check(summary, "summary")
+            check(place.read("b.json"), "plan")
+            self.assertEqual([2, 2], [len(stage["devices"]) for stage in summary["stages"]])
+            self.assertEqual(4, summary["microbatch_size"])
+
+    def test_the_microbatch_of_a_baseline_counts_per_replica(self):
+        with Workplace() as place:
+            summary = place.json("baseline", *PLAN[1:], "--dp", "4", "--microbatch-size", "4")
+            self.assertEqual(16, summary["microbatch_size"])  # 4 samples on each of 4 replicas
+
+
+class NothingFits(unittest.TestCase):
+    def test_it_is_an_answer_with_an_exit_code_of_its_own(self):
+        with Workplace() as place:
+            place.write("cluster.json", SMALL_MEMORY)
+            summary = place.json(*PLAN, "-o", "plan.json", "--report", "r.html", exit_code=3)
+            check(summary, "summary")
+            self.assertEqual("infeasible", summary["status"])
+            self.assertGreater(len(summary["reasons"]), 0)
+            for reason in summary["reasons"]:
+                self.assertGreater(reason["needs_bytes"], reason["has_bytes"])
+                self.assertEqual(2**20, reason["has_bytes"])
+                self.assertTrue({"stage", "layers"} & reason.keys())
+            self.assertEqual({"graph.json", "cluster.json"}, place.files())
+
+    def test_the_text_names_layers_and_bytes(self):
+        with Workplace() as place:
+            place.write("cluster.json", SMALL_MEMORY)
+            run = place.run(*PLAN)
+            self.assertEqual(3, run.returncode)
+            self.assertRegex(run.stdout, r"layers h\d.*: need .* \(\d+ bytes\), have .* \(1048576 bytes\)")
+
+    def test_a_baseline_that_does_not_fit_says_so_too(self):
+        with Workplace() as place:
+            place.write("cluster.json", SMALL_MEMORY)
+            check(place.json("baseline", *PLAN[1:], "--dp", "4", exit_code=3), "summary")
+
+
+class SimulateAndCompare(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.place = Workplace().__enter__()
+        cls.addClassCleanup(cls.place.__exit__)
+        cls.planned = cls.place.json(*PLAN, "-o", "plan.json")
+        assert cls.place.run(*PLAN[:4], "256", "-o", "four_times.json").returncode == 0
+
+    def test_simulating_a_plan_finds_the_time_it_states(self):
+        again = self.place.json("simulate", "plan.json", "--trace", "trace.json")
+        check(again, "simulate")
+        check(self.place.read("trace.json"), "trace")
+        self.assertEqual(self.planned["iteration_time_s"], again["iteration_time_s"])
+        self.assertIsNone(again["differences"])
+        self.assertIsNone(again["search_s"])
+
+    def test_a_plan_priced_again_has_no_differences(self):
+        again = self.place.json("simulate", "plan.json", "--graph", "graph.json", "--cluster", "cluster.json")
+        self.assertEqual([], again["differences"])
+
+    def test_a_planted_wrong_time_is_found(self):
+        plan = self.place.read("plan.json")
+        op = next(i for i, op in enumerate(plan["stages"][0]["ops"]) if op["forward_s"] > 0)
+        plan["stages"][0]["ops"][op]["forward_s"] *= 1.01
+        self.place.write("planted.json", plan)
+        again = self.place.json("simulate", "planted.json", "--graph", "graph.json", "--cluster", "cluster.json", exit_code=5)
+        check(again, "simulate")
+        self.assertIn(f"/stages/0/ops/{op}/forward_s", [each["path"] for each in again["differences"]])
+
+    def test_another_graph_than_the_plans_is_refused(self):
+        self.place.write("other.json", changed(GRAPH, ["dims", "f"], 2048))
+        run = self.place.run("simulate", "plan.json", "--graph", "other.json", "--cluster", "cluster.json")
+        self.assertEqual(2, run.returncode)
+        self.assertRegex(run.stderr, r"^error: other.json: is not the graph of plan.json \(digest fnv1a64:")
+
+    def test_a_plan_compared_with_itself_passes_any_threshold(self):
+        verdict = self.place.json("compare", "plan.json", "plan.json", "--max-slowdown", "0%")
+        check(verdict, "compare")
+        self.assertEqual((0, True, []), (verdict["slowdown"], verdict["passed"], verdict["differences"]))
+
+    def test_a_slower_plan_fails_the_threshold(self):
+        verdict = self.place.json("compare", "plan.json", "four_times.json", "--max-slowdown", "2%", exit_code=5)
+        check(verdict, "compare")
+        self.assertFalse(verdict["passed"])
+        self.assertAlmostEqual(verdict["new_s"] / verdict["base_s"] - 1, verdict["slowdown"])
+
+    def test_without_a_threshold_a_slower_plan_is_no_failure(self):
+        self.assertTrue(self.place.json("compare", "plan.json", "four_times.json")["passed"])
+
+    def test_junit_states_the_failure(self):
+        run = self.place.run("compare", "plan.json", "four_times.json", "--max-slowdown", "2%", "--format", "junit")
+        self.assertEqual(5, run.returncode)
+        suite = xml.etree.ElementTree.fromstring(run.stdout.encode())
+        self.assertEqual("1", suite.get("failures"))
+        self.assertIsNotNone(suite.find("testcase/failure"))
+
+    def test_markdown_has_one_row_for_each_difference(self):
+        differences = self.place.json("compare", "plan.json", "four_times.json")["differences"]
+        run = self.place.run("compare", "plan.json", "four_times.json", "--format", "markdown")
+        self.assertEqual(len(differences), run.stdout.count("\n| `"))
+
+    def test_the_explanation_accounts_for_all_time_and_memory(self):
+        explained = self.place.json("explain", "plan.json")
+        check(explained, "explain")
+        for stage in explained["stages"]:
+            self.assertAlmostEqual(1, sum(stage["step_time"].values()) / self.planned["iteration_time_s"], places=9)
+            peak = stage["memory"].pop("peak_bytes")
+            self.assertAlmostEqual(1, sum(stage["memory"].values()) / peak, places=9)
+
+    def test_an_op_is_explained_by_its_runner_up(self):
+        explained = self.place.json("explain", "plan.json", "--op", "up")
+        check(explained, "explain")
+        self.assertEqual("up", explained["op"]["op"])
+        self.assertGreaterEqual(explained["op"]["difference_s"], 0)
+
+    def test_an_unknown_op_is_refused_with_a_suggestion(self):
+        run = self.place.run("explain", "plan.json", "--op", "dwn")
+        self.assertEqual(2, run.returncode)
+        self.assertIn('did you mean "down"?', run.stderr)
+
+
+class Surroundings(unittest.TestCase):
+    def test_validate_reports_each_file(self):
+        with Workplace() as place:
+            place.write("broken.json", "{")
+            found = place.json("validate", "graph.json", "broken.json", "cluster.json", exit_code=2)
+            check(found, "validate")
+            self.assertEqual([True, False, True], [each["valid"] for each in found["files"]])
+
+    def test_every_file_of_the_repository_validates(self):
+        with Workplace() as place:
+            files = sorted(str(path) for folder in ("cluster_specs", "graphs/zoo") for path in (ROOT / folder).glob("*.json"))
+            found = place.json("validate", *files)
+            for path in files:
+                document = json.loads(pathlib.Path(path).read_text())
+                check(document, document["schema"].split(".")[1].split("/")[0])
+            self.assertEqual(len(files), found["valid"])
+
+    def test_the_graphs_that_are_built_validate(self):
+        with Workplace() as place:
+            for model in ("gpt", "llama"):
+                check(place.json("graph", model, "--layers", "2", "-o", "model.json"), "graph_summary")
+                check(place.read("model.json"), "graph")
+
+    def test_a_reader_that_leaves_early_is_no_failure(self):
+        read, write = os.pipe()
+        os.close(read)
+        with Workplace() as place:
+            run = subprocess.run([PROGRAM, *PLAN, "-o", "plan.json"], stdout=write, stderr=subprocess.PIPE, cwd=place.path)
+            self.assertEqual((0, b""), (run.returncode, run.stderr))
+            self.assertIn("plan.json", place.files())
+        os.close(write)
+
+    def test_a_full_standard_output_is_a_failure(self):
+        with open("/dev/full", "w") as full, Workplace() as place:
+            run = subprocess.run([PROGRAM, *PLAN], stdout=full, stderr=subprocess.PIPE, text=True, cwd=place.path)
+            self.assertEqual(2, run.returncode)
+            self.assertEqual("error: standard output: cannot be written: No space left on device\n", run.stderr)
+
+    def test_bash_completes_commands_and_options(self):
+        def completions(*words):
+            script = f'source <("$0" completion bash); COMP_WORDS=({" ".join(words)}); COMP_CWORD={len(words) - 1}; ' \
+                     '_meshloom; printf "%s\\n" "${COMPREPLY[@]}"'
+            return subprocess.run(["bash", "-c", script, PROGRAM], capture_output=True, text=True, check=True).stdout.split()
+        self.assertEqual(["simulate"], completions("meshloom", "si"))
+        self.assertEqual(["gpt", "llama"], completions("meshloom", "graph", '""'))
+        self.assertEqual(["--max-slowdown"], completions("meshloom", "compare", "a", "b", "--max"))
+        self.assertEqual(["--kv-heads"], completions("meshloom", "graph", "llama", "--kv"))
+
+    def test_the_other_shells_name_every_command(self):
+        for shell in ("zsh", "fish"):
+            script = subprocess.run([PROGRAM, "completion", shell], capture_output=True, text=True, check=True).stdout
+            for word in ("plan", "baseline", "global-batch", "max-slowdown", "kv-heads"):
+                self.assertIn(word, script)
+
+    def test_version_and_help_are_answers(self):
+        with Workplace() as place:
+            self.assertRegex(place.run("--version").stdout, r"^meshloom \d+\.\d+\.\d+\n$")
+            self.assertEqual(0, place.run("--help").returncode)
+
+
+class Nesting(html.parser.HTMLParser):
+    """Checks that every element that opens closes, in order."""
+    VOID = {"meta"}
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen, self.links = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.seen.append(tag)
+
+    def handle_endtag(self, tag):
+        if self.open.pop() != tag:
+            raise AssertionError(f"</{tag}> closes another element")
+
+
+class Report(unittest.TestCase):
+    def test_it_is_one_well_formed_page_that_needs_no_network(self):
+        with Workplace() as place:
+            self.assertEqual(0, place.run(*PLAN, "--report", "r.html").returncode)
+            page = Nesting()
+            page.feed((place.path / "r.html").read_text())
+            self.assertEqual([], page.open)
+            self.assertEqual([], page.links)
+            self.assertEqual(3, page.seen.count("svg"))
+            self.assertNotIn("script", page.seen)
+
+    def test_names_are_escaped(self):
+        with Workplace() as place:
+            place.write("graph.json", changed(GRAPH, ["name"], "<b>&"))
+            self.assertEqual(0, place.run(*PLAN, "--report", "r.html").returncode)
+            self.assertIn("<title>&lt;b&gt;&amp; on", (place.path / "r.html").read_text())
+
+
+class Readme(unittest.TestCase):
+    readme = (ROOT / "README.md").read_text()
+
+    def test_its_commands_print_what_it_shows(self):
+        blocks = re.findall(r"^```console\n(.*?)^```", self.readme, re.MULTILINE | re.DOTALL)
+        self.assertGreater(len(blocks), 0)
+        with Workplace() as place:
+            (place.path / "cluster_specs").symlink_to(ROOT / "cluster_specs")
+            path = f"{pathlib.Path(PROGRAM).parent}:{os.environ['PATH']}"
+            for block in blocks:
+                for command, shown in re.findall(r"^\$ ((?:.*\\\n)*.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE):
+                    run = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=place.path,
+                                         env={**os.environ, "PATH": path})
+                    self.assertEqual((0, shown.rstrip("\n")), (run.returncode, run.stdout.rstrip("\n")), command + run.stderr)
+
+    def test_every_file_it_names_exists(self):
+        for name in re.findall(r"\]\(([^)#:]+)\)", self.readme) + re.findall(r"`((?:tools|docs)/[\w./]+)`", self.readme):
+            self.assertTrue((ROOT / name).exists(), name)
+
+
+if __name__ == "__main__":
+    unittest.main()
