@@ -104,7 +104,7 @@ struct GraphSummary {
 GraphSummary summarize(const Graph& graph);
 
 // Layers in order: maximal runs of equal `layer` tags; an op without a tag belongs to the layer of the op before it
-// (the first ones to the layer that follows them).
+// (the first ones to the layer that follows them). Without any tag: one layer without a name.
 struct GraphLayer {
   std::string name;
   std::vector<OpId> ops;

@@ -31,6 +31,7 @@ struct SearchOptions {
   std::size_t max_mesh_axes = 2;                  // raise to 3 for hierarchical meshes; the search slows down
   std::size_t candidates = 4;                     // plans returned for the simulation to choose from
   std::size_t threads = 0;                        // 0: all cores; the answer does not depend on it
+  bool remedies = true;                           // when nothing fits, search for changes that help
   std::function<void(const std::string&)> progress;  // called now and then with a line for a person; may be empty
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
 
+#include "costmodel/collectives.hpp"
 #include "graphs/files.hpp"
 #include "graphs/input_error.hpp"
 #include "graphs/json_input.hpp"
@@ -157,4 +158,13 @@ TEST_CASE("a bad cluster file is refused with place, value and remedy") {
              Contains("/intra_host/latency: \"5 GB\" is not a quantity of seconds"));
   CHECK_THAT(complaint(with("\"name\": \"two\",", "")), Contains("missing key \"name\""));
   CHECK_THAT(complaint(with("cluster/1", "cluster/2")), Contains("/schema: is \"meshloom.cluster/2\"; expected"));
+}
+
+TEST_CASE("the worked cluster file of the documentation reads and costs what its page says") {
+  const std::string page = read_file(MESHLOOM_SOURCE_DIR "/docs/cluster_format.md");
+  const std::size_t start = page.find("```json\n") + 8;
+  const Cluster cluster = parse_cluster(page.substr(start, page.find("```", start) - start), "worked");
+  CHECK(collective_time(cluster, Collective::all_gather, Bytes(80e6), {2, 1, 1}).value() == Approx(1.005e-3));
+  CHECK(collective_time(cluster, Collective::all_gather, Bytes(80e6), {4, 2, 1}).value() ==
+        Approx(5.393e-3).epsilon(1e-4));
 }

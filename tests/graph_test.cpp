@@ -71,6 +71,18 @@ TEST_CASE("zoo files read, and are written as they stand") {
   }
 }
 
+TEST_CASE("the format page's worked file is the zoo's, and page and schema name every kind") {
+  const std::string docs = std::string(MESHLOOM_SOURCE_DIR) + "/docs/";
+  const std::string page = read_file(docs + "graph_format.md");
+  const std::string schema = read_file(docs + "schemas/graph.schema.json");
+  CHECK(page.find("```json\n" + read_file(zoo + "mlp.json") + "```") != std::string::npos);
+  for (const std::string& kind : op_kind_names()) {
+    INFO(kind);
+    CHECK(page.find("`" + kind + "`") != std::string::npos);
+    CHECK(schema.find("\"" + kind + "\"") != std::string::npos);
+  }
+}
+
 TEST_CASE("built graphs are the same after writing and reading") {
   for (const bool fused : {true, false}) {
     const Graph gpt =

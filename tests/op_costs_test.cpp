@@ -221,7 +221,7 @@ TEST_CASE("a kernel takes at least its launch, and what is free launches none") 
 }
 
 TEST_CASE("sharding a factor never makes an op slower") {
-  const Cluster cluster = read_cluster(std::string(MESHLOOM_SOURCE_DIR) + "/cluster_specs/dgx_a100.json");
+  const Cluster cluster = read_cluster(MESHLOOM_SOURCE_DIR "/cluster_specs/dgx_a100.json");
   OneOp product(OpKind::einsum, {"mk", "kn"}, "mn", {4096, 4096, 4096});
   product.differentiate(0).differentiate(1);
   const OpTime whole = product.time(cluster, find_recipe("neutral"));

@@ -2,6 +2,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "graphs/files.hpp"
 #include "graphs/input_error.hpp"
 
 using namespace meshloom;
@@ -97,4 +98,13 @@ TEST_CASE("a bad recipe is refused with place, value and remedy") {
         "r.json: /parameter_states/1: \"zero1\" stands twice; list each state once");
   CHECK_THAT(complaint(R"(, "compute_dtype": "int8")"), Contains("/compute_dtype: unknown value \"int8\""));
   CHECK(complaint(R"(, "elementwise_traffic": -1)") == "r.json: /elementwise_traffic: must be at least 0, is -1");
+}
+
+TEST_CASE("the worked recipe of the documentation reads as its page says") {
+  const std::string page = read_file(MESHLOOM_SOURCE_DIR "/docs/recipe_format.md");
+  const std::size_t start = page.find("```json\n") + 8;
+  const Recipe recipe = parse_recipe(page.substr(start, page.find("```", start) - start), "worked");
+  CHECK(recipe.parameter_bytes + recipe.gradient_bytes + recipe.optimizer_bytes == Bytes(16));
+  CHECK(recipe.context_memory == Bytes(3.1e9));
+  CHECK(recipe.regather_saved_activations);
 }

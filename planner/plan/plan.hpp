@@ -38,6 +38,7 @@ struct OpSharding {
 };
 
 enum class Rate { per_microbatch, per_step };
+std::string_view name(Rate rate);
 
 // One collective on the way between two layouts, in the order it runs.
 struct CollectiveStep {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -25,6 +26,7 @@ enum class InstructionKind : std::uint8_t {
   synchronize,     // once, after the last backward: gradient collectives
   update,          // once, last: the optimizer step
 };
+std::string_view name(InstructionKind kind);                       // "run_forward", …
 
 struct Instruction {
   InstructionKind kind;
@@ -40,5 +42,8 @@ PipelineProgram make_program(ScheduleKind kind, std::int64_t stages, std::int64_
 // Throws InputError naming stage and instruction: a receive without a send, a run before its inputs, a microbatch that
 // is run twice or never, a deadlock.
 void check_program(const PipelineProgram& program, std::int64_t microbatches);
+
+// How messages name an instruction: "stage 1, instruction 3 (receive_gradient of microbatch 0)", counted from 0.
+std::string print_instruction(const PipelineProgram& program, std::size_t stage, std::size_t position);
 
 }  // namespace meshloom

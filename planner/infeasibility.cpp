@@ -1,0 +1,102 @@
+#include "planner/infeasibility.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+
+namespace meshloom {
+namespace {
+
+Bytes with_overhead(const SearchSpace& space, Bytes bytes) {
+  return space.input.recipe.context_memory + bytes * (1 + space.input.recipe.memory_fragmentation);
+}
+
+struct Remediation {
+  std::string text, options;
+  PlanningInput input;
+  SearchOptions search;
+};
+
+// What a user can change, from the smallest change to the largest.
+std::vector<Remediation> remediations(const SearchSpace& space) {
+  std::vector<Remediation> result;
+  SearchOptions search = space.options;
+  search.candidates = 1;
+  search.remedies = false;
+  search.progress = nullptr;
+  if (search.microbatch_size && *search.microbatch_size > 1) {
+    SearchOptions changed = search;
+    changed.microbatch_size.reset();
+    result.push_back({"let the search choose the microbatch size", "--microbatch-size auto", space.input, changed});
+  }
+  if (search.recompute && *search.recompute == Recompute::none) {
+    SearchOptions changed = search;
+    changed.recompute = Recompute::full;
+    result.push_back({"recompute activations", "--recompute full", space.input, changed});
+  }
+  if (search.parameter_state && *search.parameter_state != ParameterState::zero3) {
+    SearchOptions changed = search;
+    changed.parameter_state = ParameterState::zero3;
+    result.push_back({"shard parameters, gradients and optimizer state", "--parameter-state zero3", space.input, changed});
+  }
+  for (std::int64_t hosts = space.input.cluster.hosts + 1; hosts <= 64 * space.input.cluster.hosts;
+       hosts = hosts < 2 * space.input.cluster.hosts ? 2 * space.input.cluster.hosts : 2 * hosts) {
+    PlanningInput larger = space.input;
+    larger.cluster.hosts = hosts;
+    result.push_back({fmt::format("use {} hosts", hosts), fmt::format("--hosts {}", hosts), larger, search});
+  }
+  return result;
+}
+
+}  // namespace
+
+void add_needs(std::vector<MemoryNeed>& needs, const SearchSpace& space, const StageCosts& costs) {
+  // Bottleneck dynamic program over (layers done, devices used): the largest stage as small as can be.
+  const std::size_t layers = space.layers.layers.size();
+  const auto devices = static_cast<std::size_t>(space.input.cluster.devices());
+  struct Best { Bytes largest{1e30}; MemoryNeed tightest; };
+  std::vector<std::vector<Best>> best(layers + 1, std::vector<Best>(devices + 1));
+  best[0][0].largest = Bytes(0);
+  for (std::size_t first = 0; first < layers; ++first)
+    for (std::size_t used = 0; used < devices; ++used) {
+      if (!(best[first][used].largest < Bytes(1e30))) continue;
+      for (std::size_t last = first; last < layers; ++last)
+        for (std::size_t s = 0; s < space.submeshes.size(); ++s) {
+          const std::size_t after = used + static_cast<std::size_t>(space.submeshes[s].devices());
+          const Bytes need = costs.least_memory[space.classes.of[first][last - first]][s];
+          if (after > devices || !(need < Bytes(1e30))) continue;
+          Best next = best[first][used];
+          if (need > next.largest) next = {need, {first, last, with_overhead(space, need)}};
+          if (next.largest < best[last + 1][after].largest) best[last + 1][after] = next;
+        }
+    }
+  if (best[layers][devices].largest < Bytes(1e30)) needs.push_back(best[layers][devices].tightest);
+}
+
+Plan infeasible_plan(const SearchSpace& space, const std::vector<MemoryNeed>& needs) {
+  Plan plan;
+  plan.graph = space.input.graph_file;
+  plan.cluster_file = space.input.cluster_file;
+  plan.graph_name = space.input.graph.name;
+  plan.cluster = space.input.cluster;
+  plan.recipe = space.input.recipe;
+  plan.status = PlanStatus::infeasible;
+  plan.global_batch = space.options.global_batch;
+  plan.microbatch_size = space.options.microbatch_size.value_or(1);
+  plan.microbatches = plan.global_batch / plan.microbatch_size;
+  for (const PlanningLayer& layer : space.layers.layers) plan.layers.push_back(layer.name);
+  const auto least = std::min_element(needs.begin(), needs.end(), [](const auto& a, const auto& b) { return a.needs < b.needs; });
+  if (least != needs.end())
+    plan.reasons.push_back({static_cast<std::int64_t>(least->first), static_cast<std::int64_t>(least->last), least->needs,
+                            space.input.cluster.device.memory});
+  if (!space.options.remedies) return plan;
+  for (const Remediation& remediation : remediations(space)) {
+    if (search_plans(remediation.input, remediation.search).front().status == PlanStatus::infeasible) continue;
+    plan.remedies.push_back({remediation.text, remediation.options});
+    if (remediation.options.starts_with("--hosts")) break;   // more of the same would work, too
+  }
+  return plan;
+}
+
+}  // namespace meshloom

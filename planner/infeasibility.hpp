@@ -1,0 +1,23 @@
+// Why nothing fits: the stage that is tightest in the pipeline that comes nearest to fitting, and remedies that were
+// checked to work.
+#pragma once
+
+#include <vector>
+
+#include "planner/stage_costs.hpp"
+
+namespace meshloom {
+
+// The least memory that one pipeline needs in its largest stage, for one microbatch in flight.
+struct MemoryNeed {
+  std::size_t first = 0, last = 0;      // layers of that stage
+  Bytes needs;                          // with the recipe's overhead
+};
+
+// Adds the nearest pipeline of one microbatch size: the cut and submeshes that keep the largest stage smallest.
+void add_needs(std::vector<MemoryNeed>& needs, const SearchSpace& space, const StageCosts& costs);
+
+// status infeasible, the tightest stage of the least need, and the remedies that a search confirmed.
+Plan infeasible_plan(const SearchSpace& space, const std::vector<MemoryNeed>& needs);
+
+}  // namespace meshloom

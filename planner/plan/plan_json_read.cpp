@@ -1,0 +1,281 @@
+#include <fmt/format.h>
+
+#include <cmath>
+#include <set>
+
+#include "graphs/files.hpp"
+#include "planner/plan/plan_json.hpp"
+#include "planner/plan/plan_json_parts.hpp"
+
+namespace meshloom {
+namespace {
+
+constexpr std::int64_t most_count = 1'000'000'000'000;
+
+Seconds seconds_at(const JsonInput& input, const std::string& key) { return Seconds(input.at(key).number(0)); }
+Bytes bytes_at(const JsonInput& input, const std::string& key) { return Bytes(input.at(key).number(0)); }
+
+// The key must be there; null is 0, which stands for "does not exist".
+double optional_number_at(const JsonInput& input, const std::string& key) {
+  const JsonInput value = input.at(key);
+  return value.is_null() ? 0 : value.number(0);
+}
+
+// A number that follows from others stands in the file for its readers; it must agree with them.
+void expect_derived(const JsonInput& value, double expected) {
+  if (!(std::abs(value.number(-1) - expected) <= 1e-9 * std::max(1.0, std::abs(expected))))
+    value.fail(fmt::format("is {}, but the numbers it follows from give {}", value.raw().dump(), expected));
+}
+
+FileReference read_file_reference(const JsonInput& input) {
+  return {input.at("path").string(), input.at("digest").string()};
+}
+
+std::vector<MeshAxis> read_mesh(const JsonInput& input) {
+  std::vector<MeshAxis> mesh;
+  std::set<std::string> names;
+  for (const JsonInput& element : input.elements()) {
+    element.only_keys({"name", "size"});
+    mesh.push_back({element.at("name").string(), element.at("size").integer(1, most_count)});
+    if (!names.insert(mesh.back().name).second)
+      element.at("name").fail(
+          fmt::format("axis \"{}\" stands twice; give each axis a name of its own", mesh.back().name));
+  }
+  if (mesh.size() > max_mesh_axes)
+    input.fail(fmt::format("has {} axes; a mesh has at most {}", mesh.size(), max_mesh_axes));
+  return mesh;
+}
+
+std::vector<Layout> read_layouts(const JsonInput& input, std::size_t dimensions) {
+  std::vector<Layout> layouts;
+  for (const JsonInput& element : input.elements()) layouts.push_back(read_layout(element, dimensions));
+  return layouts;
+}
+
+OpSharding read_op(const JsonInput& input, std::size_t dimensions) {
+  input.only_keys({"op", "axes", "inputs", "outputs", "forward_s", "backward_s"});
+  OpSharding op{.op = input.at("op").string(),
+                .axes = input.at("axes").strings(),
+                .inputs = read_layouts(input.at("inputs"), dimensions),
+                .outputs = read_layouts(input.at("outputs"), dimensions),
+                .forward = seconds_at(input, "forward_s"),
+                .backward = seconds_at(input, "backward_s")};
+  if (op.axes.size() != dimensions)
+    input.at("axes").fail(fmt::format("names {} factors; the stage's mesh has {} axes", op.axes.size(), dimensions));
+  return op;
+}
+
+TensorLayout read_tensor(const JsonInput& input, std::size_t dimensions) {
+  input.only_keys({"tensor", "parameter", "layout", "saved", "state", "bytes"});
+  return {.tensor = input.at("tensor").string(),
+          .parameter = input.at("parameter").boolean(),
+          .layout = read_layout(input.at("layout"), dimensions),
+          .saved = read_layout(input.at("saved"), dimensions),
+          .state = read_enumerator(input.at("state"), parameter_states),
+          .bytes = bytes_at(input, "bytes")};
+}
+
+std::vector<CollectiveStep> read_steps(const JsonInput& input, const std::vector<MeshAxis>& mesh) {
+  std::vector<std::string> known;
+  for (const MeshAxis& axis : mesh) known.push_back(axis.name);
+  std::vector<CollectiveStep> steps;
+  for (const JsonInput& element : input.elements()) {
+    element.only_keys({"collective", "axes", "whole_bytes", "time_s"});
+    CollectiveStep step;
+    step.collective = read_enumerator(element.at("collective"), collectives);
+    for (const JsonInput& axis : element.at("axes").elements()) step.axes.push_back(known[axis.one_of(known)]);
+    step.whole = bytes_at(element, "whole_bytes");
+    step.time = seconds_at(element, "time_s");
+    steps.push_back(std::move(step));
+  }
+  return steps;
+}
+
+Conversion read_conversion(const JsonInput& input, const std::vector<MeshAxis>& mesh) {
+  input.only_keys({"tensor", "consumer", "from", "to", "rate", "forward", "backward"});
+  return {.tensor = input.at("tensor").string(),
+          .consumer = input.at("consumer").string(),
+          .from = read_layout(input.at("from"), mesh.size()),
+          .to = read_layout(input.at("to"), mesh.size()),
+          .rate = read_enumerator(input.at("rate"), rates),
+          .forward = read_steps(input.at("forward"), mesh),
+          .backward = read_steps(input.at("backward"), mesh)};
+}
+
+StageMemory read_memory(const JsonInput& input) {
+  input.only_keys({"parameters_bytes", "gradients_bytes", "optimizer_bytes", "activations_per_microbatch_bytes",
+                   "transient_bytes", "overhead_bytes", "in_flight", "peak_bytes"});
+  const StageMemory memory{.parameters = bytes_at(input, "parameters_bytes"),
+                           .gradients = bytes_at(input, "gradients_bytes"),
+                           .optimizer = bytes_at(input, "optimizer_bytes"),
+                           .activations_per_microbatch = bytes_at(input, "activations_per_microbatch_bytes"),
+                           .transient = bytes_at(input, "transient_bytes"),
+                           .overhead = bytes_at(input, "overhead_bytes"),
+                           .in_flight = input.at("in_flight").integer(0, most_count)};
+  expect_derived(input.at("peak_bytes"), memory.peak().value());
+  return memory;
+}
+
+StageBoundary read_boundary(const JsonInput& input) {
+  input.only_keys({"tensors", "forward_bytes", "backward_bytes", "link", "forward_s", "backward_s"});
+  return {.tensors = input.at("tensors").strings(),
+          .forward_bytes = bytes_at(input, "forward_bytes"),
+          .backward_bytes = bytes_at(input, "backward_bytes"),
+          .link = read_enumerator(input.at("link"), link_classes),
+          .forward_time = seconds_at(input, "forward_s"),
+          .backward_time = seconds_at(input, "backward_s")};
+}
+
+Submesh read_submesh(const JsonInput& input) {
+  const std::vector<JsonInput> sizes = input.elements();
+  if (sizes.size() != 2) input.fail("expected [hosts, devices per host]");
+  return {sizes[0].integer(1, most_count), sizes[1].integer(1, most_count)};
+}
+
+Stage read_stage(const JsonInput& input) {
+  input.only_keys({"first_layer", "last_layer", "submesh", "devices", "mesh", "recompute", "parameter_state",
+                   "forward_s", "backward_s", "forward_compute_s", "backward_compute_s", "synchronization_s",
+                   "update_s", "memory", "boundary", "ops", "tensors", "conversions"});
+  Stage stage;
+  stage.first_layer = input.at("first_layer").integer(0);
+  stage.last_layer = input.at("last_layer").integer(0);
+  stage.submesh = read_submesh(input.at("submesh"));
+  for (const JsonInput& device : input.at("devices").elements()) stage.devices.push_back(device.integer(0));
+  stage.mesh = read_mesh(input.at("mesh"));
+  stage.recompute = read_enumerator(input.at("recompute"), recomputes);
+  stage.parameter_state = read_enumerator(input.at("parameter_state"), parameter_states);
+  stage.forward = seconds_at(input, "forward_s");
+  stage.backward = seconds_at(input, "backward_s");
+  stage.forward_compute = seconds_at(input, "forward_compute_s");
+  stage.backward_compute = seconds_at(input, "backward_compute_s");
+  stage.synchronization = seconds_at(input, "synchronization_s");
+  stage.update = seconds_at(input, "update_s");
+  stage.memory = read_memory(input.at("memory"));
+  stage.boundary = read_boundary(input.at("boundary"));
+  for (const JsonInput& op : input.at("ops").elements()) stage.ops.push_back(read_op(op, stage.mesh.size()));
+  for (const JsonInput& tensor : input.at("tensors").elements())
+    stage.tensors.push_back(read_tensor(tensor, stage.mesh.size()));
+  for (const JsonInput& conversion : input.at("conversions").elements())
+    stage.conversions.push_back(read_conversion(conversion, stage.mesh));
+  return stage;
+}
+
+void check_layers(const JsonInput& root, const Plan& plan) {
+  const std::vector<JsonInput> stages = root.at("stages").elements();
+  std::int64_t next = 0;
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    const Stage& stage = plan.stages[i];
+    if (stage.first_layer != next)
+      stages[i]
+          .at("first_layer")
+          .fail(fmt::format("is {}; stages cover the layers in order, so it must be {}", stage.first_layer, next));
+    if (stage.last_layer < stage.first_layer)
+      stages[i].at("last_layer").fail(fmt::format("is {}, before first_layer {}", stage.last_layer, stage.first_layer));
+    next = stage.last_layer + 1;
+  }
+  const auto count = static_cast<std::int64_t>(plan.layers.size());
+  if (!stages.empty() && next != count)
+    stages.back()
+        .at("last_layer")
+        .fail(fmt::format("is {}; the stages must end with the last layer, {}", next - 1, count - 1));
+}
+
+void check_devices(const JsonInput& root, const Plan& plan) {
+  const std::vector<JsonInput> stages = root.at("stages").elements();
+  std::vector<bool> used(static_cast<std::size_t>(plan.cluster.devices()), false);
+  for (std::size_t i = 0; i < stages.size(); ++i) {
+    const Stage& stage = plan.stages[i];
+    const auto count = static_cast<std::int64_t>(stage.devices.size());
+    if (count != stage.submesh.devices())
+      stages[i].at("devices").fail(fmt::format("lists {} devices; submesh {} x {} has {}", count, stage.submesh.hosts,
+                                               stage.submesh.devices_per_host, stage.submesh.devices()));
+    std::int64_t product = 1;
+    for (const MeshAxis& axis : stage.mesh) product *= axis.size;
+    if (product != count)
+      stages[i].at("mesh").fail(fmt::format("its axes multiply to {}; the stage has {} devices", product, count));
+    for (const JsonInput& place : stages[i].at("devices").elements()) {
+      const std::int64_t device = place.integer(0);
+      if (device >= plan.cluster.devices())
+        place.fail(fmt::format("device {} is outside the cluster, whose devices are 0 to {}", device,
+                               plan.cluster.devices() - 1));
+      if (used[static_cast<std::size_t>(device)])
+        place.fail(fmt::format("device {} is used twice; give each device to one stage", device));
+      used[static_cast<std::size_t>(device)] = true;
+    }
+  }
+}
+
+void check_plan(const JsonInput& root, const Plan& plan) {
+  check_layers(root, plan);
+  check_devices(root, plan);
+  const bool planned = plan.status == PlanStatus::optimal || plan.status == PlanStatus::feasible;
+  if (planned == plan.stages.empty())
+    root.at("stages").fail(
+        fmt::format("has {} stages, but the status is \"{}\"", plan.stages.size(), name(plan.status)));
+  if (!planned) return;
+  if (plan.global_batch % plan.microbatch_size != 0 || plan.global_batch / plan.microbatch_size != plan.microbatches)
+    root.at("microbatches")
+        .fail(fmt::format("microbatch_size {} times microbatches {} is not global_batch {}", plan.microbatch_size,
+                          plan.microbatches, plan.global_batch));
+  const StageBoundary& last = plan.stages.back().boundary;
+  if (last.forward_time != Seconds(0) || last.backward_time != Seconds(0))
+    root.at("stages").elements().back().at("boundary").fail("the last stage sends nothing: its times must be 0");
+}
+
+void read_results(const JsonInput& root, Plan& plan) {
+  plan.status = read_enumerator(root.at("status"), plan_statuses);
+  plan.schedule = read_enumerator(root.at("schedule"), schedule_kinds);
+  plan.global_batch = root.at("global_batch").integer(1, most_count);
+  plan.microbatch_size = root.at("microbatch_size").integer(1, most_count);
+  plan.microbatches = root.at("microbatches").integer(1, INT32_MAX);
+  plan.estimate = Seconds(optional_number_at(root, "estimate_s"));
+  plan.best_estimate = Seconds(optional_number_at(root, "best_estimate_s"));
+  plan.lower_bound = Seconds(optional_number_at(root, "lower_bound_s"));
+  plan.iteration_time = Seconds(optional_number_at(root, "iteration_time_s"));
+  plan.bubble_fraction = optional_number_at(root, "bubble_fraction");
+  plan.model_flops = Flops(root.at("model_flops").number(0));
+  if (!root.at("gap").is_null()) expect_derived(root.at("gap"), plan.gap());
+}
+
+void read_reasons(const JsonInput& root, Plan& plan) {
+  for (const JsonInput& reason : root.at("reasons").elements()) {
+    reason.only_keys({"first_layer", "last_layer", "needs_bytes", "has_bytes"});
+    plan.reasons.push_back({reason.at("first_layer").integer(0), reason.at("last_layer").integer(0),
+                            bytes_at(reason, "needs_bytes"), bytes_at(reason, "has_bytes")});
+  }
+  for (const JsonInput& remedy : root.at("remedies").elements()) {
+    remedy.only_keys({"text", "options"});
+    plan.remedies.push_back({remedy.at("text").string(), remedy.at("options").string()});
+  }
+}
+
+}  // namespace
+
+Plan parse_plan(const std::string& text, const std::string& file) {
+  const JsonInput root = parse_json(text, file);
+  expect_schema(root, plan_schema);
+  root.only_keys({"schema",           "graph",        "cluster_file",    "options",         "origin",      "status",
+                  "iteration_time_s", "estimate_s",   "best_estimate_s", "lower_bound_s",   "gap",         "schedule",
+                  "microbatch_size",  "microbatches", "global_batch",    "bubble_fraction", "model_flops", "reasons",
+                  "remedies",         "layers",       "cluster",         "recipe",          "stages"});
+  root.at("graph").only_keys({"name", "path", "digest"});
+  root.at("cluster_file").only_keys({"path", "digest"});
+  Plan plan;
+  plan.graph = read_file_reference(root.at("graph"));
+  plan.graph_name = root.at("graph").at("name").string();
+  plan.cluster_file = read_file_reference(root.at("cluster_file"));
+  plan.options = root.at("options").string();
+  plan.origin = root.at("origin").string();
+  read_results(root, plan);
+  read_reasons(root, plan);
+  plan.layers = root.at("layers").strings();
+  plan.cluster = read_inline_cluster(root.at("cluster"));
+  plan.recipe = read_inline_recipe(root.at("recipe"));
+  for (const JsonInput& stage : root.at("stages").elements()) plan.stages.push_back(read_stage(stage));
+  check_plan(root, plan);
+  return plan;
+}
+
+Plan read_plan(const std::string& path) { return parse_plan(read_file(path), path == "-" ? "<stdin>" : path); }
+
+}  // namespace meshloom

@@ -1,0 +1,235 @@
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "planner/plan/plan_json.hpp"
+#include "planner/plan/plan_json_parts.hpp"
+
+namespace meshloom {
+namespace {
+
+// What has no value yet, or none at all for an infeasible plan, is null: zero stands for it in the Plan.
+Json optional_number(double value) { return value == 0 || !std::isfinite(value) ? Json() : Json(value); }
+
+Json axes_json(const std::vector<MeshAxis>& mesh) {
+  Json result = Json::array();
+  for (const MeshAxis& axis : mesh) result.push_back({{"name", axis.name}, {"size", axis.size}});
+  return result;
+}
+
+Json layouts_json(const std::vector<Layout>& layouts, std::size_t dimensions) {
+  Json result = Json::array();
+  for (const Layout& layout : layouts) result.push_back(layout_json(layout, dimensions));
+  return result;
+}
+
+Json op_json(const OpSharding& op, std::size_t dimensions) {
+  return {{"op", op.op},
+          {"axes", op.axes},
+          {"inputs", layouts_json(op.inputs, dimensions)},
+          {"outputs", layouts_json(op.outputs, dimensions)},
+          {"forward_s", op.forward.value()},
+          {"backward_s", op.backward.value()}};
+}
+
+Json tensor_json(const TensorLayout& tensor, std::size_t dimensions) {
+  return {{"tensor", tensor.tensor},
+          {"parameter", tensor.parameter},
+          {"layout", layout_json(tensor.layout, dimensions)},
+          {"saved", layout_json(tensor.saved, dimensions)},
+          {"state", name(tensor.state)},
+          {"bytes", tensor.bytes.value()}};
+}
+
+Json steps_json(const std::vector<CollectiveStep>& steps) {
+  Json result = Json::array();
+  for (const CollectiveStep& step : steps)
+    result.push_back({{"collective", name(step.collective)},
+                      {"axes", step.axes},
+                      {"whole_bytes", step.whole.value()},
+                      {"time_s", step.time.value()}});
+  return result;
+}
+
+Json conversion_json(const Conversion& conversion, std::size_t dimensions) {
+  return {{"tensor", conversion.tensor},
+          {"consumer", conversion.consumer},
+          {"from", layout_json(conversion.from, dimensions)},
+          {"to", layout_json(conversion.to, dimensions)},
+          {"rate", name(conversion.rate)},
+          {"forward", steps_json(conversion.forward)},
+          {"backward", steps_json(conversion.backward)}};
+}
+
+Json memory_json(const StageMemory& memory) {
+  return {{"parameters_bytes", memory.parameters.value()},
+          {"gradients_bytes", memory.gradients.value()},
+          {"optimizer_bytes", memory.optimizer.value()},
+          {"activations_per_microbatch_bytes", memory.activations_per_microbatch.value()},
+          {"transient_bytes", memory.transient.value()},
+          {"overhead_bytes", memory.overhead.value()},
+          {"in_flight", memory.in_flight},
+          {"peak_bytes", memory.peak().value()}};
+}
+
+Json boundary_json(const StageBoundary& boundary) {
+  return {{"tensors", boundary.tensors},
+          {"forward_bytes", boundary.forward_bytes.value()},
+          {"backward_bytes", boundary.backward_bytes.value()},
+          {"link", name(boundary.link)},
+          {"forward_s", boundary.forward_time.value()},
+          {"backward_s", boundary.backward_time.value()}};
+}
+
+Json stage_json(const Stage& stage) {
+  const std::size_t dimensions = stage.mesh.size();
+  Json result = {{"first_layer", stage.first_layer},
+                 {"last_layer", stage.last_layer},
+                 {"submesh", {stage.submesh.hosts, stage.submesh.devices_per_host}},
+                 {"devices", stage.devices},
+                 {"mesh", axes_json(stage.mesh)},
+                 {"recompute", name(stage.recompute)},
+                 {"parameter_state", name(stage.parameter_state)},
+                 {"forward_s", stage.forward.value()},
+                 {"backward_s", stage.backward.value()},
+                 {"forward_compute_s", stage.forward_compute.value()},
+                 {"backward_compute_s", stage.backward_compute.value()},
+                 {"synchronization_s", stage.synchronization.value()},
+                 {"update_s", stage.update.value()},
+                 {"memory", memory_json(stage.memory)},
+                 {"boundary", boundary_json(stage.boundary)}};
+  Json& ops = result["ops"] = Json::array();
+  for (const OpSharding& op : stage.ops) ops.push_back(op_json(op, dimensions));
+  Json& tensors = result["tensors"] = Json::array();
+  for (const TensorLayout& tensor : stage.tensors) tensors.push_back(tensor_json(tensor, dimensions));
+  Json& conversions = result["conversions"] = Json::array();
+  for (const Conversion& conversion : stage.conversions) conversions.push_back(conversion_json(conversion, dimensions));
+  return result;
+}
+
+Json remedies_json(const std::vector<Remedy>& remedies) {
+  Json result = Json::array();
+  for (const Remedy& remedy : remedies) result.push_back({{"text", remedy.text}, {"options", remedy.options}});
+  return result;
+}
+
+// The numbers that a plan file and the summary share.
+void add_results(Json& object, const Plan& plan) {
+  object["status"] = name(plan.status);
+  object["iteration_time_s"] = optional_number(plan.iteration_time.value());
+  object["estimate_s"] = optional_number(plan.estimate.value());
+  object["best_estimate_s"] = optional_number(plan.best_estimate.value());
+  object["lower_bound_s"] = optional_number(plan.lower_bound.value());
+  object["gap"] = plan.best_estimate > Seconds(0) && plan.lower_bound > Seconds(0) && std::isfinite(plan.gap())
+                      ? Json(plan.gap())
+                      : Json();
+  object["schedule"] = name(plan.schedule);
+  object["microbatch_size"] = plan.microbatch_size;
+  object["microbatches"] = plan.microbatches;
+  object["global_batch"] = plan.global_batch;
+  object["bubble_fraction"] = plan.iteration_time > Seconds(0) ? Json(plan.bubble_fraction) : Json();
+}
+
+// An op, a tensor, a conversion or another list of plain values is a line; what encloses them is indented by one.
+constexpr std::size_t deepest_broken_level = 3;
+
+bool fits_one_line(const Json& value, std::size_t level) {
+  if (!value.is_structured() || value.empty() || level > deepest_broken_level) return true;
+  if (!value.is_array()) return false;
+  for (const Json& element : value)
+    if (element.is_structured()) return false;
+  return true;
+}
+
+void print(const Json& value, std::size_t level, std::string& text) {
+  if (fits_one_line(value, level)) {
+    text += value.dump();
+    return;
+  }
+  text += value.is_array() ? '[' : '{';
+  bool first = true;
+  for (const auto& [key, element] : value.items()) {
+    text += first ? "\n" : ",\n";
+    text.append(level + 1, ' ');
+    if (value.is_object()) text += Json(key).dump() + ": ";
+    print(element, level + 1, text);
+    first = false;
+  }
+  text += '\n';
+  text.append(level, ' ');
+  text += value.is_array() ? ']' : '}';
+}
+
+Json stage_summary(const Stage& stage) {
+  return {{"first_layer", stage.first_layer},
+          {"last_layer", stage.last_layer},
+          {"chunk", 0},
+          {"submesh", {stage.submesh.hosts, stage.submesh.devices_per_host}},
+          {"devices", stage.devices},
+          {"mesh", axes_json(stage.mesh)},
+          {"forward_s", stage.forward.value()},
+          {"backward_s", stage.backward.value()},
+          {"forward_compute_s", stage.forward_compute.value()},
+          {"backward_compute_s", stage.backward_compute.value()},
+          {"sync_s", (stage.synchronization + stage.update).value()},
+          {"send_forward_s", stage.boundary.forward_time.value()},
+          {"send_backward_s", stage.boundary.backward_time.value()},
+          {"send_link", stage.boundary.tensors.empty() ? Json() : Json(name(stage.boundary.link))},
+          {"peak_memory_bytes", stage.memory.peak().value()},
+          {"in_flight", stage.memory.in_flight},
+          {"recompute", name(stage.recompute)},
+          {"parameter_state", name(stage.parameter_state)}};
+}
+
+}  // namespace
+
+std::string write_plan(const Plan& plan) {
+  Json root = {{"schema", plan_schema},
+               {"graph", {{"name", plan.graph_name}, {"path", plan.graph.path}, {"digest", plan.graph.digest}}},
+               {"cluster_file", {{"path", plan.cluster_file.path}, {"digest", plan.cluster_file.digest}}},
+               {"options", plan.options},
+               {"origin", plan.origin}};
+  add_results(root, plan);
+  root["model_flops"] = plan.model_flops.value();
+  Json& reasons = root["reasons"] = Json::array();
+  for (const InfeasibleReason& reason : plan.reasons)
+    reasons.push_back({{"first_layer", reason.first_layer},
+                       {"last_layer", reason.last_layer},
+                       {"needs_bytes", reason.needs.value()},
+                       {"has_bytes", reason.has.value()}});
+  root["remedies"] = remedies_json(plan.remedies);
+  root["layers"] = plan.layers;
+  root["cluster"] = cluster_json(plan.cluster);
+  root["recipe"] = recipe_json(plan.recipe);
+  Json& stages = root["stages"] = Json::array();
+  for (const Stage& stage : plan.stages) stages.push_back(stage_json(stage));
+  std::string text;
+  print(root, 0, text);
+  return text + "\n";
+}
+
+std::string summary_json(const Plan& plan, Seconds search_time) {
+  Json root = Json::object();
+  add_results(root, plan);
+  const bool planned = !plan.stages.empty();
+  const double flops = plan.flops_per_device_second();
+  root["peak_memory_bytes"] = planned ? Json(plan.peak_memory().value()) : Json();
+  root["tflops_per_device"] = optional_number(flops * 1e-12);
+  root["search_s"] = optional_number(search_time.value());
+  root["devices"] = planned ? Json(plan.devices()) : Json();
+  root["graph"] = plan.graph_name;
+  root["cluster"] = plan.cluster.name;
+  root["recipe"] = plan.recipe.name;
+  root["origin"] = plan.origin;
+  Json& stages = root["stages"] = Json::array();
+  for (const Stage& stage : plan.stages) stages.push_back(stage_summary(stage));
+  Json& reasons = root["reasons"] = Json::array();
+  for (const InfeasibleReason& reason : plan.reasons)
+    reasons.push_back({{"layers", {reason.first_layer, reason.last_layer}},
+                       {"needs_bytes", reason.needs.value()},
+                       {"has_bytes", reason.has.value()}});
+  root["remedies"] = remedies_json(plan.remedies);
+  return root.dump(2) + "\n";
+}
+
+}  // namespace meshloom

@@ -1,0 +1,191 @@
+#include "planner/search.hpp"
+
+#include <fmt/format.h>
+#include <tbb/global_control.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+
+#include "graphs/input_error.hpp"
+#include "planner/infeasibility.hpp"
+#include "planner/inter_op_problem.hpp"
+#include "planner/materialize.hpp"
+
+namespace meshloom {
+namespace {
+
+// One pipeline as the inter-op search sees it.
+struct Pipeline {
+  Seconds estimate;
+  std::int64_t microbatch_size = 1, microbatches = 1;
+  std::vector<StageOption> options;
+  std::vector<StageCandidate> candidates;   // one per stage
+};
+
+struct SearchResult {
+  std::vector<Pipeline> pipelines;          // by ascending estimate, one per microbatch size
+  Seconds lower_bound = impossible;
+  std::vector<MemoryNeed> needs;            // of the microbatch size that needs least
+};
+
+InterOpProblem empty_problem(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches) {
+  InterOpProblem problem;
+  problem.layers = static_cast<std::uint32_t>(space.layers.layers.size());
+  problem.hosts = space.input.cluster.hosts;
+  problem.devices_per_host = space.input.cluster.devices_per_host;
+  problem.microbatches = microbatches;
+  problem.submeshes = space.submeshes;
+  for (std::size_t cut = 0; cut + 1 < space.layers.layers.size(); ++cut) {
+    InterOpProblem::Cut prices{};
+    for (const LinkClass link : {LinkClass::intra_host, LinkClass::inter_host}) {
+      const StageBoundary boundary = boundary_after(space, cut, link, microbatch_size);
+      prices.forward[static_cast<int>(link)] = boundary.forward_time;
+      prices.backward[static_cast<int>(link)] = boundary.backward_time;
+    }
+    problem.cuts.push_back(prices);
+  }
+  return problem;
+}
+
+// Calls visit(first, last, class, submesh) for every range and submesh.
+template <typename Visit>
+void for_each_range(const SearchSpace& space, const Visit& visit) {
+  for (std::uint32_t first = 0; first < space.layers.layers.size(); ++first)
+    for (std::uint32_t last = first; last < space.layers.layers.size(); ++last)
+      for (std::uint32_t submesh = 0; submesh < space.submeshes.size(); ++submesh)
+        visit(first, last, space.classes.of[first][last - first], submesh);
+}
+
+std::optional<Pipeline> best_pipeline(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
+                                      std::int64_t microbatches) {
+  InterOpProblem problem = empty_problem(space, microbatch_size, microbatches);
+  std::vector<const StageCandidate*> origin;
+  for_each_range(space, [&](std::uint32_t first, std::uint32_t last, std::size_t c, std::uint32_t submesh) {
+    const bool shares = shares_parameters_outside(space.layers, first, last);
+    for (const StageCandidate& candidate : costs.candidates[c][submesh]) {
+      Seconds per_step = candidate.cost.per_step();
+      if (shares && candidate.cost.shared_gradients > Bytes(0))
+        per_step += shared_gradient_time(space.input.cluster, candidate.cost.shared_gradients);
+      problem.options.push_back({first, last, submesh, candidate.cost.forward, candidate.cost.backward, per_step,
+                                 candidate.max_following_stages});
+      origin.push_back(&candidate);
+    }
+  });
+  const InterOpSolution solution = solve_inter_op(problem);
+  if (!solution.feasible) return std::nullopt;
+  Pipeline pipeline{solution.objective, microbatch_size, microbatches, {}, {}};
+  for (const std::uint32_t option : solution.options) {
+    pipeline.options.push_back(problem.options[option]);
+    pipeline.candidates.push_back(*origin[option]);
+  }
+  return pipeline;
+}
+
+// The 1F1B formula with the least time of every stage, without per-step work and with memory left out: no plan of this
+// space takes less. (GPipe's formula is never below 1F1B's.)
+Seconds lower_bound(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size, std::int64_t microbatches) {
+  InterOpProblem problem = empty_problem(space, microbatch_size, microbatches);
+  const std::size_t whole = space.classes.of[0].back();
+  for_each_range(space, [&](std::uint32_t first, std::uint32_t last, std::size_t c, std::uint32_t submesh) {
+    Seconds time = costs.least_time[c][submesh];
+    if (!(time < impossible)) return;
+    if (c == whole && space.submeshes[submesh].devices() == space.input.cluster.devices())
+      time = std::max(time, costs.least_single_stage / static_cast<double>(microbatches));
+    problem.options.push_back({first, last, submesh, Seconds(0), time, Seconds(0), problem.layers});
+  });
+  const InterOpSolution solution = solve_inter_op(problem);
+  return solution.feasible ? solution.objective : impossible;
+}
+
+std::vector<std::int64_t> microbatch_sizes(const SearchOptions& options) {
+  if (options.microbatch_size) return {*options.microbatch_size};
+  std::vector<std::int64_t> sizes;
+  for (std::int64_t size = 1; size <= options.global_batch; size *= 2)
+    if (options.global_batch % size == 0) sizes.push_back(size);
+  if (sizes.back() != options.global_batch) sizes.push_back(options.global_batch);
+  return sizes;
+}
+
+void check(const SearchOptions& options) {
+  if (options.global_batch < 1) throw InputError("--global-batch", fmt::format("must be at least 1, is {}", options.global_batch));
+  if (!options.microbatch_size) return;
+  const std::int64_t size = *options.microbatch_size;
+  if (size < 1) throw InputError("--microbatch-size", fmt::format("must be at least 1, is {}", size));
+  if (options.global_batch % size != 0)
+    throw InputError("--microbatch-size", fmt::format("{} does not divide the global batch {}", size, options.global_batch));
+}
+
+SearchResult run(const SearchSpace& space) {
+  SearchResult result;
+  for (const std::int64_t size : microbatch_sizes(space.options)) {
+    const std::int64_t count = space.options.global_batch / size;
+    const StageCosts costs = price_stages(space, size, count);
+    result.lower_bound = std::min(result.lower_bound, lower_bound(space, costs, size, count));
+    const std::optional<Pipeline> pipeline = best_pipeline(space, costs, size, count);
+    if (space.options.progress)
+      space.options.progress(fmt::format("{} microbatches of {}: {}", count, size,
+                                         pipeline ? fmt::format("{} stages, {:.4g} s", pipeline->options.size(), pipeline->estimate.value())
+                                                  : "does not fit"));
+    if (pipeline) result.pipelines.push_back(*pipeline);
+    else add_needs(result.needs, space, costs);
+  }
+  std::stable_sort(result.pipelines.begin(), result.pipelines.end(),
+                   [](const Pipeline& a, const Pipeline& b) { return a.estimate < b.estimate; });
+  return result;
+}
+
+Plan materialize(const SearchSpace& space, const Pipeline& pipeline) {
+  PipelineRequest request{{}, pipeline.microbatch_size, pipeline.microbatches,
+                          space.options.schedule.value_or(ScheduleKind::one_f_one_b)};
+  std::int64_t device = 0;
+  for (std::size_t s = 0; s < pipeline.options.size(); ++s) {
+    const StageOption& option = pipeline.options[s];
+    const DeviceMesh& mesh = space.meshes[pipeline.candidates[s].mesh];
+    const StageRequest stage{option.first, option.last, mesh, std::vector<AxisRole>(mesh.dimensions(), AxisRole::free),
+                             pipeline.candidates[s].settings, device};
+    request.stages.push_back(materialize_stage(space, stage, pipeline.microbatch_size));
+    device += mesh.submesh.devices();
+  }
+  return materialize_plan(space, std::move(request));
+}
+
+std::string describe(const SearchOptions& options) {
+  std::string text = fmt::format("--global-batch {}", options.global_batch);
+  if (options.microbatch_size) text += fmt::format(" --microbatch-size {}", *options.microbatch_size);
+  if (options.schedule) text += fmt::format(" --schedule {}", name(*options.schedule));
+  if (options.parameter_state) text += fmt::format(" --parameter-state {}", name(*options.parameter_state));
+  if (options.recompute) text += fmt::format(" --recompute {}", name(*options.recompute));
+  return text + fmt::format(" --max-mesh-axes {}", options.max_mesh_axes);
+}
+
+}  // namespace
+
+std::vector<Plan> search_plans(const PlanningInput& input, const SearchOptions& options) {
+  check(options);
+  const std::size_t threads = options.threads == 0 ? tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism)
+                                                   : options.threads;
+  const tbb::global_control limit(tbb::global_control::max_allowed_parallelism, threads);
+  const SearchSpace space = search_space(input, options);
+  const SearchResult result = run(space);
+  if (result.pipelines.empty()) {
+    Plan plan = infeasible_plan(space, result.needs);
+    plan.options = describe(options);
+    return {plan};
+  }
+  std::vector<Plan> plans;
+  for (std::size_t p = 0; p < result.pipelines.size() && p < std::max<std::size_t>(1, options.candidates); ++p) {
+    Plan plan = materialize(space, result.pipelines[p]);
+    plan.options = describe(options);
+    plans.push_back(std::move(plan));
+  }
+  std::stable_sort(plans.begin(), plans.end(), [](const Plan& a, const Plan& b) { return a.estimate < b.estimate; });
+  for (Plan& plan : plans) {
+    plan.best_estimate = plans.front().estimate;
+    plan.lower_bound = std::min(result.lower_bound, plan.best_estimate);
+    plan.status = plan.gap() <= 1e-9 && plan.estimate == plan.best_estimate ? PlanStatus::optimal : PlanStatus::feasible;
+  }
+  return plans;
+}
+
+}  // namespace meshloom
