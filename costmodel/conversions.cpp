@@ -192,7 +192,8 @@ ConversionTable::State ConversionTable::state_of(const Layout& layout, bool grad
 Layout ConversionTable::layout_of(State state) const {
   Layout layout;
   const auto base = static_cast<State>(first_dimension + shape_.size());
-  for (std::size_t axis = 0; axis < mesh_.dimensions(); ++axis, state /= base) {
+  const std::size_t dimensions = std::min(mesh_.dimensions(), max_mesh_axes);
+  for (std::size_t axis = 0; axis < dimensions; ++axis, state /= base) {
     const Digit digit = state % base;
     layout.axes[axis] = digit == whole ? replicated : digit == partial_sum ? partial : sharded(digit - first_dimension);
   }

@@ -23,6 +23,10 @@ struct StageOption {
   std::int64_t max_following_stages = 0;
 };
 
+// contiguous_on_hosts: a submesh inside a host must not straddle two hosts, one of several hosts has all their devices
+// and starts at a host's first. devices_only: only the numbers of devices matter, as in Alpa's own formulation.
+enum class Placement { contiguous_on_hosts, devices_only };
+
 struct InterOpProblem {
   std::uint32_t layers = 0;
   std::int64_t hosts = 1, devices_per_host = 1;
@@ -33,6 +37,7 @@ struct InterOpProblem {
   // the link that contiguous placement gives; index 0 inside a host, 1 between hosts. Empty: sends cost nothing.
   struct Cut { Seconds forward[2], backward[2]; };
   std::vector<Cut> cuts;
+  Placement placement = Placement::contiguous_on_hosts;
 };
 
 struct InterOpSolution {
@@ -41,9 +46,14 @@ struct InterOpSolution {
   std::vector<std::uint32_t> options;   // positions in InterOpProblem::options, in pipeline order
 };
 
-// Stages cover all layers in order and use exactly all devices. They are placed contiguously in stage order: a submesh
-// inside a host must not straddle two hosts, one of several hosts starts at a host's first device. Exact.
-// Objective: Σt + (B−1)·max t + max_i max(0, per_step_i − Σ_{j<i} b_j), where the sends of a stage count into its f and b.
+// Objective: Σt + (B−1)·max t + max_i max(0, per_step_i − Σ_{j<i} b_j). The forward send over the cut at a stage's end
+// counts into its f, the backward send over the cut at its begin into its b. None when the options (positions, in pipeline
+// order) are no pipeline: stages cover all layers in order, use exactly all devices, lie contiguously in stage order as
+// `placement` allows, and have at most max_following_stages after them.
+std::optional<Seconds> objective_of(const InterOpProblem& problem, const std::vector<std::uint32_t>& options);
+
+// The least objective over all pipelines. Exact; of equal ones that are met, the one of fewest stages, then of the lowest
+// options. per_step must not be negative.
 InterOpSolution solve_inter_op(const InterOpProblem& problem);
 
 // The oracle: all partitions. Only for tiny problems.

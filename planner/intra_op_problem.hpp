@@ -4,8 +4,9 @@
 //   minimise  Σ_i cost(i, s_i) + Σ_(i,j) cost(i, s_i, j, s_j)
 //   subject to, at every time t:  Σ_{i live at t} usage(i, s_i) ≤ usage_limit
 //
-// Costs are integers (in plans: picoseconds), so optima compare exactly; `infinite_cost` forbids a choice. A node without
-// a live interval has no usage but still costs. Parallel edges add up.
+// Costs are integers from 0 (in plans: picoseconds), so optima compare exactly; `infinite_cost` forbids a choice, and so
+// does a total that reaches it: solvers call a problem infeasible when every choice costs `infinite_cost` or more. A node
+// without a live interval has no usage but still costs. Parallel edges add up.
 #pragma once
 
 #include <cstdint>
@@ -57,22 +58,27 @@ struct SolveOptions {
 TotalCost cost_of(const IntraOpProblem& problem, const std::vector<std::uint32_t>& choices);
 // The largest usage at any time; 0 when nothing is live.
 TotalCost peak_usage(const IntraOpProblem& problem, const std::vector<std::uint32_t>& choices);
-// Throws InputError: sizes that do not match, an edge to itself or to an unknown node, negative usages, no strategies.
+// Throws InputError: sizes that do not match, an edge to itself or to an unknown node, negative costs, usages or limit, no
+// strategies. Solvers take checked problems.
 void check_problem(const IntraOpProblem& problem);
 
 // Brute force over all choices: the oracle. Only for tiny problems (asserts at most 10^7 combinations).
 IntraOpSolution solve_by_enumeration(const IntraOpProblem& problem);
 
-// The ILP as in Alpa: one-hot choices, linearised edges, one row per distinct set of live nodes; CBC with one thread and a
-// fixed seed. Objective and bound are recomputed in integers from the choices; optimal within CBC's tolerance of 1e-9.
+// The ILP as in Alpa: one-hot choices, linearised edges, one row per maximal set of live nodes; CBC with one thread and a
+// fixed seed, after exact reductions. Objective and limit are checked in integers from the choices; optimal within CBC's
+// tolerance of 1e-9. Stopped by the time limit: status feasible, or time_limit without choices; the bound holds for both.
+// Calls from several threads run one after another.
 IntraOpSolution solve_by_cbc(const IntraOpProblem& problem, const SolveOptions& options);
 
-// Exact variable elimination along a minimum-fill order, for problems without a usage limit (ignored when no choice can
-// reach it). Ties: the lowest strategy numbers, lexicographic in elimination order, so that answers are reproducible.
+// Exact variable elimination along a greedy order (least work first), for problems without a usage limit (ignored when no
+// choice can reach it; std::logic_error when one can). Status time_limit when a table would exceed 2^27 entries. Ties: the
+// lowest strategy, the last eliminated node first, so that answers are reproducible.
 IntraOpSolution solve_by_elimination(const IntraOpProblem& problem);
 
 // What is left when all nodes but `kept` are eliminated: for each assignment of the kept nodes (row-major, first kept node
-// major) the least cost of the rest and the choices that reach it. Costs of the kept nodes themselves are NOT included.
+// major) the least cost of the rest and the choices that reach it. Costs of the kept nodes themselves are NOT included,
+// edges between them are. Throws std::length_error when a table would exceed 2^27 entries. The usage limit is ignored.
 struct ReducedTable {
   std::vector<std::uint32_t> kept;
   std::vector<std::uint32_t> sizes;     // strategies of each kept node

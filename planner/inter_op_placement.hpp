@@ -1,0 +1,43 @@
+// Where stages lie on the devices and what sending costs there; private to the inter-operator solvers.
+#pragma once
+
+#include "planner/inter_op_problem.hpp"
+
+namespace meshloom {
+
+inline std::int64_t device_count(const InterOpProblem& problem) { return problem.hosts * problem.devices_per_host; }
+
+// Whether a stage on `submesh` may begin at device `offset` and ends within the cluster.
+inline bool can_start_at(const InterOpProblem& problem, const Submesh& submesh, std::int64_t offset) {
+  if (submesh.devices() > device_count(problem) - offset) return false;
+  switch (problem.placement) {
+    case Placement::devices_only:
+      return true;
+    case Placement::contiguous_on_hosts:
+      break;
+  }
+  std::int64_t in_host = offset % problem.devices_per_host;
+  if (submesh.hosts == 1) return in_host + submesh.devices_per_host <= problem.devices_per_host;
+  return in_host == 0 && submesh.devices_per_host == problem.devices_per_host;
+}
+
+// Position in Cut's arrays: the link between the devices before and after `offset`.
+inline std::size_t link_at(const InterOpProblem& problem, std::int64_t offset) {
+  return offset % problem.devices_per_host == 0 ? 1 : 0;
+}
+
+struct StageTimes {
+  Seconds forward, backward;  // of one microbatch, sends included
+};
+
+// A stage sends activations over the cut at its end and gradients over the cut at its begin.
+inline StageTimes times_with_sends(const InterOpProblem& problem, const StageOption& option, std::size_t begin_link,
+                                   std::size_t end_link) {
+  StageTimes times{option.forward, option.backward};
+  if (problem.cuts.empty()) return times;
+  if (option.first > 0) times.backward += problem.cuts[option.first - 1].backward[begin_link];
+  if (option.last + 1 < problem.layers) times.forward += problem.cuts[option.last].forward[end_link];
+  return times;
+}
+
+}  // namespace meshloom

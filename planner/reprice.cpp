@@ -1,0 +1,199 @@
+#include "planner/reprice.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "costmodel/conversions.hpp"
+#include "costmodel/op_costs.hpp"
+#include "graphs/gradients.hpp"
+#include "graphs/input_error.hpp"
+#include "planner/layer_model.hpp"
+#include "planner/materialize.hpp"
+
+namespace meshloom {
+namespace {
+
+class Repricer {
+ public:
+  Repricer(const Plan& plan, const Graph& graph, const Cluster& cluster, double tolerance)
+      : plan_(plan), graph_(graph), training_(differentiate(graph)), tokens_(token_dimensions(graph)), cluster_(cluster), tolerance_(tolerance) {
+    for (std::uint32_t o = 0; o < graph.ops.size(); ++o) ops_[graph.ops[o].id] = OpId{o};
+    for (std::uint32_t t = 0; t < graph.tensors.size(); ++t) tensors_[graph.tensors[t].id] = TensorId{t};
+  }
+
+  std::vector<PriceDifference> run() {
+    std::size_t op_count = 0;
+    for (std::size_t s = 0; s < plan_.stages.size(); ++s) {
+      op_count += plan_.stages[s].ops.size();
+      price_stage(fmt::format("/stages/{}", s), plan_.stages[s]);
+      price_boundary(s);
+    }
+    if (op_count != graph_.ops.size())
+      throw InputError("plan", fmt::format("holds {} ops, but the graph \"{}\" has {}; give the graph that was planned", op_count,
+                                           graph_.name, graph_.ops.size()));
+    const Seconds estimate = schedule_formula(plan_.schedule, stage_times(priced_), plan_.microbatches);
+    note("/estimate_s", plan_.estimate.value(), estimate.value());
+    return std::move(differences_);
+  }
+
+ private:
+  void note(const std::string& path, double stored, double priced) {
+    if (std::abs(stored - priced) > tolerance_ * std::max(std::abs(stored), std::abs(priced)))
+      differences_.push_back({path, stored, priced});
+  }
+
+  void price_stage(const std::string& path, const Stage& stored) {
+    if (priced_.stages.empty()) priced_ = plan_;
+    Stage& stage = priced_.stages[static_cast<std::size_t>(&stored - plan_.stages.data())];
+    const DeviceMesh mesh{stored.submesh, stored.mesh};
+    stage.forward = stage.backward = stage.synchronization = Seconds(0);
+    for (std::size_t k = 0; k < stored.ops.size(); ++k) {
+      const OpTime time = price_op(fmt::format("{}/ops/{}", path, k), mesh, stored.ops[k]);
+      stage.forward += time.forward;
+      stage.backward += time.backward;
+    }
+    for (std::size_t k = 0; k < stored.conversions.size(); ++k) {
+      const std::string place = fmt::format("{}/conversions/{}", path, k);
+      const Conversion& conversion = stored.conversions[k];
+      const Seconds forward = price_steps(place + "/forward", mesh, conversion.forward);
+      const Seconds backward = price_steps(place + "/backward", mesh, conversion.backward);
+      check_conversion(place, mesh, conversion);
+      if (conversion.rate == Rate::per_step) stage.synchronization += forward + backward;
+      else stage.forward += forward, stage.backward += backward;
+    }
+    if (stored.recompute == Recompute::full) stage.backward += stage.forward;
+    stage.update = Seconds(0);
+    for (const TensorLayout& tensor : stored.tensors)
+      if (tensor.parameter) stage.update += price_update(place_of(path, tensor.tensor), mesh, tensor);
+    note(path + "/forward_s", stored.forward.value(), stage.forward.value());
+    note(path + "/backward_s", stored.backward.value(), stage.backward.value());
+    note(path + "/synchronization_s", stored.synchronization.value(), stage.synchronization.value());
+    note(path + "/update_s", stored.update.value(), stage.update.value());
+  }
+
+  static std::string place_of(const std::string& path, const std::string& tensor) { return path + "/tensors/" + tensor; }
+
+  OpTime price_op(const std::string& path, const DeviceMesh& mesh, const OpSharding& stored) {
+    const auto found = ops_.find(stored.op);
+    if (found == ops_.end()) throw InputError(path, fmt::format("the graph has no op \"{}\"; give the graph that was planned", stored.op));
+    const Op& op = graph_.op(found->second);
+    const StrategyContext context{graph_, training_, tokens_, mesh, std::vector<AxisRole>(mesh.dimensions(), AxisRole::free), plan_.microbatch_size};
+    std::array<std::optional<FactorId>, max_mesh_axes> axes{};
+    unsigned inner = 0;
+    for (std::size_t axis = 0; axis < std::min(mesh.dimensions(), stored.axes.size()); ++axis) {
+      if (stored.axes[axis].empty()) continue;
+      for (std::uint32_t f = 0; f < op.rule.factors.size(); ++f)
+        if (op.rule.factors[f].name == stored.axes[axis]) axes[axis] = FactorId{f};
+      if (!axes[axis]) throw InputError(path, fmt::format("op \"{}\" has no factor \"{}\"", op.id, stored.axes[axis]));
+      if (op.rule.factors[index(*axes[axis])].mark == FactorMark::inner_collective) inner |= 1U << axis;
+    }
+    const auto strategy = strategy_for(context, found->second, axes);
+    if (!strategy) throw InputError(path, fmt::format("op \"{}\" cannot be sharded so: the sizes do not divide", op.id));
+    if (strategy->inputs != stored.inputs || strategy->outputs != stored.outputs)
+      throw InputError(path, fmt::format("the layouts of op \"{}\" do not follow from its sharding", op.id));
+    OpTime time = op_time(cluster_, plan_.recipe, graph_, training_.gradients[index(found->second)], found->second, strategy->local_sizes);
+    if (inner != 0) {
+      const Seconds one = collective_time(cluster_, Collective::all_reduce, Bytes(4 * local_rows(op, *strategy)), group_of(mesh, inner));
+      time.forward += one * traits(op.kind).inner_collectives_forward;
+      if (!training_.gradients[index(found->second)].kernels.empty()) time.backward += one * traits(op.kind).inner_collectives_backward;
+    }
+    note(path + "/forward_s", stored.forward.value(), time.forward.value());
+    note(path + "/backward_s", stored.backward.value(), time.backward.value());
+    return time;
+  }
+
+  Seconds price_steps(const std::string& path, const DeviceMesh& mesh, const std::vector<CollectiveStep>& steps) {
+    Seconds total;
+    for (std::size_t k = 0; k < steps.size(); ++k) {
+      const CollectiveStep& step = steps[k];
+      const std::string place = fmt::format("{}/{}", path, k);
+      Seconds time;
+      if (step.axes == std::vector<std::string>{"pipeline"}) {
+        time = shared_gradient_time(cluster_, step.whole);
+      } else {
+        unsigned axis_set = 0;
+        for (const std::string& name : step.axes) {
+          const auto axis = std::find_if(mesh.axes.begin(), mesh.axes.end(), [&](const MeshAxis& a) { return a.name == name; });
+          if (axis == mesh.axes.end()) throw InputError(place, fmt::format("the stage's mesh has no axis \"{}\"", name));
+          axis_set |= 1U << (axis - mesh.axes.begin());
+        }
+        time = collective_time(cluster_, step.collective, step.whole, group_of(mesh, axis_set));
+      }
+      note(place + "/time_s", step.time.value(), time.value());
+      total += time;
+    }
+    return total;
+  }
+
+  // The collectives of an activation must be as cheap as the cheapest way between its layouts; a cheaper list would not
+  // arrive, a dearer one is waste.
+  void check_conversion(const std::string& path, const DeviceMesh& mesh, const Conversion& conversion) {
+    const auto found = tensors_.find(conversion.tensor);
+    if (found == tensors_.end() || graph_.tensor(found->second).role == TensorRole::parameter) return;
+    ConversionTables tables(cluster_, mesh);
+    ConversionTable& table = tables.of(sizes_of(graph_.tensor(found->second), plan_.microbatch_size),
+                                       element_size(plan_.recipe, graph_.tensor(found->second).dtype));
+    Seconds stored_forward, stored_backward;
+    for (const CollectiveStep& step : conversion.forward) stored_forward += step.time;
+    for (const CollectiveStep& step : conversion.backward) stored_backward += step.time;
+    const Seconds forward = table.value_time(conversion.from, conversion.to);
+    const bool differentiable = training_.relations.needs_gradient[index(found->second)];
+    const Seconds backward = differentiable ? table.gradient_time(conversion.from, conversion.to) : Seconds(0);
+    note(path + "/forward", stored_forward.value(), forward.value());
+    const bool again = stored_backward > backward && forward > Seconds(0);  // a saved activation is converted once more
+    note(path + "/backward", stored_backward.value(), (again ? backward + forward : backward).value());
+  }
+
+  Seconds price_update(const std::string& path, const DeviceMesh& mesh, const TensorLayout& stored) {
+    const auto found = tensors_.find(stored.tensor);
+    if (found == tensors_.end()) throw InputError(path, "the graph has no such parameter; give the graph that was planned");
+    const double local = elements(graph_.tensor(found->second), 1) / static_cast<double>(shards(stored.layout, mesh));
+    const ParameterCost cost = parameter_cost(cluster_, plan_.recipe, mesh, stored.layout, local, stored.state);
+    note(path + "/bytes", stored.bytes.value(), cost.parameters.value());
+    return cost.update;
+  }
+
+  void price_boundary(std::size_t s) {
+    if (s + 1 == plan_.stages.size()) return;
+    const StageBoundary& stored = plan_.stages[s].boundary;
+    StageBoundary& priced = priced_.stages[s].boundary;
+    const bool host_border = plan_.stages[s + 1].devices.front() % cluster_.devices_per_host == 0;
+    const LinkClass link = host_border ? LinkClass::inter_host : LinkClass::intra_host;
+    const auto send = [&](Bytes bytes) { return bytes > Bytes(0) ? send_time(cluster_, bytes, link, 1) : Seconds(0); };
+    Bytes forward, backward;
+    for (const std::string& id : stored.tensors) {
+      const auto found = tensors_.find(id);
+      if (found == tensors_.end()) throw InputError(fmt::format("/stages/{}/boundary", s), fmt::format("the graph has no tensor \"{}\"", id));
+      const Tensor& tensor = graph_.tensor(found->second);
+      const Bytes bytes = element_size(plan_.recipe, tensor.dtype) * elements(tensor, plan_.microbatch_size);
+      forward += bytes;
+      if (training_.relations.needs_gradient[index(found->second)]) backward += bytes;
+    }
+    priced.forward_time = send(forward);
+    priced.backward_time = send(backward);
+    note(fmt::format("/stages/{}/boundary/forward_s", s), stored.forward_time.value(), priced.forward_time.value());
+    note(fmt::format("/stages/{}/boundary/backward_s", s), stored.backward_time.value(), priced.backward_time.value());
+  }
+
+  const Plan& plan_;
+  const Graph& graph_;
+  TrainingGraph training_;
+  TokenDimensions tokens_;
+  const Cluster& cluster_;
+  double tolerance_;
+  Plan priced_;
+  std::map<std::string, OpId> ops_;
+  std::map<std::string, TensorId> tensors_;
+  std::vector<PriceDifference> differences_;
+};
+
+}  // namespace
+
+std::vector<PriceDifference> reprice(const Plan& plan, const Graph& graph, const Cluster& cluster, double tolerance) {
+  return Repricer(plan, graph, cluster, tolerance).run();
+}
+
+}  // namespace meshloom
