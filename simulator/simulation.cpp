@@ -206,11 +206,12 @@ Simulation simulate(const Plan& plan) {
 
 void apply_simulation(Plan& plan, const Simulation& simulation) {
   plan.iteration_time = Seconds(static_cast<double>(simulation.makespan) * 1e-12);
-  double busy = 0;
+  double idle = 0;  // device-picoseconds
   for (std::size_t stage = 0; stage < plan.stages.size(); ++stage)
-    busy += static_cast<double>(simulation.busy[stage]) * static_cast<double>(plan.stages[stage].devices.size());
+    idle += static_cast<double>(simulation.makespan - simulation.busy[stage]) *
+            static_cast<double>(plan.stages[stage].devices.size());
   const double available = static_cast<double>(simulation.makespan) * static_cast<double>(plan.devices());
-  plan.bubble_fraction = available > 0 ? 1 - busy / available : 0;
+  plan.bubble_fraction = available > 0 ? idle / available : 0;
 }
 
 }  // namespace meshloom

@@ -5,7 +5,9 @@
 #include <catch2/catch.hpp>
 #include <random>
 
+#include "graphs/files.hpp"
 #include "graphs/json_input.hpp"
+#include "simulator/simulation.hpp"
 #include "tests/plan_samples.hpp"
 
 using namespace meshloom;
@@ -23,17 +25,6 @@ void read_without(const std::string& parent, const std::string& key) {
   Json root = Json::parse(write_plan(sample_plan()));
   root[Json::json_pointer(parent)].erase(key);
   parse_plan(root.dump(), "p.json");
-}
-
-Plan infeasible_plan() {
-  Plan plan = sample_plan();
-  plan.status = PlanStatus::infeasible;
-  plan.stages.clear();
-  plan.estimate = plan.best_estimate = plan.lower_bound = plan.iteration_time = Seconds(0);
-  plan.bubble_fraction = 0;
-  plan.reasons = {{0, 1, Bytes(20e9), Bytes(16e9)}};
-  plan.remedies = {{"recompute activations", "--recompute full"}};
-  return plan;
 }
 
 }  // namespace
@@ -196,4 +187,16 @@ TEST_CASE("the summary of an infeasible plan says what is short and what helps")
   CHECK(root["stages"].empty());
   CHECK(root["reasons"] == Json::array({{{"layers", {0, 1}}, {"needs_bytes", 20e9}, {"has_bytes", 16e9}}}));
   CHECK(root["remedies"] == Json::array({{{"text", "recompute activations"}, {"options", "--recompute full"}}}));
+}
+
+// tests/plan_schemas_test.py validates these files against docs/schemas; docs/plan_format.md shows the first.
+TEST_CASE("the worked files are what the program writes") {
+  const std::string folder = MESHLOOM_SOURCE_DIR "/tests/data/plan/";
+  const Plan plan = sample_plan();
+  CHECK(read_file(folder + "plan.json") == write_plan(plan));
+  CHECK(read_file(folder + "summary.json") == summary_json(plan, Seconds(1.5)));
+  CHECK(read_file(folder + "infeasible_plan.json") == write_plan(infeasible_plan()));
+  CHECK(read_file(folder + "infeasible_summary.json") == summary_json(infeasible_plan(), Seconds(0)));
+  CHECK(read_file(folder + "trace.json") == chrome_trace(plan, simulate(plan)));
+  CHECK(read_plan(folder + "plan.json") == plan);
 }

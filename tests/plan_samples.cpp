@@ -218,6 +218,17 @@ Plan sample_plan() {
   return plan;
 }
 
+Plan infeasible_plan() {
+  Plan plan = sample_plan();
+  plan.status = PlanStatus::infeasible;
+  plan.stages.clear();
+  plan.estimate = plan.best_estimate = plan.lower_bound = plan.iteration_time = Seconds(0);
+  plan.bubble_fraction = 0;
+  plan.reasons = {{0, 1, Bytes(20e9), Bytes(16e9)}};
+  plan.remedies = {{"recompute activations", "--recompute full"}};
+  return plan;
+}
+
 Plan random_plan(std::mt19937& random) {
   Plan plan = sample_plan();
   plan.stages.clear();

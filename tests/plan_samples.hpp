@@ -11,6 +11,9 @@ namespace meshloom {
 // Durations are those of docs/simulation.md: 38 us.
 Plan sample_plan();
 
+// The same when stage 0 needs more memory than there is.
+Plan infeasible_plan();
+
 // Consistent, with random stages, meshes, layouts, ops and numbers of any magnitude.
 Plan random_plan(std::mt19937& random);
 

@@ -285,6 +285,13 @@ TEST_CASE("the bubble weighs stages by their devices") {
   CHECK(plan.bubble_fraction == Approx((2.0 * 13 + 6.0 * 8) / (8.0 * 38)).epsilon(1e-12));
 }
 
+TEST_CASE("a single stage has no bubble") {
+  Plan plan = sample_plan();
+  plan.stages.erase(plan.stages.begin());
+  apply_simulation(plan, simulate(plan));
+  CHECK(plan.bubble_fraction == 0);
+}
+
 TEST_CASE("the memory of a stage rises with each forward and falls after each backward") {
   const Plan plan = sample_plan();
   const std::vector<MemoryTimeline> timelines = memory_timelines(plan, simulate(plan));

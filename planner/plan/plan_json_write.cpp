@@ -160,6 +160,12 @@ void print(const Json& value, std::size_t level, std::string& text) {
   text += value.is_array() ? ']' : '}';
 }
 
+std::string printed(const Json& root) {
+  std::string text;
+  print(root, 0, text);
+  return text + "\n";
+}
+
 Json stage_summary(const Stage& stage) {
   return {{"first_layer", stage.first_layer},
           {"last_layer", stage.last_layer},
@@ -203,9 +209,7 @@ std::string write_plan(const Plan& plan) {
   root["recipe"] = recipe_json(plan.recipe);
   Json& stages = root["stages"] = Json::array();
   for (const Stage& stage : plan.stages) stages.push_back(stage_json(stage));
-  std::string text;
-  print(root, 0, text);
-  return text + "\n";
+  return printed(root);
 }
 
 std::string summary_json(const Plan& plan, Seconds search_time) {
@@ -229,7 +233,7 @@ std::string summary_json(const Plan& plan, Seconds search_time) {
                        {"needs_bytes", reason.needs.value()},
                        {"has_bytes", reason.has.value()}});
   root["remedies"] = remedies_json(plan.remedies);
-  return root.dump(2) + "\n";
+  return printed(root);
 }
 
 }  // namespace meshloom
