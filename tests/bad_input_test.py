@@ -125,7 +125,7 @@ BAD_PLANS = {
     "mesh that is not the devices": (change_plan(["stages", 0, "mesh"], [{"name": "x", "size": 3}]),
                                      "plan.json: /stages/0/mesh…"),
     "batch that is not microbatches": (change_plan(["microbatches"], 3), "plan.json: …"),
-    "negative time": (change_plan(["stages", 0, "forward_s"], -1), "plan.json: /stages/0/forward_s: must be at least 0"),
+    "negative time": (change_plan(["stages", 0, "forward_s"], -1), "plan.json: /stages/0/forward_s: must be at least 0, is -1"),
 }
 
 
