@@ -135,7 +135,7 @@ Submesh read_submesh(const JsonInput& input) {
 Stage read_stage(const JsonInput& input) {
   input.only_keys({"first_layer", "last_layer", "submesh", "devices", "mesh", "recompute", "parameter_state",
                    "forward_s", "backward_s", "forward_compute_s", "backward_compute_s", "synchronization_s",
-                   "update_s", "memory", "boundary", "ops", "tensors", "conversions"});
+                   "update_s", "shared_gradients_bytes", "shared_gradients_s", "memory", "boundary", "ops", "tensors", "conversions"});
   Stage stage;
   stage.first_layer = input.at("first_layer").integer(0);
   stage.last_layer = input.at("last_layer").integer(0);
@@ -150,6 +150,8 @@ Stage read_stage(const JsonInput& input) {
   stage.backward_compute = seconds_at(input, "backward_compute_s");
   stage.synchronization = seconds_at(input, "synchronization_s");
   stage.update = seconds_at(input, "update_s");
+  stage.shared_gradients = bytes_at(input, "shared_gradients_bytes");
+  stage.shared_gradients_time = seconds_at(input, "shared_gradients_s");
   stage.memory = read_memory(input.at("memory"));
   stage.boundary = read_boundary(input.at("boundary"));
   for (const JsonInput& op : input.at("ops").elements()) stage.ops.push_back(read_op(op, stage.mesh.size()));
