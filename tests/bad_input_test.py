@@ -93,7 +93,9 @@ BAD_WORDS = {
                                                        'gpipe; did you mean "1f1b"?'),
     "unknown recipe": ([*PLAN, "--recipe", "megatrom"], '--recipe: unknown recipe "megatrom"; give the path of a file '
                                                         'or one of: neutral, megatron, alpa; did you mean "megatron"?'),
-    "degrees that do not multiply to the devices": ([*BASELINE, "--tp", "2"], "…"),
+    "degrees that do not multiply to the devices": ([*BASELINE, "--tp", "2"],
+                                                    "--tp, --pp, --dp: 2 x 1 x 1 = 2, but the cluster has 4 devices; "
+                                                    "change a degree or --hosts"),
     "context parallelism": ([*BASELINE, "--cp", "2"],
                             "--cp: Context parallelism is not supported yet; leave it at 1"),
     "selective recompute": ([*BASELINE, "--recompute", "selective"],

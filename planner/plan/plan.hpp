@@ -43,7 +43,8 @@ std::string_view name(Rate rate);
 // One collective on the way between two layouts, in the order it runs.
 struct CollectiveStep {
   Collective collective = Collective::all_reduce;
-  std::vector<std::string> axes;        // the mesh axes that form its groups
+  // The mesh axes that form its groups; "pipeline": the stages that share a parameter.
+  std::vector<std::string> axes;
   Bytes whole;                          // as in collectives.hpp
   Seconds time;
   bool operator==(const CollectiveStep&) const = default;

@@ -76,7 +76,7 @@ TensorLayout read_tensor(const JsonInput& input, std::size_t dimensions) {
 }
 
 std::vector<CollectiveStep> read_steps(const JsonInput& input, const std::vector<MeshAxis>& mesh) {
-  std::vector<std::string> known;
+  std::vector<std::string> known{"pipeline"};
   for (const MeshAxis& axis : mesh) known.push_back(axis.name);
   std::vector<CollectiveStep> steps;
   for (const JsonInput& element : input.elements()) {
@@ -211,10 +211,11 @@ void check_plan(const JsonInput& root, const Plan& plan) {
   check_layers(root, plan);
   check_devices(root, plan);
   const bool planned = plan.status == PlanStatus::optimal || plan.status == PlanStatus::feasible;
-  if (planned == plan.stages.empty())
+  // An infeasible plan may show the stages that do not fit; a search that found none has none to show.
+  if (plan.stages.empty() ? planned : plan.status == PlanStatus::time_limit)
     root.at("stages").fail(
         fmt::format("has {} stages, but the status is \"{}\"", plan.stages.size(), name(plan.status)));
-  if (!planned) return;
+  if (plan.stages.empty()) return;
   if (plan.global_batch % plan.microbatch_size != 0 || plan.global_batch / plan.microbatch_size != plan.microbatches)
     root.at("microbatches")
         .fail(fmt::format("microbatch_size {} times microbatches {} is not global_batch {}", plan.microbatch_size,

@@ -47,8 +47,7 @@ std::string stages_text(const Plan& plan) {
 std::string summary_text(const Plan& plan) {
   std::string text = fmt::format("{} on {}, recipe {}, global batch {}: ", plan.graph_name, cluster_text(plan.cluster),
                                  plan.recipe.name, plan.global_batch);
-  if (plan.status == PlanStatus::infeasible)
-    return text + infeasible_text(plan) + (plan.stages.empty() ? "" : "\n" + stages_text(plan));
+  if (!is_runnable(plan)) return text + infeasible_text(plan) + (plan.stages.empty() ? "" : "\n" + stages_text(plan));
   text += fmt::format("{}\n", name(plan.status));
   text += fmt::format("  iteration    {} simulated, {} by the schedule's formula\n", readable(plan.iteration_time),
                       readable(plan.estimate));
@@ -65,14 +64,11 @@ std::string summary_text(const Plan& plan) {
   return text + "\n" + stages_text(plan);
 }
 
+bool is_runnable(const Plan& plan) { return plan.status != PlanStatus::infeasible && !plan.stages.empty(); }
+
 ExitCode exit_code_of(const Plan& plan) {
-  switch (plan.status) {
-    case PlanStatus::optimal:
-    case PlanStatus::feasible: return ExitCode::done;
-    case PlanStatus::infeasible: return ExitCode::infeasible;
-    case PlanStatus::time_limit: return ExitCode::time_limit;
-  }
-  return ExitCode::internal_error;
+  if (is_runnable(plan)) return ExitCode::done;
+  return plan.status == PlanStatus::time_limit ? ExitCode::time_limit : ExitCode::infeasible;
 }
 
 }  // namespace meshloom
