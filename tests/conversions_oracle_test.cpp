@@ -241,6 +241,7 @@ class Enumeration {
     const unsigned changed = changed_axes(states_[from], states_[to]);
     for (std::size_t axis = 0; axis < devices_.axes(); ++axis)
       if ((changed >> axis & 1U) != 0 && !makes(kind, states_[from].axes[axis], states_[to].axes[axis])) return;
+    if (kind == MoveKind::permute && contents_[from][0].shape != contents_[to][0].shape) return;
     const unsigned last = kind == MoveKind::permute ? (1U << devices_.axes()) - 1 : changed;
     for (unsigned set = changed; set <= last; ++set) {  // a permutation may pass along axes that stay as they are
       if ((set & changed) == changed && leaves(kind, set, from, to)) legal_.push_back({kind, set, from, to});

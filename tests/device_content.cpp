@@ -10,9 +10,11 @@ std::int64_t count_of(const std::vector<std::int64_t>& shape) {
   return std::accumulate(shape.begin(), shape.end(), std::int64_t(1), std::multiplies<>());
 }
 
-// Elements before and behind a dimension: a block is outer × size × inner.
+// Elements behind a dimension: a block is outer × size × inner.
 std::int64_t inner_of(const std::vector<std::int64_t>& shape, std::size_t dimension) {
-  return count_of({shape.begin() + static_cast<std::ptrdiff_t>(dimension) + 1, shape.end()});
+  std::int64_t count = 1;
+  for (std::size_t i = dimension + 1; i < shape.size(); ++i) count *= shape[i];
+  return count;
 }
 
 bool in(unsigned set, std::size_t axis) { return (set >> axis & 1U) != 0; }
