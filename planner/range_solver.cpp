@@ -133,7 +133,8 @@ RangeSolver::Front RangeSolver::extend(const Front& front, std::size_t layer, co
     for (std::uint32_t c = 0; c < joined[k].variable.size; ++c)
       charge[k].push_back(joined[k].charge == nullptr ? 0 : weighted((*joined[k].charge)[c], settings.weights));
   std::vector<std::uint32_t> digits(joined.size(), 0);
-  std::vector<std::vector<std::uint32_t>> best_digits(entries);
+  std::vector<std::size_t> best_position(entries, 0);   // in the odometer's order, to find the digits again
+  std::size_t position = 0;
   std::size_t in_front = 0, in_table = 0, in_next = 0;
   while (true) {
     double scalar = front.scalar[in_front] + table.scalar[in_table];
@@ -143,9 +144,10 @@ RangeSolver::Front RangeSolver::extend(const Front& front, std::size_t layer, co
         next.scalar[in_next] = scalar;
         next.previous[in_next] = static_cast<std::uint32_t>(in_front);
         next.table_entry[in_next] = static_cast<std::uint32_t>(in_table);
-        best_digits[in_next] = digits;
+        best_position[in_next] = position;
       }
     }
+    ++position;
     std::size_t k = joined.size();
     while (k-- > 0) {
       in_front += joined[k].front_stride, in_table += joined[k].table_stride, in_next += joined[k].next_stride;
@@ -159,8 +161,9 @@ RangeSolver::Front RangeSolver::extend(const Front& front, std::size_t layer, co
   for (std::size_t e = 0; e < entries; ++e) {
     if (next.scalar[e] == infinity) continue;
     next.costs[e] = add_layers(front.costs[next.previous[e]], table.costs[next.table_entry[e]]);
-    for (std::size_t k = 0; k < joined.size(); ++k)
-      if (joined[k].charge != nullptr) next.costs[e] = add_layers(next.costs[e], (*joined[k].charge)[best_digits[e][k]]);
+    std::size_t rest = best_position[e];
+    for (std::size_t k = joined.size(); k-- > 0; rest /= joined[k].variable.size)
+      if (joined[k].charge != nullptr) next.costs[e] = add_layers(next.costs[e], (*joined[k].charge)[rest % joined[k].variable.size]);
   }
   return next;
 }

@@ -1,0 +1,120 @@
+#include "planner/baseline.hpp"
+
+#include <catch2/catch.hpp>
+
+#include "graphs/input_error.hpp"
+#include "tests/planned_samples.hpp"
+
+namespace meshloom {
+namespace {
+
+const OpSharding& sharding_of(const Plan& plan, const std::string& op) {
+  for (const Stage& stage : plan.stages)
+    for (const OpSharding& sharding : stage.ops)
+      if (sharding.op == op) return sharding;
+  FAIL("no op " + op);
+  return plan.stages.front().ops.front();
+}
+
+// Collectives of activations per microbatch: "h0.attn.out>h0.attn.out.add_bias all_reduce forward".
+std::vector<Collective> forward_collectives(const Plan& plan) {
+  std::vector<Collective> result;
+  for (const Stage& stage : plan.stages)
+    for (const Conversion& conversion : stage.conversions)
+      if (conversion.rate == Rate::per_microbatch)
+        for (const CollectiveStep& step : conversion.forward) result.push_back(step.collective);
+  return result;
+}
+
+UniformLayout sized(UniformLayout layout, std::int64_t micro_batch) {
+  layout.micro_batch_per_replica = micro_batch;
+  return layout;
+}
+
+}  // namespace
+
+TEST_CASE("tensor parallelism shards columns, heads, then rows", "[baseline]") {
+  const Plan plan = baseline_plan(small_gpt_on_v100s(), sized({8, 1, 1}, 2), 32);
+  using Axes = std::vector<std::string>;
+  CHECK(sharding_of(plan, "h1.attn.q").axes == Axes{"n"});
+  CHECK(sharding_of(plan, "h1.attn.core").axes == Axes{"n"});
+  CHECK(sharding_of(plan, "h1.attn.out").axes == Axes{"n"});
+  CHECK(sharding_of(plan, "h1.mlp.up").axes == Axes{"f"});
+  CHECK(sharding_of(plan, "h1.mlp.down").axes == Axes{"f"});
+  CHECK(sharding_of(plan, "h1.ln1").axes == Axes{""});
+  // Megatron's g: one all-reduce behind attention and one behind the MLP of each of 4 blocks, and one behind the embedding,
+  // whose vocabulary is sharded.
+  const std::vector<Collective> collectives = forward_collectives(plan);
+  CHECK(collectives == std::vector<Collective>(9, Collective::all_reduce));
+}
+
+TEST_CASE("sequence parallelism turns each all-reduce into a reduce-scatter and an all-gather", "[baseline]") {
+  UniformLayout layout{8, 1, 1};
+  layout.sequence_parallel = true;
+  const Plan plan = baseline_plan(small_gpt_on_v100s(), sized(layout, 2), 32);
+  CHECK(sharding_of(plan, "h1.ln1").axes == std::vector<std::string>{"s"});
+  const std::vector<Collective> collectives = forward_collectives(plan);
+  // Behind 4 attentions, 4 MLPs and the embedding; before 4 attentions (one for q, k and v), 4 MLPs and the logits.
+  CHECK(std::count(collectives.begin(), collectives.end(), Collective::reduce_scatter) == 9);
+  CHECK(std::count(collectives.begin(), collectives.end(), Collective::all_gather) == 9);
+  CHECK(collectives.size() == 18);
+}
+
+TEST_CASE("data parallelism communicates gradients once per step and nothing else", "[baseline]") {
+  const Plan plan = baseline_plan(small_gpt_on_v100s(), sized({1, 1, 8}, 1), 32);
+  CHECK(forward_collectives(plan).empty());
+  for (const Conversion& conversion : plan.stages[0].conversions) {
+    CHECK(conversion.rate == Rate::per_step);
+    CHECK(conversion.backward.at(0).collective == Collective::all_reduce);
+  }
+}
+
+TEST_CASE("ZeRO-1 divides the optimizer's memory by the replicas", "[baseline]") {
+  UniformLayout layout{1, 1, 8};
+  const Plan replicated = baseline_plan(small_gpt_on_v100s(), sized(layout, 1), 32);
+  layout.parameter_state = ParameterState::zero1;
+  const Plan sharded = baseline_plan(small_gpt_on_v100s(), sized(layout, 1), 32);
+  CHECK(sharded.stages[0].memory.optimizer.value() == Approx(replicated.stages[0].memory.optimizer.value() / 8));
+  CHECK(sharded.stages[0].memory.parameters == replicated.stages[0].memory.parameters);
+}
+
+TEST_CASE("full recompute runs every forward once more", "[baseline]") {
+  UniformLayout layout{2, 1, 4};
+  const Plan none = baseline_plan(small_gpt_on_v100s(), sized(layout, 1), 32);
+  layout.recompute = Recompute::full;
+  const Plan full = baseline_plan(small_gpt_on_v100s(), sized(layout, 1), 32);
+  CHECK(full.stages[0].forward == none.stages[0].forward);
+  CHECK(full.stages[0].backward.value() == Approx((none.stages[0].backward + none.stages[0].forward).value()));
+  CHECK(full.stages[0].memory.activations_per_microbatch < none.stages[0].memory.activations_per_microbatch);
+}
+
+TEST_CASE("stages take equal numbers of blocks, the embedding goes first and the head last", "[baseline]") {
+  const Plan plan = baseline_plan(small_gpt_on_v100s(), sized({2, 4, 1}, 2), 32);
+  REQUIRE(plan.stages.size() == 4);
+  CHECK(plan.stages[0].first_layer == 0);   // embed and h0
+  CHECK(plan.stages[0].last_layer == 1);
+  CHECK(plan.stages[2].first_layer == 3);   // h2
+  CHECK(plan.stages[3].last_layer == 5);    // h3 and head
+  CHECK(plan.stages[3].devices == std::vector<std::int64_t>{6, 7});
+}
+
+TEST_CASE("a layout that does not fit says which stage needs how much", "[baseline]") {
+  PlanningInput input = small_gpt_on_v100s();
+  input.cluster.device.memory = Bytes(2e9);
+  const Plan plan = baseline_plan(input, sized({1, 1, 8}, 4), 32);
+  CHECK(plan.status == PlanStatus::infeasible);
+  REQUIRE(plan.reasons.size() == 1);
+  CHECK(plan.reasons[0].needs == plan.stages[0].memory.peak());
+  CHECK(plan.reasons[0].has == Bytes(2e9));
+}
+
+TEST_CASE("degrees that do not fit the cluster or the model are refused", "[baseline]") {
+  const PlanningInput input = small_gpt_on_v100s();
+  CHECK_THROWS_WITH(baseline_plan(input, {3, 1, 1}, 32),
+                    "--tp, --pp, --dp: 3 x 1 x 1 = 3, but the cluster has 8 devices; change a degree or --hosts");
+  CHECK_THROWS_WITH(baseline_plan(input, {1, 8, 1}, 32), "--pp: 8 does not divide the model's 4 layers");
+  CHECK_THROWS_WITH(baseline_plan(input, sized({1, 1, 8}, 3), 32),
+                    "--microbatch-size: 3 per replica on 8 replicas does not divide the global batch 32");
+}
+
+}  // namespace meshloom

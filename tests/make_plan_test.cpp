@@ -1,0 +1,79 @@
+#include "tools/join/make_plan.hpp"
+
+#include <catch2/catch.hpp>
+
+#include "graphs/input_error.hpp"
+#include "planner/explain.hpp"
+#include "planner/plan/plan_json.hpp"
+#include "tests/planned_samples.hpp"
+
+namespace meshloom {
+
+TEST_CASE("the simulation chooses, not the formula", "[make_plan]") {
+  Plan by_formula, by_simulation;
+  by_formula.estimate = Seconds(1);
+  by_simulation.estimate = Seconds(2);
+  const auto run = [](const Plan& plan) {
+    Simulation simulation;
+    simulation.makespan = plan.estimate == Seconds(1) ? 3'000'000'000'000 : 2'500'000'000'000;
+    return simulation;
+  };
+  const Plan chosen = choose_by_simulation({by_formula, by_simulation}, run);
+  CHECK(chosen.estimate == Seconds(2));
+  CHECK(chosen.iteration_time == Seconds(2.5));
+}
+
+TEST_CASE("with baselines as candidates the simulated time is no worse than without", "[make_plan]") {
+  const PlanningInput input = small_gpt_on_v100s();
+  MakePlanOptions options = batch_of(32);
+  const Plan with = make_plan(input, options);
+  options.with_baselines = false;
+  const Plan without = make_plan(input, options);
+  CHECK(with.iteration_time <= without.iteration_time);
+  CHECK(with.best_estimate <= without.best_estimate);
+  CHECK(with.lower_bound <= with.best_estimate);
+}
+
+TEST_CASE("one thread and two write the same plan", "[make_plan]") {
+  const PlanningInput input = small_gpt_on_v100s();
+  MakePlanOptions options = batch_of(32);
+  options.search.threads = 1;
+  const std::string one = write_plan(make_plan(input, options));
+  options.search.threads = 2;
+  CHECK(write_plan(make_plan(input, options)) == one);
+  CHECK(write_plan(parse_plan(one, "plan.json")) == one);
+}
+
+TEST_CASE("explaining the optimum of an op finds nothing better", "[explain]") {
+  PlanningInput input = small_gpt_on_v100s();
+  input.cluster.device.memory = Bytes(64e9);   // memory does not bind, so time alone decides
+  const Plan plan = make_plan(input, [] {
+    MakePlanOptions options = batch_of(32);
+    options.with_baselines = false;
+    return options;
+  }());
+  for (const char* op : {"h1.attn.q", "h1.mlp.down", "h1.ln1", "head.logits"}) {
+    CAPTURE(op);
+    const OpExplanation explained = explain_op(plan, input.graph, op);
+    CHECK(explained.difference >= Seconds(-1e-9));
+    if (plan.stages[explained.stage].mesh.size() > 0) CHECK(explained.runner_up.has_value());
+  }
+  CHECK_THROWS_WITH(explain_op(plan, input.graph, "h1.mlp.upp"), Catch::Contains("did you mean \"h1.mlp.up\"?"));
+}
+
+TEST_CASE("what cannot fit is an answer with a reason and remedies that work", "[make_plan]") {
+  PlanningInput input = small_gpt_on_v100s();
+  input.cluster.device.memory = Bytes(1.5e9);
+  const Plan plan = make_plan(input, batch_of(32));
+  REQUIRE(plan.status == PlanStatus::infeasible);
+  REQUIRE(plan.reasons.size() == 1);
+  CHECK(plan.reasons[0].needs > plan.reasons[0].has);
+  for (const Remedy& remedy : plan.remedies) {
+    REQUIRE(remedy.options.starts_with("--hosts "));
+    PlanningInput larger = input;
+    larger.cluster.hosts = std::stoll(remedy.options.substr(8));
+    CHECK(make_plan(larger, batch_of(32)).status != PlanStatus::infeasible);
+  }
+}
+
+}  // namespace meshloom
