@@ -131,7 +131,7 @@ std::vector<Submesh> all_submeshes(const Cluster& cluster) {
 
 SearchSpace search_space(const PlanningInput& input, const SearchOptions& options) {
   SearchSpace space{input, options, differentiate(input.graph), token_dimensions(input.graph), {}, {}, {}, {}, {}, {}, {}};
-  space.layers = planning_layers(input.graph, space.training);
+  space.layers = planning_layers(input.graph, space.training, options.layers);
   space.classes = range_classes(space.layers);
   space.submeshes = all_submeshes(input.cluster);
   for (std::uint32_t s = 0; s < space.submeshes.size(); ++s)
