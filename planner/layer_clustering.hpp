@@ -33,7 +33,7 @@ struct ClusteringOptions {
 // and `most_layers`, for which there is a clustering with
 // - narrow cuts only: no cut fewer than three products away, with products on both of its sides, is crossed by fewer bytes;
 // - three products in each layer, or one of at least half the average FLOPs (the logits);
-// - loads within the bound;
+// - loads within (1 + δ) times the average, where the ops between two narrow cuts are a unit;
 // - few different ranges of layers, because the search solves each different range once: at most 300 or 4·L.
 // Throws InputError for `layers` = 0 or more than there are units.
 std::vector<std::vector<OpId>> cluster_layers(const Graph& graph, const TrainingGraph& training,

@@ -23,6 +23,7 @@ std::size_t draw(std::mt19937& random, std::size_t least, std::size_t most) { re
 struct RandomGraph {
   std::size_t least_ops, most_ops;
   std::size_t free_ops_in_ten;          // how many of ten ops have no FLOPs
+  bool even = false;                    // all others have 60 FLOPs; else 1 to 30
 };
 
 // Ops that read one to three of the results before them, some twice; whole numbers of FLOPs, so that sums are exact.
@@ -40,8 +41,10 @@ Graph random_graph(std::mt19937& random, const RandomGraph& shape) {
     }
     op.rule += " -> b out";
     op.outputs = {fmt::format("t{}", o)};
-    op.sizes = {{"out", std::to_string(draw(random, 1, 6))}};
-    op.flops_per_element = draw(random, 1, 10) <= shape.free_ops_in_ten ? 0 : static_cast<double>(draw(random, 1, 5));
+    const std::size_t out = draw(random, 1, 6);
+    op.sizes = {{"out", std::to_string(out)}};
+    const double flops_per_element = static_cast<double>(shape.even ? 60 / out : draw(random, 1, 5));
+    op.flops_per_element = draw(random, 1, 10) <= shape.free_ops_in_ten ? 0 : flops_per_element;
     made.push_back(op.outputs[0]);
     draft.ops.push_back(std::move(op));
   }
@@ -144,15 +147,15 @@ TEST_CASE("clustering finds the optimum of 300 random graphs", "[layer_clusterin
   int relaxed = 0, cut = 0;
   for (std::uint32_t seed = 0; seed < 300; ++seed) {
     std::mt19937 random(seed);
-    const Graph graph = random_graph(random, {2, 9, 3});
-    const std::size_t layers = draw(random, 1, std::min<std::size_t>(graph.ops.size(), 5));
+    const Graph graph = random_graph(random, {2, 9, 2, seed % 2 == 0});
+    const std::size_t layers = draw(random, 1, graph.ops.size());
     INFO("seed " << seed << ", " << layers << " layers of " << graph.ops.size() << " ops");
     const Oracle oracle = best_by_enumeration(graph, layers);
     CHECK(clustered(graph, {.layers = layers}) == oracle.begins);
     relaxed += oracle.relaxed;
     cut += layers > 2;
   }
-  CHECK(relaxed > 20);
+  CHECK(relaxed >= 5);
   CHECK(cut > 100);
 }
 
@@ -175,6 +178,13 @@ bool narrow_by_definition(const Graph& graph, std::size_t cut) {
   return separates(cut);
 }
 
+// Whether a narrow cut parts products of the ops [begin, end).
+bool can_be_cut(const Graph& graph, const Begins& narrow, std::size_t begin, std::size_t end) {
+  return std::any_of(narrow.begin(), narrow.end(), [&](std::size_t cut) {
+    return begin < cut && cut < end && layer_of(graph, begin, cut).products > 0 && layer_of(graph, cut, end).products > 0;
+  });
+}
+
 std::size_t most_useful_layers(const Graph& graph) {
   Begins narrow;
   for (std::size_t cut = 1; cut < graph.ops.size(); ++cut)
@@ -188,10 +198,13 @@ std::size_t most_useful_layers(const Graph& graph) {
     if (begins.size() <= most || begins.size() > products / 3) continue;
     const std::vector<Layer> layers = layers_of(graph, begins);
     const double average = average_flops(graph, begins.size());
-    const auto useful = [&](const Layer& layer) {
-      return layer.load() <= 1.5 * average && (layer.products >= 3 || (layer.products == 1 && layer.flops >= average / 2));
-    };
-    if (std::all_of(layers.begin(), layers.end(), useful)) most = begins.size();
+    bool useful = true;
+    for (std::size_t l = 0; l < layers.size(); ++l) {
+      const std::size_t end = l + 1 < begins.size() ? begins[l + 1] : graph.ops.size();
+      if (can_be_cut(graph, narrow, begins[l], end)) useful = useful && layers[l].flops <= 1.5 * average;
+      useful = useful && (layers[l].products >= 3 || (layers[l].products == 1 && layers[l].flops >= average / 2));
+    }
+    if (useful) most = begins.size();
   }
   return most;
 }
