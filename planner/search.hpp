@@ -28,7 +28,7 @@ struct SearchOptions {
   std::optional<ScheduleKind> schedule;           // none: 1F1B (its formula never exceeds GPipe's, nor does its memory)
   std::optional<ParameterState> parameter_state;  // none: each the recipe allows, per stage
   std::optional<Recompute> recompute;             // none: each, per stage
-  std::optional<std::size_t> layers;              // none: as tagged, or chosen (planner/layers.hpp); fewer are faster
+  std::optional<std::size_t> layers;              // none: as tagged, or chosen; else groups (planner/layers.hpp)
   std::size_t max_mesh_axes = 2;                  // raise to 3 for hierarchical meshes; the search slows down
   std::size_t candidates = 4;                     // plans returned for the simulation to choose from
   std::size_t threads = 0;                        // 0: all cores; the answer does not depend on it
