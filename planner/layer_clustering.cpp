@@ -22,19 +22,18 @@ constexpr std::size_t different_ranges = 300, different_ranges_per_layer = 4;
 struct Item {
   struct Read {
     double bytes;
-    std::size_t before;                 // the last op before this one that makes or reads the tensor
+    std::size_t before;  // the last op before this one that makes or reads the tensor
   };
-  double flops = 0;                     // forward, one sample
-  std::vector<Read> reads;              // activations, each once
+  double flops = 0;         // forward, one sample
+  std::vector<Read> reads;  // activations, each once
 };
 
 std::vector<Item> items_of(const Graph& graph, const TrainingGraph& training) {
   std::vector<Item> items(graph.ops.size());
-  for (std::size_t o = 0; o < items.size(); ++o)
-    items[o].flops = forward_flops(graph.ops[o], 1).value();
+  for (std::size_t o = 0; o < items.size(); ++o) items[o].flops = forward_flops(graph.ops[o], 1).value();
   for (std::size_t t = 0; t < graph.tensors.size(); ++t) {
     const std::optional<OpId> producer = training.relations.producer[t];
-    if (!producer) continue;            // parameters and inputs are not received
+    if (!producer) continue;  // parameters and inputs are not received
     const double bytes = size_of(graph.tensors[t].dtype).value() * elements(graph.tensors[t], 1);
     std::size_t before = index(*producer);
     for (const OpId reader : training.relations.consumers[t]) {
@@ -49,8 +48,8 @@ std::vector<Item> items_of(const Graph& graph, const TrainingGraph& training) {
 struct Range {
   std::size_t begin = 0, end = 0;
   double flops = 0, received = 0;
-  std::size_t products = 0;             // ops with FLOPs
-  std::size_t loaded_units = 0;         // units with FLOPs
+  std::size_t products = 0;      // ops with FLOPs
+  std::size_t loaded_units = 0;  // units with FLOPs
   double load() const { return loaded_units > 1 ? flops : 0; }
 };
 
@@ -130,7 +129,8 @@ class Clustering {
   template <typename Value>
   class Table {
    public:
-    Table(std::size_t layers, std::size_t units, Value value) : width_(units + 1), values_((layers + 1) * width_, value) {}
+    Table(std::size_t layers, std::size_t units, Value value)
+        : width_(units + 1), values_((layers + 1) * width_, value) {}
     Value& operator()(std::size_t layers, std::size_t unit) { return values_[layers * width_ + unit]; }
 
    private:
@@ -173,7 +173,7 @@ class Clustering {
   }
 
   const std::vector<Item>& items_;
-  std::vector<std::size_t> starts_;     // by unit, and behind the last the number of ops
+  std::vector<std::size_t> starts_;  // by unit, and behind the last the number of ops
   double imbalance_, total_flops_ = 0;
   std::size_t layers_ = 1;
   double average_ = 0, bound_ = 0;
@@ -191,7 +191,9 @@ std::vector<std::size_t> narrow_starts(const std::vector<Item>& items) {
   }
   const auto separates_products = [&](std::size_t cut) { return products[cut] > 0 && products[cut] < products.back(); };
   const auto narrow = [&](std::size_t cut) {
-    const auto none_better = [&](std::size_t other) { return !separates_products(other) || crossing[other] >= crossing[cut]; };
+    const auto none_better = [&](std::size_t other) {
+      return !separates_products(other) || crossing[other] >= crossing[cut];
+    };
     for (std::size_t other = cut; other > 0 && products[cut] - products[other] < products_of_layer; --other)
       if (!none_better(other)) return false;
     for (std::size_t other = cut; other < items.size() && products[other] - products[cut] < products_of_layer; ++other)
@@ -233,11 +235,13 @@ std::vector<std::size_t> cluster_as_many_as_useful(const Graph& graph, const std
       std::count_if(items.begin(), items.end(), [](const Item& item) { return item.flops > 0; }));
   const std::vector<std::size_t> starts = narrow_starts(items);
   Clustering clustering(items, starts, options.imbalance);
-  for (std::size_t layers = std::min({options.most_layers, products / products_of_layer, starts.size()}); layers > 1; --layers) {
+  for (std::size_t layers = std::min({options.most_layers, products / products_of_layer, starts.size()}); layers > 1;
+       --layers) {
     std::optional<std::vector<std::size_t>> begins = clustering.best_with_products(layers);
     if (!begins) continue;
     for (std::size_t& begin : *begins) begin = starts[begin];
-    if (count_different_ranges(graph, *begins) <= std::max(different_ranges, different_ranges_per_layer * layers)) return *begins;
+    if (count_different_ranges(graph, *begins) <= std::max(different_ranges, different_ranges_per_layer * layers))
+      return *begins;
   }
   return {0};
 }
@@ -246,8 +250,9 @@ std::vector<std::size_t> cluster_into(const std::vector<Item>& items, const Clus
   std::vector<std::size_t> starts = options.may_begin;
   for (std::size_t o = 0; options.may_begin.empty() && o < items.size(); ++o) starts.push_back(o);
   if (*options.layers == 0 || *options.layers > starts.size())
-    throw InputError("--layers", fmt::format("must be between 1 and {}, the number of {}, is {}", starts.size(),
-                                             options.may_begin.empty() ? "ops" : "layers that the graph tags", *options.layers));
+    throw InputError("--layers",
+                     fmt::format("must be between 1 and {}, the number of {}, is {}", starts.size(),
+                                 options.may_begin.empty() ? "ops" : "layers that the graph tags", *options.layers));
   Clustering clustering(items, starts, options.imbalance);
   std::vector<std::size_t> begins = clustering.best(*options.layers);
   for (std::size_t& begin : begins) begin = starts[begin];

@@ -1,9 +1,9 @@
 #include "planner/layer_clustering.hpp"
 
-#include <catch2/catch.hpp>
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <catch2/catch.hpp>
 #include <optional>
 #include <random>
 #include <set>
@@ -18,12 +18,14 @@ namespace {
 
 using Begins = std::vector<std::size_t>;
 
-std::size_t draw(std::mt19937& random, std::size_t least, std::size_t most) { return least + random() % (most - least + 1); }
+std::size_t draw(std::mt19937& random, std::size_t least, std::size_t most) {
+  return least + random() % (most - least + 1);
+}
 
 struct RandomGraph {
   std::size_t least_ops, most_ops;
-  std::size_t free_ops_in_ten;          // how many of ten ops have no FLOPs
-  bool even = false;                    // all others have 60 FLOPs; else 1 to 30
+  std::size_t free_ops_in_ten;  // how many of ten ops have no FLOPs
+  bool even = false;            // all others have 60 FLOPs; else 1 to 30
 };
 
 // Ops that read one to three of the results before them, some twice; whole numbers of FLOPs, so that sums are exact.
@@ -113,7 +115,7 @@ double average_flops(const Graph& graph, std::size_t layers) {
 
 struct Oracle {
   Begins begins;
-  bool relaxed = false;                 // no clustering kept (1 + δ) times the average
+  bool relaxed = false;  // no clustering kept (1 + δ) times the average
 };
 
 Oracle best_by_enumeration(const Graph& graph, std::size_t layers) {
@@ -171,7 +173,9 @@ bool narrow_by_definition(const Graph& graph, std::size_t cut) {
         bytes += size_of(graph.tensor(t).dtype).value() * elements(graph.tensor(t), 1);
     return bytes;
   };
-  const auto between = [&](std::size_t a, std::size_t b) { return layer_of(graph, std::min(a, b), std::max(a, b)).products; };
+  const auto between = [&](std::size_t a, std::size_t b) {
+    return layer_of(graph, std::min(a, b), std::max(a, b)).products;
+  };
   const auto separates = [&](std::size_t at) { return between(0, at) > 0 && between(at, graph.ops.size()) > 0; };
   for (std::size_t other = 1; other < graph.ops.size(); ++other)
     if (separates(other) && between(cut, other) < 3 && crossing(other) < crossing(cut)) return false;
@@ -181,7 +185,8 @@ bool narrow_by_definition(const Graph& graph, std::size_t cut) {
 // Whether a narrow cut parts products of the ops [begin, end).
 bool can_be_cut(const Graph& graph, const Begins& narrow, std::size_t begin, std::size_t end) {
   return std::any_of(narrow.begin(), narrow.end(), [&](std::size_t cut) {
-    return begin < cut && cut < end && layer_of(graph, begin, cut).products > 0 && layer_of(graph, cut, end).products > 0;
+    return begin < cut && cut < end && layer_of(graph, begin, cut).products > 0 &&
+           layer_of(graph, cut, end).products > 0;
   });
 }
 
@@ -209,7 +214,8 @@ std::size_t most_useful_layers(const Graph& graph) {
   return most;
 }
 
-TEST_CASE("the chosen number of layers is the largest that the rules allow, in 100 random graphs", "[layer_clustering]") {
+TEST_CASE("the chosen number of layers is the largest that the rules allow, in 100 random graphs",
+          "[layer_clustering]") {
   std::set<std::size_t> numbers;
   for (std::uint32_t seed = 0; seed < 100; ++seed) {
     std::mt19937 random(seed);
@@ -232,7 +238,8 @@ Bytes largest_received(const Graph& graph, const Begins& begins) {
   const TrainingGraph training = differentiate(graph);
   Bytes largest;
   for (std::size_t l = 0; l < begins.size(); ++l)
-    largest = std::max(largest, received_bytes(graph, training, begins[l], l + 1 < begins.size() ? begins[l + 1] : graph.ops.size()));
+    largest = std::max(
+        largest, received_bytes(graph, training, begins[l], l + 1 < begins.size() ? begins[l + 1] : graph.ops.size()));
   return largest;
 }
 
@@ -254,10 +261,11 @@ TEST_CASE("layers found in a GPT without tags receive no more than its blocks", 
   }
 }
 
-TEST_CASE("without tags a GPT's layers are its blocks, the embedding in the first, the logits apart", "[layer_clustering]") {
+TEST_CASE("without tags a GPT's layers are its blocks, the embedding in the first, the logits apart",
+          "[layer_clustering]") {
   const Graph graph = build_gpt({.layers = 12});
   Begins blocks = tagged_begins(graph);
-  blocks.erase(blocks.begin() + 1);     // no cut between the embedding and h0
+  blocks.erase(blocks.begin() + 1);  // no cut between the embedding and h0
   CHECK(clustered(without_tags(graph), {}) == blocks);
 }
 
@@ -274,9 +282,15 @@ TEST_CASE("layers found without tags repeat, so that they are solved once", "[la
 
 TEST_CASE("a graph with few products is one layer", "[layer_clustering]") {
   const Graph graph = without_tags(build_gpt({.layers = 1}));
-  const Graph elementwise = check_graph({"e", "e", "b", {}, DType::bf16, 0, {{"x", {"b", "4"}}},
-                                         {{"a", OpKind::gelu, "", {"x"}, {"a"}, "b k -> b k"},
-                                          {"r", OpKind::relu, "", {"a"}, {"r"}, "b k -> b k"}}});
+  const Graph elementwise = check_graph(
+      {"e",
+       "e",
+       "b",
+       {},
+       DType::bf16,
+       0,
+       {{"x", {"b", "4"}}},
+       {{"a", OpKind::gelu, "", {"x"}, {"a"}, "b k -> b k"}, {"r", OpKind::relu, "", {"a"}, {"r"}, "b k -> b k"}}});
   CHECK(clustered(elementwise, {}) == Begins{0});
   CHECK(planning_layers(elementwise, differentiate(elementwise)).layers.size() == 1);
   CHECK(clustered(graph, {}).size() <= 2);  // 8 products
@@ -304,12 +318,19 @@ TEST_CASE("a number of layers that a graph cannot have is refused", "[layer_clus
                     fmt::format("--layers: must be between 1 and {}, the number of ops, is 1000", bare.ops.size()));
 }
 
-TEST_CASE("a tensor that a layer reads twice is received once, parameters and inputs not at all", "[layer_clustering]") {
-  const Graph graph = check_graph({"r", "r", "b", {}, DType::fp32, 0,
-                                   {{"x", {"b", "4"}, DType::fp32}, {"w", {"4", "8"}, DType::fp32, TensorRole::parameter}},
-                                   {{"up", OpKind::einsum, "", {"x", "w"}, {"u"}, "b h, h f -> b f"},
-                                    {"square", OpKind::multiply, "", {"u", "u"}, {"s"}, "b f, b f -> b f"},
-                                    {"skip", OpKind::add, "", {"s", "u"}, {"y"}, "b f, b f -> b f"}}});
+TEST_CASE("a tensor that a layer reads twice is received once, parameters and inputs not at all",
+          "[layer_clustering]") {
+  const Graph graph =
+      check_graph({"r",
+                   "r",
+                   "b",
+                   {},
+                   DType::fp32,
+                   0,
+                   {{"x", {"b", "4"}, DType::fp32}, {"w", {"4", "8"}, DType::fp32, TensorRole::parameter}},
+                   {{"up", OpKind::einsum, "", {"x", "w"}, {"u"}, "b h, h f -> b f"},
+                    {"square", OpKind::multiply, "", {"u", "u"}, {"s"}, "b f, b f -> b f"},
+                    {"skip", OpKind::add, "", {"s", "u"}, {"y"}, "b f, b f -> b f"}}});
   const TrainingGraph training = differentiate(graph);
   CHECK(received_bytes(graph, training, 0, 3) == Bytes(0));
   CHECK(received_bytes(graph, training, 1, 3) == Bytes(8 * 4));      // u

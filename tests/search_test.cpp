@@ -1,36 +1,51 @@
 #include "planner/search.hpp"
 
-#include <catch2/catch.hpp>
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <catch2/catch.hpp>
 #include <functional>
 #include <map>
 #include <random>
 
 #include "graphs/graph_draft.hpp"
+#include "planner/materialize.hpp"
 #include "planner/plan/plan_json.hpp"
 #include "planner/stage_costs.hpp"
 
 namespace meshloom {
 namespace {
 
-std::size_t draw(std::mt19937& random, std::size_t least, std::size_t most) { return least + random() % (most - least + 1); }
+std::size_t draw(std::mt19937& random, std::size_t least, std::size_t most) {
+  return least + random() % (most - least + 1);
+}
 
-// A chain of products, some with an activation function, some with the layer's input added to its result.
-Graph random_chain(std::mt19937& random, std::size_t layers) {
+enum class Tying { none, some };
+
+// A chain of products, some with an activation function, some with the layer's input added to its result. Tied: a layer
+// may use the weights of an earlier one.
+Graph random_chain(std::mt19937& random, std::size_t layers, Tying tying) {
   GraphDraft draft{"chain", "chain", "b", {}, DType::fp32, 0, {}, {}};
   std::size_t width = std::size_t{4} << draw(random, 0, 2);
   draft.tensors.push_back({"x", {"b", std::to_string(width)}, DType::fp32});
   std::string last = "x";
   for (std::size_t l = 0; l < layers; ++l) {
-    const std::string tag = fmt::format("l{}", l), weight = tag + ".w", product = tag + ".y";
+    const std::string tag = fmt::format("l{}", l), product = tag + ".y";
+    std::string weight = tag + ".w";
     const bool residual = draw(random, 0, 3) == 0;
     const std::size_t next = residual ? width : std::size_t{4} << draw(random, 0, 2);
-    draft.tensors.push_back({weight, {std::to_string(width), std::to_string(next)}, DType::fp32, TensorRole::parameter});
+    const std::vector<std::string> shape{std::to_string(width), std::to_string(next)};
+    const auto alike =
+        std::find_if(draft.tensors.begin() + 1, draft.tensors.end(), [&](const auto& t) { return t.shape == shape; });
+    if (tying == Tying::some && alike != draft.tensors.end())
+      weight = alike->id;
+    else
+      draft.tensors.push_back({weight, shape, DType::fp32, TensorRole::parameter});
     draft.ops.push_back({product, OpKind::einsum, tag, {last, weight}, {product}, "b i, i j -> b j"});
-    if (residual) draft.ops.push_back({tag + ".sum", OpKind::add, tag, {product, last}, {tag + ".sum"}, "b i, b i -> b i"});
-    else if (draw(random, 0, 2) == 0) draft.ops.push_back({tag + ".a", OpKind::gelu, tag, {product}, {tag + ".a"}, "b i -> b i"});
+    if (residual)
+      draft.ops.push_back({tag + ".sum", OpKind::add, tag, {product, last}, {tag + ".sum"}, "b i, b i -> b i"});
+    else if (draw(random, 0, 2) == 0)
+      draft.ops.push_back({tag + ".a", OpKind::gelu, tag, {product}, {tag + ".a"}, "b i -> b i"});
     last = draft.ops.back().outputs[0];
     width = next;
   }
@@ -38,13 +53,14 @@ Graph random_chain(std::mt19937& random, std::size_t layers) {
 }
 
 // Slow enough that computing, sending and latency all count: some hundred bytes and FLOPs in microseconds.
-PlanningInput random_input(std::mt19937& random, std::size_t layers) {
+PlanningInput random_input(std::mt19937& random, std::size_t layers, Tying tying = Tying::none) {
   PlanningInput input;
-  input.graph = random_chain(random, layers);
+  input.graph = random_chain(random, layers, tying);
   Cluster& cluster = input.cluster;
   cluster.name = "tiny";
   cluster.hosts = static_cast<std::int64_t>(draw(random, 1, 2));
-  cluster.devices_per_host = cluster.hosts == 2 ? static_cast<std::int64_t>(draw(random, 1, 2)) : static_cast<std::int64_t>(draw(random, 1, 2)) * 2;
+  cluster.devices_per_host = cluster.hosts == 2 ? static_cast<std::int64_t>(draw(random, 1, 2))
+                                                : static_cast<std::int64_t>(draw(random, 1, 2)) * 2;
   cluster.device.name = "toy";
   cluster.device.memory = Bytes(1e12);
   cluster.device.memory_bandwidth = BytesPerSecond(1e8);
@@ -70,7 +86,9 @@ struct Point {
   Seconds forward, time, per_step;
 };
 
-bool dominates(const Point& a, const Point& b) { return a.forward <= b.forward && a.time <= b.time && a.per_step <= b.per_step; }
+bool dominates(const Point& a, const Point& b) {
+  return a.forward <= b.forward && a.time <= b.time && a.per_step <= b.per_step;
+}
 
 void keep(std::vector<Point>& points, const Point& point) {
   if (std::any_of(points.begin(), points.end(), [&](const Point& other) { return dominates(other, point); })) return;
@@ -82,19 +100,22 @@ class RangeEnumeration {
  public:
   RangeEnumeration(const SearchSpace& space, const DeviceMesh& mesh, std::int64_t microbatch_size)
       : space_(space), solver_(space, mesh, std::vector<AxisRole>(mesh.dimensions(), AxisRole::free), microbatch_size) {
-    for (const PlanningLayer& layer : space.layers.layers) models_.push_back(build_layer_model(solver_.context(), layer));
+    for (const PlanningLayer& layer : space.layers.layers)
+      models_.push_back(build_layer_model(solver_.context(), layer));
   }
 
   void run(std::size_t first, std::size_t last, std::vector<Point>& into) {
     for (const ParameterState state : space_.states)
       for (const Recompute recompute : space_.recomputes) {
         shared_.clear();
+        shared_gradients_outside_ = shares_parameters_outside(space_.layers, first, last);
         layer(first, last, state, recompute, Point{}, into);
       }
   }
 
  private:
-  void layer(std::size_t l, std::size_t last, ParameterState state, Recompute recompute, const Point& so_far, std::vector<Point>& into) {
+  void layer(std::size_t l, std::size_t last, ParameterState state, Recompute recompute, const Point& so_far,
+             std::vector<Point>& into) {
     if (l > last) return keep(into, so_far);
     std::vector<std::uint32_t> choices(models_[l].nodes.size());
     node(0, choices, l, last, state, recompute, so_far, into);
@@ -106,8 +127,10 @@ class RangeEnumeration {
     if (n == model.nodes.size()) {
       const Cost cost = cost_of_choices(model, choices, state, recompute);
       if (!(cost.forward < impossible)) return;
-      return layer(l + 1, last, state, recompute,
-                   {so_far.forward + cost.forward, so_far.time + cost.per_microbatch(), so_far.per_step + cost.per_step()}, into);
+      return layer(
+          l + 1, last, state, recompute,
+          {so_far.forward + cost.forward, so_far.time + cost.per_microbatch(), so_far.per_step + cost.per_step()},
+          into);
     }
     const bool shared = n >= model.interior;
     if (const auto found = shared_.find(model.nodes[n].tensor); shared && found != shared_.end()) {
@@ -116,14 +139,28 @@ class RangeEnumeration {
     }
     for (std::uint32_t c = 0; c < model.nodes[n].choices.size(); ++c) {
       choices[n] = c;
-      if (shared) shared_[model.nodes[n].tensor] = c;
-      node(n + 1, choices, l, last, state, recompute, so_far, into);
+      Point with_own = so_far;
+      if (shared) {
+        shared_[model.nodes[n].tensor] = c;
+        if (model.nodes[n].kind == ModelNode::Kind::parameter)
+          add_parameter(cost_of_variable(model.nodes[n], c, state, recompute), with_own);
+      }
+      node(n + 1, choices, l, last, state, recompute, with_own, into);
       if (shared) shared_.erase(model.nodes[n].tensor);
     }
   }
 
+  // Once per stage; gradients are reduced with the other stages that use it.
+  void add_parameter(const Cost& cost, Point& point) const {
+    point.forward += cost.forward;
+    point.time += cost.per_microbatch();
+    point.per_step += cost.per_step();
+    if (shared_gradients_outside_) point.per_step += shared_gradient_time(space_.input.cluster, cost.shared_gradients);
+  }
+
   const SearchSpace& space_;
   MeshSolver solver_;
+  bool shared_gradients_outside_ = false;
   std::vector<LayerModel> models_;
   std::map<TensorId, std::uint32_t> shared_;
 };
@@ -131,11 +168,13 @@ class RangeEnumeration {
 // All undominated ways to run each range of layers on each submesh.
 class Enumeration {
  public:
-  Enumeration(const SearchSpace& space, std::int64_t microbatch_size) : space_(space), microbatch_size_(microbatch_size) {
+  Enumeration(const SearchSpace& space, std::int64_t microbatch_size)
+      : space_(space), microbatch_size_(microbatch_size) {
     for (std::uint32_t m = 0; m < space.meshes.size(); ++m) {
       RangeEnumeration ranges(space, space.meshes[m], microbatch_size);
       for (std::size_t first = 0; first < layers(); ++first)
-        for (std::size_t last = first; last < layers(); ++last) ranges.run(first, last, points_[{first, last, space.submesh_of[m]}]);
+        for (std::size_t last = first; last < layers(); ++last)
+          ranges.run(first, last, points_[{first, last, space.submesh_of[m]}]);
     }
   }
 
@@ -163,7 +202,8 @@ class Enumeration {
   void extend(std::size_t first, std::int64_t offset, Seconds gradient_send, std::vector<StageTimes>& stages) {
     const Cluster& cluster = space_.input.cluster;
     if (first == layers()) {
-      if (offset == cluster.devices()) best_ = std::min(best_, schedule_formula(ScheduleKind::one_f_one_b, stages, microbatches_));
+      if (offset == cluster.devices())
+        best_ = std::min(best_, schedule_formula(ScheduleKind::one_f_one_b, stages, microbatches_));
       return;
     }
     if (stages.size() == most_stages_) return;
@@ -173,7 +213,7 @@ class Enumeration {
       for (std::size_t last = first; last < layers(); ++last) {
         Seconds send, gradient_back;
         if (last + 1 < layers()) {
-          Bytes bytes;                  // chains: all that crosses a cut needs a gradient once a parameter is behind it
+          Bytes bytes;  // chains: all that crosses a cut needs a gradient once a parameter is behind it
           for (const TensorId t : space_.layers.cuts[last])
             bytes += Bytes(4 * elements(space_.input.graph.tensor(t), microbatch_size_));
           const LinkClass link = end % cluster.devices_per_host == 0 ? LinkClass::inter_host : LinkClass::intra_host;
@@ -239,11 +279,12 @@ TEST_CASE("without work once per step the search finds the optimum of all pipeli
 TEST_CASE("the bound is never above, the estimate never below the optimum of all pipelines", "[search]") {
   double largest_gap = 0;
   int optimal = 0, pipelined = 0;
-  std::vector<std::uint32_t> seeds{394, 5229, 5291};  // known to have a gap
+  std::vector<std::uint32_t> seeds{2542, 2862, 4778};  // known to have a gap
   for (std::uint32_t seed = 100; seed < 200; ++seed) seeds.push_back(seed);
   for (const std::uint32_t seed : seeds) {
     std::mt19937 random(seed);
-    const PlanningInput input = random_input(random, draw(random, 2, 3));
+    const PlanningInput input =
+        random_input(random, draw(random, 2, 3), draw(random, 0, 1) == 0 ? Tying::some : Tying::none);
     const std::int64_t microbatch_size = draw(random, 0, 1) == 0 ? 4 : 2;
     const SearchOptions options = options_for(16, microbatch_size);
     const Plan plan = search_plans(input, options).front();
@@ -258,7 +299,7 @@ TEST_CASE("the bound is never above, the estimate never below the optimum of all
     optimal += plan.best_estimate <= least * (1 + rounding);
     pipelined += plan.stages.size() > 1;
   }
-  CHECK(largest_gap <= 0.03);           // 0.025 is the largest of seeds 100 to 7000
+  CHECK(largest_gap <= 0.03);  // of the first 5000 seeds 4963 have none, the largest is 0.012
   CHECK(optimal >= 100);
   CHECK(pipelined >= 20);
 }
@@ -331,11 +372,16 @@ TEST_CASE("more bandwidth never worsens the best estimate", "[search]") {
 void apply(const std::string& words, PlanningInput& input, SearchOptions& options) {
   const std::size_t space = words.find(' ');
   const std::string option = words.substr(0, space), value = words.substr(space + 1);
-  if (option == "--hosts") input.cluster.hosts = std::stoll(value);
-  else if (option == "--recompute") options.recompute = recompute_named(value).value();
-  else if (option == "--parameter-state") options.parameter_state = parameter_state_named(value).value();
-  else if (words == "--microbatch-size auto") options.microbatch_size.reset();
-  else FAIL("unknown remedy " << words);
+  if (option == "--hosts")
+    input.cluster.hosts = std::stoll(value);
+  else if (option == "--recompute")
+    options.recompute = recompute_named(value).value();
+  else if (option == "--parameter-state")
+    options.parameter_state = parameter_state_named(value).value();
+  else if (words == "--microbatch-size auto")
+    options.microbatch_size.reset();
+  else
+    FAIL("unknown remedy " << words);
 }
 
 TEST_CASE("when nothing fits the answer names layers and bytes, and its remedies work", "[search]") {
@@ -389,7 +435,7 @@ TEST_CASE("recomputation is a remedy where it frees enough", "[search]") {
   GraphDraft draft{"deep", "deep", "b", {}, DType::fp32, 0, {{"x", {"b", "8"}, DType::fp32}}, {}};
   std::string last = "x";
   for (const char* layer : {"l0", "l1"})
-    for (int o = 0; o < 6; ++o) {       // a gelu saves its input, unless it is computed again
+    for (int o = 0; o < 6; ++o) {  // a gelu saves its input, unless it is computed again
       const std::string id = fmt::format("{}.{}", layer, o);
       draft.ops.push_back({id, OpKind::gelu, layer, {last}, {id}, "b i -> b i"});
       last = id;
