@@ -6,6 +6,8 @@
 #include <iterator>
 #include <map>
 
+#include "planner/layer_clustering.hpp"
+
 namespace meshloom {
 namespace {
 
@@ -103,6 +105,34 @@ std::string structure_of(const Graph& graph, const TrainingGraph& training, cons
   return text;
 }
 
+std::vector<GraphLayer> clustered_layers(const Graph& graph, const TrainingGraph& training, std::optional<std::size_t> count) {
+  std::vector<GraphLayer> result;
+  for (std::vector<OpId>& ops : cluster_layers(graph, training, {.layers = count}))
+    result.push_back({fmt::format("l{}", result.size()), std::move(ops)});
+  return result;
+}
+
+std::vector<GraphLayer> grouped_layers(const Graph& graph, const TrainingGraph& training, const std::vector<GraphLayer>& tagged,
+                                       std::size_t count) {
+  ClusteringOptions options{.layers = count};
+  for (const GraphLayer& layer : tagged) options.may_begin.push_back(index(layer.ops.front()));
+  std::vector<GraphLayer> result;
+  auto first = tagged.begin();
+  for (std::vector<OpId>& ops : cluster_layers(graph, training, options)) {
+    const auto last = std::find_if(first, tagged.end(), [&](const GraphLayer& layer) { return layer.ops.back() == ops.back(); });
+    result.push_back({first == last ? first->name : first->name + "…" + last->name, std::move(ops)});
+    first = last + 1;
+  }
+  return result;
+}
+
+std::vector<GraphLayer> chosen_layers(const Graph& graph, const TrainingGraph& training, std::optional<std::size_t> count) {
+  const bool has_tags = std::any_of(graph.ops.begin(), graph.ops.end(), [](const Op& op) { return !op.layer.empty(); });
+  if (!has_tags) return clustered_layers(graph, training, count);
+  std::vector<GraphLayer> tagged = tagged_layers(graph);
+  return count && *count != tagged.size() ? grouped_layers(graph, training, tagged, *count) : tagged;
+}
+
 }  // namespace
 
 RangeClasses range_classes(const PlanningLayers& layers) {
@@ -122,14 +152,10 @@ RangeClasses range_classes(const PlanningLayers& layers) {
   return result;
 }
 
-PlanningLayers planning_layers(const Graph& graph, const TrainingGraph& training) {
+PlanningLayers planning_layers(const Graph& graph, const TrainingGraph& training, std::optional<std::size_t> count) {
   PlanningLayers result;
-  std::vector<GraphLayer> tagged = tagged_layers(graph);
-  if (tagged.empty())
-    for (std::size_t o = 0; o < graph.ops.size(); ++o)
-      tagged.push_back({graph.ops[o].id, {OpId{static_cast<std::uint32_t>(o)}}});
   result.layer_of.resize(graph.ops.size());
-  for (GraphLayer& layer : tagged) {
+  for (GraphLayer& layer : chosen_layers(graph, training, count)) {
     for (const OpId id : layer.ops) result.layer_of[index(id)] = result.layers.size();
     result.layers.push_back({std::move(layer.name), std::move(layer.ops), {}, 0});
   }

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -51,7 +52,9 @@ struct RangeClasses {
 };
 RangeClasses range_classes(const PlanningLayers& layers);
 
-// Layers from the graph's tags; without tags every op is a layer of its own.
-PlanningLayers planning_layers(const Graph& graph, const TrainingGraph& training);
+// Layers from the graph's tags; without tags from cluster_layers, named "l0", "l1", …. With `count` as many layers as that:
+// groups of whole tagged layers ("h0…h1"), or clusters of ops without tags.
+// Throws InputError for a count of 0 or beyond the tagged layers (the ops).
+PlanningLayers planning_layers(const Graph& graph, const TrainingGraph& training, std::optional<std::size_t> count = {});
 
 }  // namespace meshloom

@@ -156,6 +156,7 @@ std::string describe(const SearchOptions& options) {
   if (options.schedule) text += fmt::format(" --schedule {}", name(*options.schedule));
   if (options.parameter_state) text += fmt::format(" --parameter-state {}", name(*options.parameter_state));
   if (options.recompute) text += fmt::format(" --recompute {}", name(*options.recompute));
+  if (options.layers) text += fmt::format(" --layers {}", *options.layers);
   return text + fmt::format(" --max-mesh-axes {}", options.max_mesh_axes);
 }
 

@@ -28,6 +28,7 @@ struct SearchOptions {
   std::optional<ScheduleKind> schedule;           // none: 1F1B (its formula never exceeds GPipe's, nor does its memory)
   std::optional<ParameterState> parameter_state;  // none: each the recipe allows, per stage
   std::optional<Recompute> recompute;             // none: each, per stage
+  std::optional<std::size_t> layers;              // none: as tagged, or chosen; else groups (planner/layers.hpp)
   std::size_t max_mesh_axes = 2;                  // raise to 3 for hierarchical meshes; the search slows down
   std::size_t candidates = 4;                     // plans returned for the simulation to choose from
   std::size_t threads = 0;                        // 0: all cores; the answer does not depend on it
@@ -37,7 +38,8 @@ struct SearchOptions {
 
 // Plans by ascending estimate, at least one. `best_estimate`, `lower_bound` and `status` are set, the simulation's fields
 // are not. When nothing fits: one plan with status infeasible, reasons and remedies.
-// Throws InputError: a global batch below 1, a microbatch size that does not divide it.
+// Throws InputError: a global batch below 1, a microbatch size that does not divide it, a number of layers that the graph
+// cannot have.
 std::vector<Plan> search_plans(const PlanningInput& input, const SearchOptions& options);
 
 }  // namespace meshloom

@@ -71,16 +71,18 @@ class MeshPricer {
  private:
   std::size_t whole_graph() const { return space_.classes.of[0].back(); }
 
-  // The least time per microbatch: weight on nothing else, nothing recomputed.
+  // The least time per microbatch: weight on nothing else, nothing recomputed. It is a candidate, too: where a stage's
+  // work once per step hides behind other stages, nothing else counts.
   void bound_times(ParameterState state) {
-    const std::vector<Cost> costs = solver_.ranges().solve({state, space_.recomputes.front(), {1, 0, 0, 0}});
+    const RangeSettings settings{state, space_.recomputes.front(), {1, 0, 0, 0}};
+    const std::vector<Cost> costs = solver_.ranges().solve(settings);
     for (std::size_t c = 1; c < costs.size(); ++c)
       result_.least_time[c] = std::min(result_.least_time[c], costs[c].per_microbatch());
+    add_candidates(costs, settings);
   }
 
   // Returns whether every range leaves room for as many stages behind it as there can be.
-  bool add(const RangeSettings& settings) {
-    const std::vector<Cost> costs = solver_.ranges().solve(settings);
+  bool add_candidates(const std::vector<Cost>& costs, const RangeSettings& settings) {
     bool roomy = true;
     for (std::size_t c = 1; c < costs.size(); ++c) {
       if (!(costs[c].forward < impossible)) continue;
@@ -90,9 +92,14 @@ class MeshPricer {
       result_.least_memory[c] = std::min(result_.least_memory[c], costs[c].fixed + costs[c].activations + costs[c].transient());
       result_.candidates[c].push_back({costs[c], mesh_, settings, following.value_or(-1)});
     }
+    return roomy;
+  }
+
+  bool add(const RangeSettings& settings) {
+    const std::vector<Cost> costs = solver_.ranges().solve(settings);
     if (settings.weights.seconds_per_fixed_byte == 0 && costs[whole_graph()].forward < impossible)
       result_.least_single_stage = std::min(result_.least_single_stage, Seconds(weighted(costs[whole_graph()], settings.weights)));
-    return roomy;
+    return add_candidates(costs, settings);
   }
 
   void sweep(ParameterState state, Recompute recompute) {
@@ -131,7 +138,7 @@ std::vector<Submesh> all_submeshes(const Cluster& cluster) {
 
 SearchSpace search_space(const PlanningInput& input, const SearchOptions& options) {
   SearchSpace space{input, options, differentiate(input.graph), token_dimensions(input.graph), {}, {}, {}, {}, {}, {}, {}};
-  space.layers = planning_layers(input.graph, space.training);
+  space.layers = planning_layers(input.graph, space.training, options.layers);
   space.classes = range_classes(space.layers);
   space.submeshes = all_submeshes(input.cluster);
   for (std::uint32_t s = 0; s < space.submeshes.size(); ++s)

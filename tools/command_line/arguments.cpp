@@ -151,6 +151,8 @@ void add_plan(CLI::App& root, Parsed& parsed) {
              [&plan](const std::string& text) { plan.search.parameter_state = parameter_state_named(text); });
   add_choice(app, "--recompute", {"auto", "none", "full"}, "What the backward computes again",
              [&plan](const std::string& text) { plan.search.recompute = recompute_named(text); });
+  add_integer(app, "--layers", plan.search.layers, 1,
+              "Plan with N layers: groups of the graph's layers, or of its ops where it names none");
   add_text(app, "--max-mesh-axes", "1|2|3|4", "Axes of a device mesh at most; 2 unless told",
            [&plan](const std::string& text) {
              check_choice("--max-mesh-axes", text, {"1", "2", "3", "4"});

@@ -23,6 +23,7 @@ std::string canonical_options(const PlanCommand& command, const SearchOptions& s
   if (search.schedule) text += fmt::format(" --schedule {}", name(*search.schedule));
   if (search.parameter_state) text += fmt::format(" --parameter-state {}", name(*search.parameter_state));
   if (search.recompute) text += fmt::format(" --recompute {}", name(*search.recompute));
+  if (search.layers) text += fmt::format(" --layers {}", *search.layers);
   text += fmt::format(" --max-mesh-axes {} --recipe {}", search.max_mesh_axes, command.inputs.recipe);
   if (command.inputs.hosts) text += fmt::format(" --hosts {}", *command.inputs.hosts);
   if (command.without_baselines) text += " --no-baselines";

@@ -1,0 +1,466 @@
+#include "planner/search.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <functional>
+#include <map>
+#include <random>
+
+#include "graphs/graph_draft.hpp"
+#include "planner/materialize.hpp"
+#include "planner/plan/plan_json.hpp"
+#include "planner/stage_costs.hpp"
+
+namespace meshloom {
+namespace {
+
+std::size_t draw(std::mt19937& random, std::size_t least, std::size_t most) {
+  return least + random() % (most - least + 1);
+}
+
+enum class Tying { none, some };
+
+// A chain of products, some with an activation function, some with the layer's input added to its result. Tied: a layer
+// may use the weights of an earlier one.
+Graph random_chain(std::mt19937& random, std::size_t layers, Tying tying) {
+  GraphDraft draft{"chain", "chain", "b", {}, DType::fp32, 0, {}, {}};
+  std::size_t width = std::size_t{4} << draw(random, 0, 2);
+  draft.tensors.push_back({"x", {"b", std::to_string(width)}, DType::fp32});
+  std::string last = "x";
+  for (std::size_t l = 0; l < layers; ++l) {
+    const std::string tag = fmt::format("l{}", l), product = tag + ".y";
+    std::string weight = tag + ".w";
+    const bool residual = draw(random, 0, 3) == 0;
+    const std::size_t next = residual ? width : std::size_t{4} << draw(random, 0, 2);
+    const std::vector<std::string> shape{std::to_string(width), std::to_string(next)};
+    const auto alike =
+        std::find_if(draft.tensors.begin() + 1, draft.tensors.end(), [&](const auto& t) { return t.shape == shape; });
+    if (tying == Tying::some && alike != draft.tensors.end())
+      weight = alike->id;
+    else
+      draft.tensors.push_back({weight, shape, DType::fp32, TensorRole::parameter});
+    draft.ops.push_back({product, OpKind::einsum, tag, {last, weight}, {product}, "b i, i j -> b j"});
+    if (residual)
+      draft.ops.push_back({tag + ".sum", OpKind::add, tag, {product, last}, {tag + ".sum"}, "b i, b i -> b i"});
+    else if (draw(random, 0, 2) == 0)
+      draft.ops.push_back({tag + ".a", OpKind::gelu, tag, {product}, {tag + ".a"}, "b i -> b i"});
+    last = draft.ops.back().outputs[0];
+    width = next;
+  }
+  return check_graph(draft);
+}
+
+// Slow enough that computing, sending and latency all count: some hundred bytes and FLOPs in microseconds.
+PlanningInput random_input(std::mt19937& random, std::size_t layers, Tying tying = Tying::none) {
+  PlanningInput input;
+  input.graph = random_chain(random, layers, tying);
+  Cluster& cluster = input.cluster;
+  cluster.name = "tiny";
+  cluster.hosts = static_cast<std::int64_t>(draw(random, 1, 2));
+  cluster.devices_per_host = cluster.hosts == 2 ? static_cast<std::int64_t>(draw(random, 1, 2))
+                                                : static_cast<std::int64_t>(draw(random, 1, 2)) * 2;
+  cluster.device.name = "toy";
+  cluster.device.memory = Bytes(1e12);
+  cluster.device.memory_bandwidth = BytesPerSecond(1e8);
+  cluster.device.peak = {{DType::fp32, FlopsPerSecond(1e8)}, {DType::bf16, FlopsPerSecond(1e8)}};
+  cluster.device.launch = Seconds(1e-6);
+  cluster.intra_host = {BytesPerSecond(1e7 * static_cast<double>(draw(random, 1, 50))), 1, Seconds(1e-6)};
+  cluster.nic = {BytesPerSecond(1e6 * static_cast<double>(draw(random, 1, 50))), 1, Seconds(2e-6)};
+  return input;
+}
+
+SearchOptions options_for(std::int64_t global_batch, std::int64_t microbatch_size) {
+  SearchOptions options;
+  options.global_batch = global_batch;
+  options.microbatch_size = microbatch_size;
+  options.max_mesh_axes = 1;
+  options.threads = 1;
+  return options;
+}
+
+// ---- Brute force: every choice of every node of every layer, tied where layers share a tensor.
+
+struct Point {
+  Seconds forward, time, per_step;
+};
+
+bool dominates(const Point& a, const Point& b) {
+  return a.forward <= b.forward && a.time <= b.time && a.per_step <= b.per_step;
+}
+
+void keep(std::vector<Point>& points, const Point& point) {
+  if (std::any_of(points.begin(), points.end(), [&](const Point& other) { return dominates(other, point); })) return;
+  std::erase_if(points, [&](const Point& other) { return dominates(point, other); });
+  points.push_back(point);
+}
+
+class RangeEnumeration {
+ public:
+  RangeEnumeration(const SearchSpace& space, const DeviceMesh& mesh, std::int64_t microbatch_size)
+      : space_(space), solver_(space, mesh, std::vector<AxisRole>(mesh.dimensions(), AxisRole::free), microbatch_size) {
+    for (const PlanningLayer& layer : space.layers.layers)
+      models_.push_back(build_layer_model(solver_.context(), layer));
+  }
+
+  void run(std::size_t first, std::size_t last, std::vector<Point>& into) {
+    for (const ParameterState state : space_.states)
+      for (const Recompute recompute : space_.recomputes) {
+        shared_.clear();
+        shared_gradients_outside_ = shares_parameters_outside(space_.layers, first, last);
+        layer(first, last, state, recompute, Point{}, into);
+      }
+  }
+
+ private:
+  void layer(std::size_t l, std::size_t last, ParameterState state, Recompute recompute, const Point& so_far,
+             std::vector<Point>& into) {
+    if (l > last) return keep(into, so_far);
+    std::vector<std::uint32_t> choices(models_[l].nodes.size());
+    node(0, choices, l, last, state, recompute, so_far, into);
+  }
+
+  void node(std::size_t n, std::vector<std::uint32_t>& choices, std::size_t l, std::size_t last, ParameterState state,
+            Recompute recompute, const Point& so_far, std::vector<Point>& into) {
+    const LayerModel& model = models_[l];
+    if (n == model.nodes.size()) {
+      const Cost cost = cost_of_choices(model, choices, state, recompute);
+      if (!(cost.forward < impossible)) return;
+      return layer(
+          l + 1, last, state, recompute,
+          {so_far.forward + cost.forward, so_far.time + cost.per_microbatch(), so_far.per_step + cost.per_step()},
+          into);
+    }
+    const bool shared = n >= model.interior;
+    if (const auto found = shared_.find(model.nodes[n].tensor); shared && found != shared_.end()) {
+      choices[n] = found->second;
+      return node(n + 1, choices, l, last, state, recompute, so_far, into);
+    }
+    for (std::uint32_t c = 0; c < model.nodes[n].choices.size(); ++c) {
+      choices[n] = c;
+      Point with_own = so_far;
+      if (shared) {
+        shared_[model.nodes[n].tensor] = c;
+        if (model.nodes[n].kind == ModelNode::Kind::parameter)
+          add_parameter(cost_of_variable(model.nodes[n], c, state, recompute), with_own);
+      }
+      node(n + 1, choices, l, last, state, recompute, with_own, into);
+      if (shared) shared_.erase(model.nodes[n].tensor);
+    }
+  }
+
+  // Once per stage; gradients are reduced with the other stages that use it.
+  void add_parameter(const Cost& cost, Point& point) const {
+    point.forward += cost.forward;
+    point.time += cost.per_microbatch();
+    point.per_step += cost.per_step();
+    if (shared_gradients_outside_) point.per_step += shared_gradient_time(space_.input.cluster, cost.shared_gradients);
+  }
+
+  const SearchSpace& space_;
+  MeshSolver solver_;
+  bool shared_gradients_outside_ = false;
+  std::vector<LayerModel> models_;
+  std::map<TensorId, std::uint32_t> shared_;
+};
+
+// All undominated ways to run each range of layers on each submesh.
+class Enumeration {
+ public:
+  Enumeration(const SearchSpace& space, std::int64_t microbatch_size)
+      : space_(space), microbatch_size_(microbatch_size) {
+    for (std::uint32_t m = 0; m < space.meshes.size(); ++m) {
+      RangeEnumeration ranges(space, space.meshes[m], microbatch_size);
+      for (std::size_t first = 0; first < layers(); ++first)
+        for (std::size_t last = first; last < layers(); ++last)
+          ranges.run(first, last, points_[{first, last, space.submesh_of[m]}]);
+    }
+  }
+
+  // The least value of the formula, over pipelines of at most that many stages.
+  Seconds least(std::int64_t microbatches, std::size_t most_stages) {
+    best_ = impossible;
+    microbatches_ = microbatches;
+    most_stages_ = most_stages;
+    std::vector<StageTimes> stages;
+    extend(0, 0, Seconds(0), stages);
+    return best_;
+  }
+
+ private:
+  std::size_t layers() const { return space_.layers.layers.size(); }
+
+  bool fits(const Submesh& submesh, std::int64_t offset) const {
+    const Cluster& cluster = space_.input.cluster;
+    if (offset + submesh.devices() > cluster.devices()) return false;
+    if (submesh.hosts > 1) return offset % cluster.devices_per_host == 0;
+    return offset / cluster.devices_per_host == (offset + submesh.devices() - 1) / cluster.devices_per_host;
+  }
+
+  // `gradient_send`: of this stage to the one before.
+  void extend(std::size_t first, std::int64_t offset, Seconds gradient_send, std::vector<StageTimes>& stages) {
+    const Cluster& cluster = space_.input.cluster;
+    if (first == layers()) {
+      if (offset == cluster.devices())
+        best_ = std::min(best_, schedule_formula(ScheduleKind::one_f_one_b, stages, microbatches_));
+      return;
+    }
+    if (stages.size() == most_stages_) return;
+    for (std::uint32_t s = 0; s < space_.submeshes.size(); ++s) {
+      if (!fits(space_.submeshes[s], offset)) continue;
+      const std::int64_t end = offset + space_.submeshes[s].devices();
+      for (std::size_t last = first; last < layers(); ++last) {
+        Seconds send, gradient_back;
+        if (last + 1 < layers()) {
+          Bytes bytes;  // chains: all that crosses a cut needs a gradient once a parameter is behind it
+          for (const TensorId t : space_.layers.cuts[last])
+            bytes += Bytes(4 * elements(space_.input.graph.tensor(t), microbatch_size_));
+          const LinkClass link = end % cluster.devices_per_host == 0 ? LinkClass::inter_host : LinkClass::intra_host;
+          send = gradient_back = send_time(cluster, bytes, link, 1);
+        }
+        for (const Point& point : points_[{first, last, s}]) {
+          stages.push_back({point.forward + send, point.time - point.forward + gradient_send, point.per_step});
+          extend(last + 1, end, gradient_back, stages);
+          stages.pop_back();
+        }
+      }
+    }
+  }
+
+  const SearchSpace& space_;
+  std::int64_t microbatch_size_, microbatches_ = 1;
+  std::size_t most_stages_ = 1;
+  std::map<std::tuple<std::size_t, std::size_t, std::uint32_t>, std::vector<Point>> points_;
+  Seconds best_;
+};
+
+// Costs are cut to whole picoseconds per node, edge and step; these problems take microseconds to milliseconds.
+constexpr double rounding = 1e-6;
+
+TEST_CASE("on one stage the search finds the optimum of all shardings, states and recomputations", "[search]") {
+  for (std::uint32_t seed = 0; seed < 20; ++seed) {
+    std::mt19937 random(seed);
+    PlanningInput input = random_input(random, 1);  // one layer is one stage
+    SearchOptions options = options_for(16, 4);
+    options.max_mesh_axes = 2;
+    const Plan plan = search_plans(input, options).front();
+    const SearchSpace space = search_space(input, options);
+    const Seconds least = Enumeration(space, 4).least(4, 1);
+    INFO("seed " << seed);
+    CHECK(plan.best_estimate.value() == Approx(least.value()).epsilon(rounding));
+    CHECK(plan.lower_bound <= least * (1 + rounding));
+    CHECK(plan.status == PlanStatus::optimal);
+  }
+}
+
+TEST_CASE("without work once per step the search finds the optimum of all pipelines", "[search]") {
+  int pipelined = 0;
+  for (std::uint32_t seed = 0; seed < 20; ++seed) {
+    std::mt19937 random(seed);
+    PlanningInput input = random_input(random, draw(random, 2, 3));
+    input.recipe.optimizer_traffic = 0;
+    input.recipe.parameter_states = {ParameterState::zero3};  // gathers and scatters with each microbatch
+    const SearchOptions options = options_for(16, 4);
+    const Plan plan = search_plans(input, options).front();
+    const SearchSpace space = search_space(input, options);
+    const Seconds least = Enumeration(space, 4).least(4, 4);
+    INFO("seed " << seed << ", " << plan.stages.size() << " stages");
+    CHECK(plan.best_estimate.value() == Approx(least.value()).epsilon(rounding));
+    CHECK(plan.lower_bound <= least * (1 + rounding));
+    pipelined += plan.stages.size() > 1;
+  }
+  CHECK(pipelined >= 5);
+}
+
+// In general a range keeps for each mesh, state and recomputation only the shardings of least B·t + p and of least t
+// (t a microbatch's time, p the work once per step), while the formula weighs them otherwise in stages that are not the
+// slowest. So: bound ≤ optimum ≤ estimate, and no single stage is better than the estimate.
+TEST_CASE("the bound is never above, the estimate never below the optimum of all pipelines", "[search]") {
+  double largest_gap = 0;
+  int optimal = 0, pipelined = 0;
+  std::vector<std::uint32_t> seeds{2542, 2862, 4778};  // known to have a gap
+  for (std::uint32_t seed = 100; seed < 200; ++seed) seeds.push_back(seed);
+  for (const std::uint32_t seed : seeds) {
+    std::mt19937 random(seed);
+    const PlanningInput input =
+        random_input(random, draw(random, 2, 3), draw(random, 0, 1) == 0 ? Tying::some : Tying::none);
+    const std::int64_t microbatch_size = draw(random, 0, 1) == 0 ? 4 : 2;
+    const SearchOptions options = options_for(16, microbatch_size);
+    const Plan plan = search_plans(input, options).front();
+    const SearchSpace space = search_space(input, options);
+    Enumeration enumeration(space, microbatch_size);
+    const Seconds least = enumeration.least(16 / microbatch_size, 4);
+    INFO("seed " << seed << ", " << plan.stages.size() << " stages, optimum " << least.value() << " s");
+    CHECK(plan.lower_bound <= least * (1 + rounding));
+    CHECK(plan.best_estimate >= least * (1 - rounding));
+    CHECK(plan.best_estimate <= enumeration.least(16 / microbatch_size, 1) * (1 + rounding));
+    largest_gap = std::max(largest_gap, plan.best_estimate / least - 1);
+    optimal += plan.best_estimate <= least * (1 + rounding);
+    pipelined += plan.stages.size() > 1;
+  }
+  CHECK(largest_gap <= 0.03);  // of the first 5000 seeds 4963 have none, the largest is 0.012
+  CHECK(optimal >= 100);
+  CHECK(pipelined >= 20);
+}
+
+TEST_CASE("plans are the same bytes with one thread and with two", "[search]") {
+  for (std::uint32_t seed = 200; seed < 210; ++seed) {
+    std::mt19937 random(seed);
+    const PlanningInput input = random_input(random, 3);
+    SearchOptions options = options_for(16, 4);
+    options.max_mesh_axes = 2;
+    const std::vector<Plan> one = search_plans(input, options);
+    options.threads = 2;
+    const std::vector<Plan> two = search_plans(input, options);
+    REQUIRE(one.size() == two.size());
+    for (std::size_t p = 0; p < one.size(); ++p) CHECK(write_plan(one[p]) == write_plan(two[p]));
+  }
+}
+
+// The device memory at which the fastest plan of a roomy cluster just fits.
+Bytes peak_of_fastest(PlanningInput input, const SearchOptions& options) {
+  input.cluster.device.memory = Bytes(1e12);
+  return search_plans(input, options).front().peak_memory();
+}
+
+TEST_CASE("more memory never worsens the best estimate", "[search]") {
+  int tighter = 0;
+  for (std::uint32_t seed = 300; seed < 330; ++seed) {
+    std::mt19937 random(seed);
+    PlanningInput input = random_input(random, draw(random, 2, 4));
+    const SearchOptions options = options_for(16, 4);
+    const Bytes enough = peak_of_fastest(input, options);
+    std::optional<Seconds> before;
+    for (const double share : {0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.01, 2.0}) {
+      input.cluster.device.memory = share * enough;
+      SearchOptions quiet = options;
+      quiet.remedies = false;
+      const Plan plan = search_plans(input, quiet).front();
+      INFO("seed " << seed << ", " << share << " of " << enough.value() << " bytes");
+      if (before) CHECK(plan.status != PlanStatus::infeasible);
+      if (plan.status == PlanStatus::infeasible) continue;
+      CHECK(plan.peak_memory() <= input.cluster.device.memory);
+      CHECK(plan.lower_bound <= plan.best_estimate);
+      if (before) {
+        CHECK(plan.best_estimate <= *before * (1 + rounding));
+        tighter += plan.best_estimate < *before;
+      }
+      before = plan.best_estimate;
+    }
+  }
+  CHECK(tighter > 10);
+}
+
+TEST_CASE("more bandwidth never worsens the best estimate", "[search]") {
+  for (std::uint32_t seed = 400; seed < 430; ++seed) {
+    std::mt19937 random(seed);
+    PlanningInput input = random_input(random, draw(random, 2, 4));
+    const SearchOptions options = options_for(16, 4);
+    const Seconds before = search_plans(input, options).front().best_estimate;
+    INFO("seed " << seed);
+    PlanningInput faster = input;
+    faster.cluster.intra_host.bandwidth *= 2;
+    CHECK(search_plans(faster, options).front().best_estimate <= before * (1 + rounding));
+    faster = input;
+    faster.cluster.nic.bandwidth *= 2;
+    CHECK(search_plans(faster, options).front().best_estimate <= before * (1 + rounding));
+  }
+}
+
+// "--recompute full" and the like, as infeasible plans suggest them.
+void apply(const std::string& words, PlanningInput& input, SearchOptions& options) {
+  const std::size_t space = words.find(' ');
+  const std::string option = words.substr(0, space), value = words.substr(space + 1);
+  if (option == "--hosts")
+    input.cluster.hosts = std::stoll(value);
+  else if (option == "--recompute")
+    options.recompute = recompute_named(value).value();
+  else if (option == "--parameter-state")
+    options.parameter_state = parameter_state_named(value).value();
+  else if (words == "--microbatch-size auto")
+    options.microbatch_size.reset();
+  else
+    FAIL("unknown remedy " << words);
+}
+
+TEST_CASE("when nothing fits the answer names layers and bytes, and its remedies work", "[search]") {
+  std::map<std::string, int> remedies;
+  int enough = 0, tried = 0;
+  for (std::uint32_t seed = 500; seed < 530; ++seed) {
+    std::mt19937 random(seed);
+    PlanningInput input = random_input(random, draw(random, 2, 4));
+    const std::int64_t batch = seed % 2 == 0 ? 16 : 256;  // parameters weigh more, or activations
+    SearchOptions options = options_for(batch, batch);
+    options.recompute = Recompute::none;
+    options.parameter_state = ParameterState::replicated;
+    const Bytes peak = peak_of_fastest(input, options);
+    for (const double share : {0.6, 0.3}) {
+      input.cluster.device.memory = share * peak;
+      const Plan plan = search_plans(input, options).front();
+      if (plan.status != PlanStatus::infeasible) continue;
+      INFO("seed " << seed << ", " << share << " of " << peak.value() << " bytes");
+      CHECK(plan.stages.empty());
+      REQUIRE(plan.reasons.size() == 1);
+      CHECK(plan.reasons[0].last_layer < std::ssize(plan.layers));
+      CHECK(plan.reasons[0].first_layer <= plan.reasons[0].last_layer);
+      CHECK(plan.reasons[0].needs > plan.reasons[0].has);
+      CHECK(plan.reasons[0].has == input.cluster.device.memory);
+      for (const Remedy& remedy : plan.remedies) {
+        PlanningInput changed = input;
+        SearchOptions changed_options = options;
+        INFO(remedy.options);
+        apply(remedy.options, changed, changed_options);
+        CHECK(search_plans(changed, changed_options).front().status != PlanStatus::infeasible);
+        ++remedies[remedy.options.substr(0, remedy.options.find(' '))];
+      }
+      // There is one microbatch, so no stage holds more than the one the reason counts.
+      PlanningInput roomier = input;
+      roomier.cluster.device.memory = plan.reasons[0].needs * (1 + rounding);
+      enough += search_plans(roomier, options).front().status != PlanStatus::infeasible;
+      ++tried;
+    }
+  }
+  CHECK(tried >= 20);
+  CHECK(enough == tried);
+  for (const char* option : {"--parameter-state", "--microbatch-size", "--hosts"}) {
+    INFO(option);
+    CHECK(remedies[option] > 0);
+  }
+}
+
+TEST_CASE("recomputation is a remedy where it frees enough", "[search]") {
+  std::mt19937 random(0);
+  PlanningInput input = random_input(random, 1);
+  GraphDraft draft{"deep", "deep", "b", {}, DType::fp32, 0, {{"x", {"b", "8"}, DType::fp32}}, {}};
+  std::string last = "x";
+  for (const char* layer : {"l0", "l1"})
+    for (int o = 0; o < 6; ++o) {  // a gelu saves its input, unless it is computed again
+      const std::string id = fmt::format("{}.{}", layer, o);
+      draft.ops.push_back({id, OpKind::gelu, layer, {last}, {id}, "b i -> b i"});
+      last = id;
+    }
+  draft.tensors.push_back({"w", {"8", "8"}, DType::fp32, TensorRole::parameter});
+  draft.ops.insert(draft.ops.begin(), {"product", OpKind::einsum, "l0", {"x", "w"}, {"y"}, "b i, i j -> b j"});
+  draft.ops[1].inputs = {"y"};
+  input.graph = check_graph(draft);
+  SearchOptions options = options_for(64, 64);
+  const auto needs = [&](Recompute recompute) {
+    input.cluster.device.memory = Bytes(1);
+    options.recompute = recompute;
+    return search_plans(input, options).front().reasons.front().needs;
+  };
+  const Bytes kept = needs(Recompute::none), recomputed = needs(Recompute::full);
+  REQUIRE(recomputed < kept);
+  input.cluster.device.memory = 0.5 * (kept + recomputed);
+  options.recompute = Recompute::none;
+  const Plan plan = search_plans(input, options).front();
+  REQUIRE(plan.status == PlanStatus::infeasible);
+  const Remedy recomputation{"recompute activations", "--recompute full"};
+  CHECK(std::count(plan.remedies.begin(), plan.remedies.end(), recomputation) == 1);
+  options.recompute = Recompute::full;
+  CHECK(search_plans(input, options).front().status != PlanStatus::infeasible);
+}
+
+}  // namespace
+}  // namespace meshloom
