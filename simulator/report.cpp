@@ -153,7 +153,7 @@ std::string summary(const Plan& plan) {
   std::string html = "<dl>\n" + fact("status", std::string(name(plan.status)));
   html += fact("iteration, simulated", readable(plan.iteration_time));
   html += fact("by the formula", readable(plan.estimate));
-  html += fact("proven gap", percent(plan.gap()));
+  if (plan.lower_bound > Seconds(0)) html += fact("proven gap", percent(plan.gap()));
   html += fact("TFLOP/s per device", fmt::format("{:.1f}", plan.flops_per_device_second() / 1e12));
   html += fact("bubble", percent(plan.bubble_fraction));
   html += fact("schedule", fmt::format("{}, {} × {}", name(plan.schedule), plan.microbatches, plan.microbatch_size));

@@ -101,6 +101,9 @@ struct Stage {
   Seconds forward, backward;            // collectives and recompute included, sends not
   Seconds forward_compute, backward_compute;  // the part that is computing
   Seconds synchronization;              // gradient collectives and parameter gathers, once per step
+  // Gradients of parameters that other stages use, too: all-reduced between two stages, part of `synchronization`.
+  Bytes shared_gradients;
+  Seconds shared_gradients_time;
   Seconds update;                       // optimizer step, once per step
   StageMemory memory;
   StageBoundary boundary;               // to the next stage

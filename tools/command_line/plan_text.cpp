@@ -51,8 +51,9 @@ std::string summary_text(const Plan& plan) {
   text += fmt::format("{}\n", name(plan.status));
   text += fmt::format("  iteration    {} simulated, {} by the schedule's formula\n", readable(plan.iteration_time),
                       readable(plan.estimate));
-  text += fmt::format("  proof        best formula value {}, lower bound {}, gap {}\n", readable(plan.best_estimate),
-                      readable(plan.lower_bound), percent(plan.gap()));
+  if (plan.lower_bound > Seconds(0))
+    text += fmt::format("  proof        best formula value {}, lower bound {}, gap {}\n", readable(plan.best_estimate),
+                        readable(plan.lower_bound), percent(plan.gap()));
   text += fmt::format("  speed        {:.1f} TFLOP/s per device, bubble {}\n", plan.flops_per_device_second() / 1e12,
                       percent(plan.bubble_fraction));
   text += fmt::format("  schedule     {}, {} microbatches of {} samples\n", name(plan.schedule), plan.microbatches,
