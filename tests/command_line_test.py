@@ -3,7 +3,6 @@ import html.parser
 import json
 import os
 import pathlib
-import re
 import subprocess
 import unittest
 import xml.etree.ElementTree
@@ -295,26 +294,6 @@ class Report(unittest.TestCase):
             place.write("graph.json", changed(GRAPH, ["name"], "<b>&"))
             self.assertEqual(0, place.run(*PLAN, "--report", "r.html").returncode)
             self.assertIn("<title>&lt;b&gt;&amp; on", (place.path / "r.html").read_text())
-
-
-class Readme(unittest.TestCase):
-    readme = (ROOT / "README.md").read_text()
-
-    def test_its_commands_print_what_it_shows(self):
-        blocks = re.findall(r"^```console\n(.*?)^```", self.readme, re.MULTILINE | re.DOTALL)
-        self.assertGreater(len(blocks), 0)
-        with Workplace() as place:
-            (place.path / "cluster_specs").symlink_to(ROOT / "cluster_specs")
-            path = f"{pathlib.Path(PROGRAM).parent}:{os.environ['PATH']}"
-            for block in blocks:
-                for command, shown in re.findall(r"^\$ ((?:.*\\\n)*.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE):
-                    run = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=place.path,
-                                         env={**os.environ, "PATH": path})
-                    self.assertEqual((0, shown.rstrip("\n")), (run.returncode, run.stdout.rstrip("\n")), command + run.stderr)
-
-    def test_every_file_it_names_exists(self):
-        for name in re.findall(r"\]\(([^)#:]+)\)", self.readme) + re.findall(r"`((?:tools|docs)/[\w./]+)`", self.readme):
-            self.assertTrue((ROOT / name).exists(), name)
 
 
 if __name__ == "__main__":

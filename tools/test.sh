@@ -4,4 +4,5 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 tools/build.sh
-exec python3 tests/run_all.py build/release
+# Debian's Python, whose packages install_dependencies.sh installs; another may come first on the path.
+exec /usr/bin/python3 tests/run_all.py build/release

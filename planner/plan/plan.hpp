@@ -43,8 +43,7 @@ std::string_view name(Rate rate);
 // One collective on the way between two layouts, in the order it runs.
 struct CollectiveStep {
   Collective collective = Collective::all_reduce;
-  // The mesh axes that form its groups; "pipeline": the stages that share a parameter.
-  std::vector<std::string> axes;
+  std::vector<std::string> axes;        // the mesh axes that form its groups
   Bytes whole;                          // as in collectives.hpp
   Seconds time;
   bool operator==(const CollectiveStep&) const = default;

@@ -76,7 +76,7 @@ TensorLayout read_tensor(const JsonInput& input, std::size_t dimensions) {
 }
 
 std::vector<CollectiveStep> read_steps(const JsonInput& input, const std::vector<MeshAxis>& mesh) {
-  std::vector<std::string> known{"pipeline"};
+  std::vector<std::string> known;
   for (const MeshAxis& axis : mesh) known.push_back(axis.name);
   std::vector<CollectiveStep> steps;
   for (const JsonInput& element : input.elements()) {

@@ -56,6 +56,9 @@ std::vector<ConversionTime> conversions_of(const Plan& plan, const Stage& stage)
     if (conversion.rate == Rate::per_microbatch) entry.per_step *= static_cast<double>(plan.microbatches);
     if (!entry.collectives.empty()) result.push_back(std::move(entry));
   }
+  if (stage.shared_gradients_time > Seconds(0))
+    result.push_back(
+        {"shared parameters", "optimizer", "-", "-", {"all_reduce between stages"}, stage.shared_gradients_time});
   std::stable_sort(result.begin(), result.end(),
                    [](const ConversionTime& a, const ConversionTime& b) { return a.per_step > b.per_step; });
   return result;
