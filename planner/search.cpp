@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <stdexcept>
 
 #include "graphs/input_error.hpp"
 #include "planner/infeasibility.hpp"
@@ -183,6 +184,9 @@ std::vector<Plan> search_plans(const PlanningInput& input, const SearchOptions& 
   std::stable_sort(plans.begin(), plans.end(), [](const Plan& a, const Plan& b) { return a.estimate < b.estimate; });
   for (Plan& plan : plans) {
     plan.best_estimate = plans.front().estimate;
+    // Prices are rounded down to picoseconds, so a bound may stand a hair above an estimate, but no more.
+    if (result.lower_bound > plan.best_estimate * (1 + 1e-9))
+      throw std::logic_error(fmt::format("the lower bound {} s exceeds the best estimate {} s", result.lower_bound.value(), plan.best_estimate.value()));
     plan.lower_bound = std::min(result.lower_bound, plan.best_estimate);
     plan.status = plan.gap() <= 1e-9 && plan.estimate == plan.best_estimate ? PlanStatus::optimal : PlanStatus::feasible;
   }
