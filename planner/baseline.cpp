@@ -97,7 +97,6 @@ Plan plan_with(const SearchSpace& space, const UniformLayout& layout, std::int64
     if (stage.memory.peak() > space.input.cluster.device.memory)
       plan.reasons.push_back({stage.first_layer, stage.last_layer, stage.memory.peak(), space.input.cluster.device.memory});
   plan.status = plan.reasons.empty() ? PlanStatus::feasible : PlanStatus::infeasible;
-  plan.lower_bound = plan.estimate;
   plan.origin = "baseline " + describe(layout);
   return plan;
 }

@@ -1,4 +1,67 @@
 #include "planner/explain.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "graphs/input_error.hpp"
+#include "planner/stage_costs.hpp"
+
 namespace meshloom {
-OpExplanation explain_op(const Plan&, const Graph&, const std::string&) { return {}; }
+namespace {
+
+std::vector<std::string> factor_names(const Op& op, const Strategy& strategy, std::size_t axes) {
+  std::vector<std::string> names;
+  for (std::size_t axis = 0; axis < axes; ++axis)
+    names.push_back(strategy.axes[axis] ? op.rule.factors[index(*strategy.axes[axis])].name : "");
+  return names;
 }
+
+OpId find_op(const Graph& graph, const std::string& id) {
+  std::vector<std::string> names;
+  for (std::uint32_t o = 0; o < graph.ops.size(); ++o) {
+    if (graph.ops[o].id == id) return OpId{o};
+    names.push_back(graph.ops[o].id);
+  }
+  throw InputError("--op", "the graph has no op \"" + id + "\"" + did_you_mean(id, names));
+}
+
+}  // namespace
+
+OpExplanation explain_op(const Plan& plan, const Graph& graph, const std::string& id) {
+  const OpId op_id = find_op(graph, id);
+  const Op& op = graph.op(op_id);
+  const PlanningInput input{graph, plan.cluster, plan.recipe, {}, {}};
+  const SearchSpace space = search_space(input, {.global_batch = plan.global_batch, .max_mesh_axes = 0});
+  const auto layer = space.layers.layer_of[index(op_id)];
+  const auto stage = std::find_if(plan.stages.begin(), plan.stages.end(), [&](const Stage& s) {
+    return s.first_layer <= static_cast<std::int64_t>(layer) && static_cast<std::int64_t>(layer) <= s.last_layer;
+  });
+  if (stage == plan.stages.end()) throw InputError("--op", "the plan has no stage with the op \"" + id + "\"");
+  const auto stored = std::find_if(stage->ops.begin(), stage->ops.end(), [&](const OpSharding& s) { return s.op == id; });
+  if (stored == stage->ops.end()) throw InputError("--op", "the plan does not shard the op \"" + id + "\"; give the graph that was planned");
+
+  const DeviceMesh mesh{stage->submesh, stage->mesh};
+  MeshSolver solver(space, mesh, std::vector<AxisRole>(mesh.dimensions(), AxisRole::free), plan.microbatch_size);
+  const auto& ops = space.layers.layers[layer].ops;
+  const auto node = static_cast<std::uint32_t>(std::find(ops.begin(), ops.end(), op_id) - ops.begin());
+  const RangeSettings settings{stage->parameter_state, stage->recompute, {static_cast<double>(plan.microbatches), 1, 0, 0}};
+  const std::vector<double> objectives = solver.ranges().objective_by_choice(
+      settings, static_cast<std::size_t>(stage->first_layer), static_cast<std::size_t>(stage->last_layer), layer, node);
+  const std::vector<Choice>& choices = solver.ranges().model(layer).nodes[node].choices;
+
+  OpExplanation result{id, space.layers.layers[layer].name, stage - plan.stages.begin(), stored->axes, std::nullopt, {}, {}};
+  std::optional<double> chosen;
+  std::optional<std::size_t> second;
+  for (std::size_t c = 0; c < choices.size(); ++c) {
+    if (factor_names(op, choices[c].strategy, mesh.dimensions()) == stored->axes) chosen = objectives[c];
+    else if (std::isfinite(objectives[c]) && (!second || objectives[c] < objectives[*second])) second = c;
+  }
+  if (second) {
+    result.runner_up = factor_names(op, choices[*second].strategy, mesh.dimensions());
+    result.difference = Seconds(objectives[*second] - chosen.value_or(objectives[*second]));
+  }
+  result.excluded = excluded_by_shape(solver.context().strategies, op_id);
+  return result;
+}
+
+}  // namespace meshloom

@@ -183,8 +183,9 @@ class StageWriter {
   void share_gradients() {
     if (!(shared_gradients_ > Bytes(0))) return;
     const Seconds time = shared_gradient_time(space_.input.cluster, shared_gradients_);
-    stage_.conversions.push_back({"shared parameters", "optimizer", {}, {}, Rate::per_step, {},
-                                  {{Collective::all_reduce, {"pipeline"}, shared_gradients_, time}}});
+    stage_.shared_gradients = shared_gradients_;
+    stage_.shared_gradients_time = time;
+    stage_.synchronization += time;
   }
 
   void finish_times() {

@@ -27,11 +27,10 @@ const LayerModel& RangeSolver::model(std::size_t layer) {
                                 : models_.emplace(planned.key, build_layer_model(context_, planned)).first->second;
 }
 
-LayerTable RangeSolver::table(const LayerModel& model, const RangeSettings& settings) const {
+LayerTable RangeSolver::reduce(const LayerModel& model, const IntraOpProblem& problem, const RangeSettings& settings) {
   std::vector<std::uint32_t> kept(model.nodes.size() - model.interior);
   std::iota(kept.begin(), kept.end(), static_cast<std::uint32_t>(model.interior));
-  ReducedTable reduced =
-      eliminate_all_but(layer_problem(model, settings.weights, settings.state, settings.recompute), kept);
+  ReducedTable reduced = eliminate_all_but(problem, kept);
   LayerTable result;
   result.sizes = reduced.sizes;
   result.choices = std::move(reduced.choices);
@@ -52,9 +51,35 @@ LayerTable RangeSolver::table(const LayerModel& model, const RangeSettings& sett
 std::map<std::uint32_t, LayerTable> RangeSolver::tables(const RangeSettings& settings) {
   std::map<std::uint32_t, LayerTable> result;
   for (std::size_t l = 0; l < layers_.layers.size(); ++l)
-    if (!result.contains(layers_.layers[l].key)) result.emplace(layers_.layers[l].key, table(model(l), settings));
+    if (!result.contains(layers_.layers[l].key)) result.emplace(layers_.layers[l].key, table(l, settings));
   return result;
 }
+
+LayerTable RangeSolver::table(std::size_t layer, const RangeSettings& settings) {
+  const LayerModel& layer_model = model(layer);
+  return reduce(layer_model, layer_problem(layer_model, settings.weights, settings.state, settings.recompute), settings);
+}
+
+std::vector<double> RangeSolver::objective_by_choice(const RangeSettings& settings, std::size_t first, std::size_t last,
+                                                     std::size_t layer, std::uint32_t node) {
+  const std::map<std::uint32_t, LayerTable> by_key = tables(settings);
+  const LayerModel& held = model(layer);
+  const IntraOpProblem problem = layer_problem(held, settings.weights, settings.state, settings.recompute);
+  std::vector<double> objectives;
+  for (std::size_t choice = 0; choice < held.nodes[node].choices.size(); ++choice) {
+    IntraOpProblem pinned = problem;
+    for (std::size_t other = 0; other < pinned.nodes[node].costs.size(); ++other)
+      if (other != choice) pinned.nodes[node].costs[other] = infinite_cost;
+    const LayerTable held_table = reduce(held, pinned, settings);
+    Front front = empty_front();
+    for (std::size_t l = first; l <= last; ++l)
+      front = extend(front, l, l == layer ? held_table : by_key.at(layers_.layers[l].key), settings);
+    objectives.push_back(front.scalar[least(front.scalar)]);
+  }
+  return objectives;
+}
+
+RangeSolver::Front RangeSolver::empty_front() { return {{}, {0.0}, {Cost{}}, {0}, {0}}; }
 
 RangeSolver::Front RangeSolver::extend(const Front& front, std::size_t layer, const LayerTable& table,
                                        const RangeSettings& settings) const {
@@ -143,7 +168,7 @@ RangeSolver::Front RangeSolver::extend(const Front& front, std::size_t layer, co
 std::vector<Cost> RangeSolver::solve(const RangeSettings& settings) {
   const std::map<std::uint32_t, LayerTable> by_key = tables(settings);
   std::vector<Front> fronts(classes_.classes.size());
-  fronts[0] = {{}, {0.0}, {Cost{}}, {0}, {0}};
+  fronts[0] = empty_front();
   std::vector<Cost> result(classes_.classes.size());
   for (std::size_t c = 1; c < fronts.size(); ++c) {
     const RangeClasses::Class& range = classes_.classes[c];
@@ -158,8 +183,8 @@ std::vector<Cost> RangeSolver::solve(const RangeSettings& settings) {
 RangeChoices RangeSolver::choices(const RangeSettings& settings, std::size_t first, std::size_t last) {
   std::map<std::uint32_t, LayerTable> by_key;
   for (std::size_t l = first; l <= last; ++l)
-    if (!by_key.contains(layers_.layers[l].key)) by_key.emplace(layers_.layers[l].key, table(model(l), settings));
-  std::vector<Front> fronts{{{}, {0.0}, {Cost{}}, {0}, {0}}};
+    if (!by_key.contains(layers_.layers[l].key)) by_key.emplace(layers_.layers[l].key, table(l, settings));
+  std::vector<Front> fronts{empty_front()};
   for (std::size_t l = first; l <= last; ++l)
     fronts.push_back(extend(fronts.back(), l, by_key.at(layers_.layers[l].key), settings));
   RangeChoices result(last - first + 1);

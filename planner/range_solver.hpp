@@ -44,8 +44,10 @@ class RangeSolver {
   // The choices behind solve()[class of (first, last)].
   RangeChoices choices(const RangeSettings& settings, std::size_t first, std::size_t last);
 
-  // The part of the objective that could not be seen in integers: solve()'s objective is at most this far above the least.
-  static constexpr double rounding_per_term_s = 1e-12;
+  // The weighted objective of a range when one node of one of its layers is held at each of its choices and the rest is
+  // optimised again; infinite where that is impossible.
+  std::vector<double> objective_by_choice(const RangeSettings& settings, std::size_t first, std::size_t last,
+                                          std::size_t layer, std::uint32_t node);
 
   const LayerModel& model(std::size_t layer);
 
@@ -59,7 +61,9 @@ class RangeSolver {
   };
 
   std::map<std::uint32_t, LayerTable> tables(const RangeSettings& settings);
-  LayerTable table(const LayerModel& model, const RangeSettings& settings) const;
+  static LayerTable reduce(const LayerModel& model, const IntraOpProblem& problem, const RangeSettings& settings);
+  LayerTable table(std::size_t layer, const RangeSettings& settings);
+  static Front empty_front();
   Front extend(const Front& front, std::size_t layer, const LayerTable& table, const RangeSettings& settings) const;
 
   const ModelContext& context_;

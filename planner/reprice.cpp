@@ -64,6 +64,11 @@ class Repricer {
       if (conversion.rate == Rate::per_step) stage.synchronization += forward + backward;
       else stage.forward += forward, stage.backward += backward;
     }
+    if (stored.shared_gradients > Bytes(0)) {
+      const Seconds time = shared_gradient_time(cluster_, stored.shared_gradients);
+      note(path + "/shared_gradients_s", stored.shared_gradients_time.value(), time.value());
+      stage.synchronization += time;
+    }
     if (stored.recompute == Recompute::full) stage.backward += stage.forward;
     stage.update = Seconds(0);
     for (const TensorLayout& tensor : stored.tensors)
@@ -110,18 +115,13 @@ class Repricer {
     for (std::size_t k = 0; k < steps.size(); ++k) {
       const CollectiveStep& step = steps[k];
       const std::string place = fmt::format("{}/{}", path, k);
-      Seconds time;
-      if (step.axes == std::vector<std::string>{"pipeline"}) {
-        time = shared_gradient_time(cluster_, step.whole);
-      } else {
-        unsigned axis_set = 0;
-        for (const std::string& name : step.axes) {
-          const auto axis = std::find_if(mesh.axes.begin(), mesh.axes.end(), [&](const MeshAxis& a) { return a.name == name; });
-          if (axis == mesh.axes.end()) throw InputError(place, fmt::format("the stage's mesh has no axis \"{}\"", name));
-          axis_set |= 1U << (axis - mesh.axes.begin());
-        }
-        time = collective_time(cluster_, step.collective, step.whole, group_of(mesh, axis_set));
+      unsigned axis_set = 0;
+      for (const std::string& name : step.axes) {
+        const auto axis = std::find_if(mesh.axes.begin(), mesh.axes.end(), [&](const MeshAxis& a) { return a.name == name; });
+        if (axis == mesh.axes.end()) throw InputError(place, fmt::format("the stage's mesh has no axis \"{}\"", name));
+        axis_set |= 1U << (axis - mesh.axes.begin());
       }
+      const Seconds time = collective_time(cluster_, step.collective, step.whole, group_of(mesh, axis_set));
       note(place + "/time_s", step.time.value(), time.value());
       total += time;
     }

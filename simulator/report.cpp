@@ -119,6 +119,11 @@ std::string_view timeline_color(InstructionKind kind) {
   return color_of("");
 }
 
+// A receive takes no time of its own: the row stays empty while it waits.
+bool waits(InstructionKind kind) {
+  return kind == InstructionKind::receive_activation || kind == InstructionKind::receive_gradient;
+}
+
 std::string timeline(const std::vector<std::string>& labels, const Simulation& simulation) {
   const double height = static_cast<double>(labels.size()) * (bar_height + bar_gap);
   const double scale = simulation.makespan > 0 ? chart_width / static_cast<double>(simulation.makespan) : 0;
@@ -128,14 +133,14 @@ std::string timeline(const std::vector<std::string>& labels, const Simulation& s
     svg += fmt::format("<text x=\"0\" y=\"{:.1f}\">{}</text>",
                        static_cast<double>(i) * (bar_height + bar_gap) + 0.65 * bar_height, escaped(labels[i]));
   for (const TimelineEntry& entry : simulation.timeline) {
-    if (entry.start == entry.end) continue;
+    if (entry.start == entry.end || waits(entry.instruction.kind)) continue;
     const Seconds time(static_cast<double>(entry.end - entry.start) * 1e-12);
     svg += fmt::format(
-        "<rect x=\"{:.2f}\" y=\"{}\" width=\"{:.2f}\" height=\"{}\" fill=\"{}\"><title>microbatch {}, "
-        "{}</title></rect>\n",
+        "<rect x=\"{:.2f}\" y=\"{}\" width=\"{:.2f}\" height=\"{}\" fill=\"{}\"><title>{} of microbatch "
+        "{}, {}</title></rect>\n",
         label_width + static_cast<double>(entry.start) * scale, entry.stage * (bar_height + bar_gap),
         static_cast<double>(entry.end - entry.start) * scale, bar_height, timeline_color(entry.instruction.kind),
-        entry.instruction.microbatch, readable(time));
+        words_of(std::string(name(entry.instruction.kind))), entry.instruction.microbatch, readable(time));
   }
   return svg + "</svg>\n";
 }
@@ -148,7 +153,7 @@ std::string summary(const Plan& plan) {
   std::string html = "<dl>\n" + fact("status", std::string(name(plan.status)));
   html += fact("iteration, simulated", readable(plan.iteration_time));
   html += fact("by the formula", readable(plan.estimate));
-  html += fact("proven gap", percent(plan.gap()));
+  if (plan.lower_bound > Seconds(0)) html += fact("proven gap", percent(plan.gap()));
   html += fact("TFLOP/s per device", fmt::format("{:.1f}", plan.flops_per_device_second() / 1e12));
   html += fact("bubble", percent(plan.bubble_fraction));
   html += fact("schedule", fmt::format("{}, {} × {}", name(plan.schedule), plan.microbatches, plan.microbatch_size));

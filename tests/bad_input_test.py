@@ -93,7 +93,9 @@ BAD_WORDS = {
                                                        'gpipe; did you mean "1f1b"?'),
     "unknown recipe": ([*PLAN, "--recipe", "megatrom"], '--recipe: unknown recipe "megatrom"; give the path of a file '
                                                         'or one of: neutral, megatron, alpa; did you mean "megatron"?'),
-    "degrees that do not multiply to the devices": ([*BASELINE, "--tp", "2"], "…"),
+    "degrees that do not multiply to the devices": ([*BASELINE, "--tp", "2"],
+                                                    "--tp, --pp, --dp: 2 x 1 x 1 = 2, but the cluster has 4 devices; "
+                                                    "change a degree or --hosts"),
     "context parallelism": ([*BASELINE, "--cp", "2"],
                             "--cp: Context parallelism is not supported yet; leave it at 1"),
     "selective recompute": ([*BASELINE, "--recompute", "selective"],
@@ -125,7 +127,7 @@ BAD_PLANS = {
     "mesh that is not the devices": (change_plan(["stages", 0, "mesh"], [{"name": "x", "size": 3}]),
                                      "plan.json: /stages/0/mesh…"),
     "batch that is not microbatches": (change_plan(["microbatches"], 3), "plan.json: …"),
-    "negative time": (change_plan(["stages", 0, "forward_s"], -1), "plan.json: /stages/0/forward_s: must be at least 0"),
+    "negative time": (change_plan(["stages", 0, "forward_s"], -1), "plan.json: /stages/0/forward_s: must be at least 0, is -1"),
 }
 
 

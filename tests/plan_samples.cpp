@@ -49,6 +49,8 @@ Stage first_stage() {
   stage.backward_compute = Seconds(3.25e-6);
   stage.synchronization = Seconds(3e-6);
   stage.update = Seconds(1e-6);
+  stage.shared_gradients = Bytes(4000);
+  stage.shared_gradients_time = Seconds(1e-6);
   stage.memory = {.parameters = Bytes(1000),
                   .gradients = Bytes(2000),
                   .optimizer = Bytes(6000),
@@ -183,6 +185,7 @@ Stage random_stage(std::mt19937& random) {
   stage.backward_compute = any_time(random);
   stage.synchronization = any_time(random);
   stage.update = any_time(random);
+  stage.shared_gradients_time = any_time(random);
   stage.memory = {any_bytes(random), any_bytes(random), any_bytes(random), any_bytes(random),
                   any_bytes(random), any_bytes(random), draw(random, 1, 9)};
   stage.boundary = {{"a", "b"},        any_bytes(random),

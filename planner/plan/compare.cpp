@@ -2,33 +2,16 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <array>
-#include <cmath>
 #include <limits>
+
+#include "planner/plan/readable.hpp"
 
 namespace meshloom {
 namespace {
 
-struct Scale {
-  double factor;
-  const char* unit;
-};
-constexpr std::array time_scales{Scale{1, "s"}, Scale{1e-3, "ms"}, Scale{1e-6, "us"}};
-constexpr std::array byte_scales{Scale{1099511627776.0, "TiB"}, Scale{1073741824.0, "GiB"}, Scale{1048576.0, "MiB"},
-                                 Scale{1024.0, "KiB"}, Scale{1, "B"}};
-
-// In the largest unit that leaves at least 1.
-template <std::size_t count>
-std::string scaled(double value, const std::array<Scale, count>& scales, int digits) {
-  const Scale* scale = std::find_if(scales.begin(), scales.end(), [value](Scale s) { return value >= s.factor; });
-  if (scale == scales.end()) --scale;
-  if (value == 0) return "0";
-  return fmt::format("{:.{}g} {}", value / scale->factor, digits, scale->unit);
-}
-std::string print(Seconds value, int digits) { return scaled(value.value(), time_scales, digits); }
-std::string print(Bytes value, int digits) { return scaled(value.value(), byte_scales, digits); }
-std::string print(double value, int digits) { return fmt::format("{:.{}g}", value, digits); }
+// For people, and exactly for the case that people's digits do not tell two values apart.
+std::string exact(Seconds value) { return fmt::format("{} s", value.value()); }
+std::string exact(Bytes value) { return fmt::format("{} B", value.value()); }
 
 std::string print(const std::vector<MeshAxis>& mesh) {
   std::string text;
@@ -67,13 +50,17 @@ class Differences {
   void count(const std::string& path, std::int64_t base, std::int64_t next) {
     text(path, fmt::format("{}", base), fmt::format("{}", next));
   }
-  // Four digits, or as many as it takes to tell the two apart.
-  template <typename Number>
-  void number(const std::string& path, Number base, Number next) {
+  template <typename Quantity>
+  void quantity(const std::string& path, Quantity base, Quantity next) {
     if (base == next) return;
-    int digits = 4;
-    while (digits < 17 && print(base, digits) == print(next, digits)) ++digits;
-    text(path, print(base, digits), print(next, digits));
+    const bool told_apart = readable(base) != readable(next);
+    list_.push_back({path, told_apart ? readable(base) : exact(base), told_apart ? readable(next) : exact(next)});
+  }
+  void share(const std::string& path, double base, double next) {
+    if (base == next) return;
+    const bool told_apart = percent(base) != percent(next);
+    list_.push_back({path, told_apart ? percent(base) : fmt::format("{}", base),
+                     told_apart ? percent(next) : fmt::format("{}", next)});
   }
 
  private:
@@ -81,14 +68,14 @@ class Differences {
 };
 
 void compare_memory(const std::string& path, const StageMemory& base, const StageMemory& next, Differences& found) {
-  found.number(path + "/peak_bytes", base.peak(), next.peak());
-  found.number(path + "/parameters_bytes", base.parameters, next.parameters);
-  found.number(path + "/gradients_bytes", base.gradients, next.gradients);
-  found.number(path + "/optimizer_bytes", base.optimizer, next.optimizer);
-  found.number(path + "/activations_per_microbatch_bytes", base.activations_per_microbatch,
-               next.activations_per_microbatch);
-  found.number(path + "/transient_bytes", base.transient, next.transient);
-  found.number(path + "/overhead_bytes", base.overhead, next.overhead);
+  found.quantity(path + "/peak_bytes", base.peak(), next.peak());
+  found.quantity(path + "/parameters_bytes", base.parameters, next.parameters);
+  found.quantity(path + "/gradients_bytes", base.gradients, next.gradients);
+  found.quantity(path + "/optimizer_bytes", base.optimizer, next.optimizer);
+  found.quantity(path + "/activations_per_microbatch_bytes", base.activations_per_microbatch,
+                 next.activations_per_microbatch);
+  found.quantity(path + "/transient_bytes", base.transient, next.transient);
+  found.quantity(path + "/overhead_bytes", base.overhead, next.overhead);
   found.count(path + "/in_flight", base.in_flight, next.in_flight);
 }
 
@@ -100,14 +87,14 @@ void compare_stage(const std::string& path, const Stage& base, const Stage& next
   found.text(path + "/mesh", print(base.mesh), print(next.mesh));
   found.text(path + "/recompute", name(base.recompute), name(next.recompute));
   found.text(path + "/parameter_state", name(base.parameter_state), name(next.parameter_state));
-  found.number(path + "/forward_s", base.forward, next.forward);
-  found.number(path + "/backward_s", base.backward, next.backward);
-  found.number(path + "/forward_compute_s", base.forward_compute, next.forward_compute);
-  found.number(path + "/backward_compute_s", base.backward_compute, next.backward_compute);
-  found.number(path + "/synchronization_s", base.synchronization, next.synchronization);
-  found.number(path + "/update_s", base.update, next.update);
-  found.number(path + "/boundary/forward_s", base.boundary.forward_time, next.boundary.forward_time);
-  found.number(path + "/boundary/backward_s", base.boundary.backward_time, next.boundary.backward_time);
+  found.quantity(path + "/forward_s", base.forward, next.forward);
+  found.quantity(path + "/backward_s", base.backward, next.backward);
+  found.quantity(path + "/forward_compute_s", base.forward_compute, next.forward_compute);
+  found.quantity(path + "/backward_compute_s", base.backward_compute, next.backward_compute);
+  found.quantity(path + "/synchronization_s", base.synchronization, next.synchronization);
+  found.quantity(path + "/update_s", base.update, next.update);
+  found.quantity(path + "/boundary/forward_s", base.boundary.forward_time, next.boundary.forward_time);
+  found.quantity(path + "/boundary/backward_s", base.boundary.backward_time, next.boundary.backward_time);
   compare_memory(path + "/memory", base.memory, next.memory, found);
 }
 
@@ -119,12 +106,12 @@ void compare_totals(const Plan& base, const Plan& next, Differences& found) {
   found.text("/recipe/name", base.recipe.name, next.recipe.name);
   found.text("/origin", base.origin, next.origin);
   found.text("/status", name(base.status), name(next.status));
-  found.number("/iteration_time_s", base.iteration_time, next.iteration_time);
-  found.number("/estimate_s", base.estimate, next.estimate);
-  found.number("/best_estimate_s", base.best_estimate, next.best_estimate);
-  found.number("/lower_bound_s", base.lower_bound, next.lower_bound);
-  found.number("/bubble_fraction", base.bubble_fraction, next.bubble_fraction);
-  found.number("/peak_memory_bytes", base.peak_memory(), next.peak_memory());
+  found.quantity("/iteration_time_s", base.iteration_time, next.iteration_time);
+  found.quantity("/estimate_s", base.estimate, next.estimate);
+  found.quantity("/best_estimate_s", base.best_estimate, next.best_estimate);
+  found.quantity("/lower_bound_s", base.lower_bound, next.lower_bound);
+  found.share("/bubble_fraction", base.bubble_fraction, next.bubble_fraction);
+  found.quantity("/peak_memory_bytes", base.peak_memory(), next.peak_memory());
   found.text("/schedule", name(base.schedule), name(next.schedule));
   found.count("/global_batch", base.global_batch, next.global_batch);
   found.count("/microbatch_size", base.microbatch_size, next.microbatch_size);

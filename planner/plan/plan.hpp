@@ -43,7 +43,8 @@ std::string_view name(Rate rate);
 // One collective on the way between two layouts, in the order it runs.
 struct CollectiveStep {
   Collective collective = Collective::all_reduce;
-  std::vector<std::string> axes;        // the mesh axes that form its groups
+  // The mesh axes that form its groups; "pipeline": the stages that share a parameter.
+  std::vector<std::string> axes;
   Bytes whole;                          // as in collectives.hpp
   Seconds time;
   bool operator==(const CollectiveStep&) const = default;
@@ -100,6 +101,9 @@ struct Stage {
   Seconds forward, backward;            // collectives and recompute included, sends not
   Seconds forward_compute, backward_compute;  // the part that is computing
   Seconds synchronization;              // gradient collectives and parameter gathers, once per step
+  // Gradients of parameters that other stages use, too: all-reduced between two stages, part of `synchronization`.
+  Bytes shared_gradients;
+  Seconds shared_gradients_time;
   Seconds update;                       // optimizer step, once per step
   StageMemory memory;
   StageBoundary boundary;               // to the next stage

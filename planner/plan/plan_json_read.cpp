@@ -76,7 +76,7 @@ TensorLayout read_tensor(const JsonInput& input, std::size_t dimensions) {
 }
 
 std::vector<CollectiveStep> read_steps(const JsonInput& input, const std::vector<MeshAxis>& mesh) {
-  std::vector<std::string> known;
+  std::vector<std::string> known{"pipeline"};
   for (const MeshAxis& axis : mesh) known.push_back(axis.name);
   std::vector<CollectiveStep> steps;
   for (const JsonInput& element : input.elements()) {
@@ -135,7 +135,7 @@ Submesh read_submesh(const JsonInput& input) {
 Stage read_stage(const JsonInput& input) {
   input.only_keys({"first_layer", "last_layer", "submesh", "devices", "mesh", "recompute", "parameter_state",
                    "forward_s", "backward_s", "forward_compute_s", "backward_compute_s", "synchronization_s",
-                   "update_s", "memory", "boundary", "ops", "tensors", "conversions"});
+                   "update_s", "shared_gradients_bytes", "shared_gradients_s", "memory", "boundary", "ops", "tensors", "conversions"});
   Stage stage;
   stage.first_layer = input.at("first_layer").integer(0);
   stage.last_layer = input.at("last_layer").integer(0);
@@ -150,6 +150,8 @@ Stage read_stage(const JsonInput& input) {
   stage.backward_compute = seconds_at(input, "backward_compute_s");
   stage.synchronization = seconds_at(input, "synchronization_s");
   stage.update = seconds_at(input, "update_s");
+  stage.shared_gradients = bytes_at(input, "shared_gradients_bytes");
+  stage.shared_gradients_time = seconds_at(input, "shared_gradients_s");
   stage.memory = read_memory(input.at("memory"));
   stage.boundary = read_boundary(input.at("boundary"));
   for (const JsonInput& op : input.at("ops").elements()) stage.ops.push_back(read_op(op, stage.mesh.size()));
@@ -209,10 +211,11 @@ void check_plan(const JsonInput& root, const Plan& plan) {
   check_layers(root, plan);
   check_devices(root, plan);
   const bool planned = plan.status == PlanStatus::optimal || plan.status == PlanStatus::feasible;
-  if (planned == plan.stages.empty())
+  // An infeasible plan may show the stages that do not fit; a search that found none has none to show.
+  if (plan.stages.empty() ? planned : plan.status == PlanStatus::time_limit)
     root.at("stages").fail(
         fmt::format("has {} stages, but the status is \"{}\"", plan.stages.size(), name(plan.status)));
-  if (!planned) return;
+  if (plan.stages.empty()) return;
   if (plan.global_batch % plan.microbatch_size != 0 || plan.global_batch / plan.microbatch_size != plan.microbatches)
     root.at("microbatches")
         .fail(fmt::format("microbatch_size {} times microbatches {} is not global_batch {}", plan.microbatch_size,

@@ -96,6 +96,8 @@ Json stage_json(const Stage& stage) {
                  {"backward_compute_s", stage.backward_compute.value()},
                  {"synchronization_s", stage.synchronization.value()},
                  {"update_s", stage.update.value()},
+                 {"shared_gradients_bytes", stage.shared_gradients.value()},
+                 {"shared_gradients_s", stage.shared_gradients_time.value()},
                  {"memory", memory_json(stage.memory)},
                  {"boundary", boundary_json(stage.boundary)}};
   Json& ops = result["ops"] = Json::array();

@@ -6,6 +6,7 @@
 #include "tools/command_line/input_files.hpp"
 #include "tools/command_line/output.hpp"
 #include "tools/command_line/plan_outputs.hpp"
+#include "tools/command_line/plan_text.hpp"
 
 namespace meshloom {
 namespace {
@@ -36,7 +37,7 @@ ExitCode run(const BaselineCommand& command) {
     search_time = progress.elapsed();
   }
   plan.options = canonical_options(command);
-  if (!plan.stages.empty()) apply_simulation(plan, simulate(plan));
+  if (is_runnable(plan)) apply_simulation(plan, simulate(plan));
   return write_outputs(plan, search_time, command.outputs);
 }
 

@@ -9,6 +9,7 @@
 #include "tools/command_line/commands.hpp"
 #include "tools/command_line/json_output.hpp"
 #include "tools/command_line/output.hpp"
+#include "tools/command_line/plan_text.hpp"
 
 namespace meshloom {
 namespace {
@@ -20,15 +21,15 @@ struct Verdict {
   bool passed = true;
 };
 
-// A plan without stages has no time: it fails a threshold as NEW, and any plan passes against it.
+// A plan that cannot run has no time: it fails a threshold as NEW, and any plan passes against it.
 Verdict judge(const Plan& base, const Plan& next, std::optional<double> max_slowdown) {
   Verdict verdict{compare_plans(base, next), max_slowdown, true};
   const Seconds none(std::numeric_limits<double>::quiet_NaN());
-  if (base.stages.empty()) verdict.comparison.base = none;
-  if (next.stages.empty()) verdict.comparison.next = none;
-  if (base.stages.empty() || next.stages.empty()) verdict.comparison.slowdown = none.value();
-  if (max_slowdown && !base.stages.empty())
-    verdict.passed = !next.stages.empty() && verdict.comparison.slowdown <= *max_slowdown;
+  if (!is_runnable(base)) verdict.comparison.base = none;
+  if (!is_runnable(next)) verdict.comparison.next = none;
+  if (!is_runnable(base) || !is_runnable(next)) verdict.comparison.slowdown = none.value();
+  if (max_slowdown && is_runnable(base))
+    verdict.passed = is_runnable(next) && verdict.comparison.slowdown <= *max_slowdown;
   return verdict;
 }
 

@@ -75,7 +75,7 @@ std::optional<OpExplanation> explained_op(const ExplainCommand& command, const P
 ExitCode run(const ExplainCommand& command) {
   if (command.graph && !command.op) throw InputError("--graph", "is read only for --op; add --op ID or leave it out");
   const Plan plan = read_plan(command.plan);
-  if (plan.stages.empty()) {
+  if (!is_runnable(plan)) {
     write_file("-", command.json ? explanation_json({}, {}) : summary_text(plan));
     return exit_code_of(plan);
   }

@@ -19,7 +19,7 @@ void check_outputs(const PlanOutputs& outputs) {
 }
 
 ExitCode write_outputs(const Plan& plan, Seconds search_time, const PlanOutputs& outputs) {
-  if (!plan.stages.empty()) {
+  if (is_runnable(plan)) {
     if (outputs.plan) write_file(*outputs.plan, write_plan(plan));
     if (outputs.report) write_file(*outputs.report, report_html(plan, simulate(plan)));
   }
@@ -28,7 +28,7 @@ ExitCode write_outputs(const Plan& plan, Seconds search_time, const PlanOutputs&
     write_file("-", summary_json(plan, search_time));
   else if (!taken)
     write_file("-", summary_text(plan));
-  else if (plan.stages.empty())
+  else if (!is_runnable(plan))
     fmt::print(stderr, "{}", summary_text(plan));
   return exit_code_of(plan);
 }

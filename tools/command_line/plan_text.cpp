@@ -47,12 +47,13 @@ std::string stages_text(const Plan& plan) {
 std::string summary_text(const Plan& plan) {
   std::string text = fmt::format("{} on {}, recipe {}, global batch {}: ", plan.graph_name, cluster_text(plan.cluster),
                                  plan.recipe.name, plan.global_batch);
-  if (plan.stages.empty()) return text + infeasible_text(plan);
+  if (!is_runnable(plan)) return text + infeasible_text(plan) + (plan.stages.empty() ? "" : "\n" + stages_text(plan));
   text += fmt::format("{}\n", name(plan.status));
   text += fmt::format("  iteration    {} simulated, {} by the schedule's formula\n", readable(plan.iteration_time),
                       readable(plan.estimate));
-  text += fmt::format("  proof        best formula value {}, lower bound {}, gap {}\n", readable(plan.best_estimate),
-                      readable(plan.lower_bound), percent(plan.gap()));
+  if (plan.lower_bound > Seconds(0))
+    text += fmt::format("  proof        best formula value {}, lower bound {}, gap {}\n", readable(plan.best_estimate),
+                        readable(plan.lower_bound), percent(plan.gap()));
   text += fmt::format("  speed        {:.1f} TFLOP/s per device, bubble {}\n", plan.flops_per_device_second() / 1e12,
                       percent(plan.bubble_fraction));
   text += fmt::format("  schedule     {}, {} microbatches of {} samples\n", name(plan.schedule), plan.microbatches,
@@ -63,8 +64,10 @@ std::string summary_text(const Plan& plan) {
   return text + "\n" + stages_text(plan);
 }
 
+bool is_runnable(const Plan& plan) { return plan.status != PlanStatus::infeasible && !plan.stages.empty(); }
+
 ExitCode exit_code_of(const Plan& plan) {
-  if (!plan.stages.empty()) return ExitCode::done;
+  if (is_runnable(plan)) return ExitCode::done;
   return plan.status == PlanStatus::time_limit ? ExitCode::time_limit : ExitCode::infeasible;
 }
 

@@ -58,8 +58,8 @@ void write_files(const SimulateCommand& command, const Plan& plan, const Simulat
 ExitCode run(const SimulateCommand& command) {
   check_streams(command);
   Plan plan = read_plan(command.plan);
-  if (plan.stages.empty())
-    throw InputError(command.plan, "the plan has no stages: nothing fitted, nothing can be simulated");
+  if (!is_runnable(plan))
+    throw InputError(command.plan, "nothing fitted, so there is no step to simulate; make another plan");
   const Simulation simulation = simulate(plan);
   apply_simulation(plan, simulation);
   const Differences differences = price_again(command, plan);
