@@ -125,9 +125,11 @@ RangeClasses range_classes(const PlanningLayers& layers) {
 PlanningLayers planning_layers(const Graph& graph, const TrainingGraph& training) {
   PlanningLayers result;
   std::vector<GraphLayer> tagged = tagged_layers(graph);
-  if (tagged.empty())
+  if (tagged.size() == 1 && tagged[0].name.empty()) {
+    tagged.clear();
     for (std::size_t o = 0; o < graph.ops.size(); ++o)
       tagged.push_back({graph.ops[o].id, {OpId{static_cast<std::uint32_t>(o)}}});
+  }
   result.layer_of.resize(graph.ops.size());
   for (GraphLayer& layer : tagged) {
     for (const OpId id : layer.ops) result.layer_of[index(id)] = result.layers.size();

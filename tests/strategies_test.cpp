@@ -164,7 +164,7 @@ TEST_CASE("a custom op is not sharded along a factor that one of its results lac
 
 TEST_CASE("data parallelism shards every batch and nothing else") {
   const Enumerated gpt(small_gpt(), mesh_of({4}), 4, {AxisRole::data_parallel});
-  for (const std::string& op : {"embed.tokens", "embed.positions", "h0.ln1", "h0.attn.q", "h0.attn.core", "h0.mlp.down", "head.token_loss"})
+  for (const std::string op : {"embed.tokens", "embed.positions", "h0.ln1", "h0.attn.q", "h0.attn.core", "h0.mlp.down", "head.token_loss"})
     CHECK(gpt.strategies(op) == Lines{"b"});
   // 2 samples cannot be shared by 4 devices: the work is redundant.
   const Enumerated few(small_gpt(), mesh_of({4}), 2, {AxisRole::data_parallel});
