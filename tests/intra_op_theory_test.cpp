@@ -1,5 +1,5 @@
-// Parallelism as people know it, found by the search on graphs and clusters for which theory says that it is the optimum,
-// with all axes free; volumes are bytes that one device sends, for n devices on the axis.
+// Parallelism as people know it, found by the search on graphs and clusters for which theory says that it is the
+// optimum, with all axes free; volumes are bytes that one device sends, for n devices on the axis.
 #include <fmt/format.h>
 
 #include <catch2/catch.hpp>
@@ -15,13 +15,16 @@ using Lines = std::vector<std::string>;
 
 Graph graph_of(const std::string& dims, const std::string& tensors, const std::string& ops) {
   return parse_graph(fmt::format(R"({{"schema": "meshloom.graph/1", "name": "theory", "batch_dim": "b", "dims": {{{}}},
-    "tensors": [{}], "ops": [{}]}})", dims, tensors, ops), "theory.json");
+    "tensors": [{}], "ops": [{}]}})",
+                                 dims, tensors, ops),
+                     "theory.json");
 }
 
 std::string steps(const std::vector<CollectiveStep>& collectives) {
   std::string text;
   for (const CollectiveStep& step : collectives)
-    text += fmt::format("{}{} {} {}", text.empty() ? "" : ", ", name(step.collective), fmt::join(step.axes, ""), step.whole.value());
+    text += fmt::format("{}{} {} {}", text.empty() ? "" : ", ", name(step.collective), fmt::join(step.axes, ""),
+                        step.whole.value());
   return text.empty() ? "none" : text;
 }
 
@@ -29,7 +32,10 @@ std::string steps(const std::vector<CollectiveStep>& collectives) {
 Lines conversions(const Stage& stage) {
   Lines lines;
   for (const Conversion& c : stage.conversions)
-    lines.push_back(fmt::format("{} > {}: {}; {}", c.tensor, c.rate == Rate::per_step ? "step" : c.consumer.empty() ? "node" : c.consumer,
+    lines.push_back(fmt::format("{} > {}: {}; {}", c.tensor,
+                                c.rate == Rate::per_step ? "step"
+                                : c.consumer.empty()     ? "node"
+                                                         : c.consumer,
                                 steps(c.forward), steps(c.backward)));
   std::sort(lines.begin(), lines.end());
   return lines;
@@ -114,8 +120,8 @@ TEST_CASE("theory: a column- then row-parallel MLP is the optimum for large para
   CHECK(volume(stage).per_step == 0);
 }
 
-// As above with 4 heads of 16: heads sharded, so that query, key, value and the core need nothing from other devices. X has
-// three consumers; its gradient's three partial sums are added before the one all-reduce.
+// As above with 4 heads of 16: heads sharded, so that query, key, value and the core need nothing from other devices. X
+// has three consumers; its gradient's three partial sums are added before the one all-reduce.
 //   tokens sharded: the all-reduce of the gradients, 4·4·64·64 = 65536 B, and keys and values gathered besides
 TEST_CASE("theory: Megatron's attention is the optimum for large parameters and few tokens") {
   const Graph graph = graph_of(R"("s": 8, "h": 64, "n": 4, "d": 16)",
@@ -177,8 +183,8 @@ const std::string sequence_parallel_block =
 }  // namespace
 
 // A reduce-scatter and an all-gather move what the all-reduce between them would [Korthikanti et al. 2022, §4.2], and
-// between the two, norms, dropout and residuals work on a quarter of the tokens; memory is slow enough to count, 2·10^11
-// B/s. Sharding them along h instead costs the norms' inner all-reduces; the batch is one sample.
+// between the two, norms, dropout and residuals work on a quarter of the tokens; memory is slow enough to count,
+// 2·10^11 B/s. Sharding them along h instead costs the norms' inner all-reduces; the batch is one sample.
 //   plain tensor parallel: the same 4·2·3/4·X both ways together, but norms, dropout and residuals on every device
 //   tokens sharded throughout: an all-reduce of the gradients, 4·12·64·64 = 196608 B
 TEST_CASE("theory: sequence parallelism is the optimum where norms, dropout and residuals cost time") {
@@ -195,8 +201,8 @@ TEST_CASE("theory: sequence parallelism is the optimum where norms, dropout and 
   CHECK(volume(stage).per_step == 0);
 }
 
-// Megatron keeps the norms' sharded results and gathers them again for the weights' gradients: two all-gathers more, for
-// 3/4·X less memory each. (Saved besides: as below.)
+// Megatron keeps the norms' sharded results and gathers them again for the weights' gradients: two all-gathers more,
+// for 3/4·X less memory each. (Saved besides: as below.)
 TEST_CASE("theory: sequence parallelism with saved activations left sharded gathers twice more in the backward") {
   Recipe regather;
   regather.regather_saved_activations = true;
@@ -210,10 +216,11 @@ TEST_CASE("theory: sequence parallelism with saved activations left sharded gath
                                       "y2 > drop2: reduce_scatter x 2048; all_gather x 2048"}));
   CHECK(volume(stage).forward == 4 * 1536);
   CHECK(volume(stage).backward == 6 * 1536);
-  // Per device, X/4 = 512 B: x, r, x1, x2 and the five activations between 512 each, wide and active 2048 each, masks 2·256,
-  // statistics of the norms 2·4·8, of the core's 4 tokens of 4 heads' share 16·1·4.
+  // Per device X/4 = 512 B: x, r, x1, x2; query, key, value, mixed. wide and active 2048 each; the masks of 4 tokens, a
+  // byte each element; statistics of 4 tokens in each norm, 8 B, and of the core's 16 in one head, 4 B.
   CHECK(stage.memory.activations_per_microbatch.value() == 4 * 512 + 4 * 512 + 2 * 2048 + 2 * 256 + 64 + 64);
-  CHECK(optimum(kept, {}).memory.activations_per_microbatch - stage.memory.activations_per_microbatch == Bytes(2 * 1536));
+  CHECK(optimum(kept, {}).memory.activations_per_microbatch - stage.memory.activations_per_microbatch ==
+        Bytes(2 * 1536));
 }
 
 namespace {
@@ -238,33 +245,38 @@ TEST_CASE("theory: data parallelism is the optimum for small parameters and a la
   const Stage stage = optimum(on_mesh, {ParameterState::replicated, Recompute::none, {.microbatches = 8}});
   CHECK(shardings(stage) == "up:b gelu:b down:b after:b");
   // Gradients of 512 parameters in 4 bytes.
-  CHECK(conversions(stage) == Lines{"down.weight > step: none; all_reduce x 2048", "up.weight > step: none; all_reduce x 2048"});
+  CHECK(conversions(stage) ==
+        Lines{"down.weight > step: none; all_reduce x 2048", "up.weight > step: none; all_reduce x 2048"});
   CHECK(volume(stage).forward == 0);
   CHECK(volume(stage).backward == 0);
   CHECK(volume(stage).per_step == 6144);
 }
 
-// 4096 samples of 64 on 8 devices, W = 2·64·256 = 32768 parameters. Under ZeRO-3 the parameters are kept in eighths, 2 + 4
+// 4096 samples of 64 on 8 devices, W = 2·64·256 = 32768 parameters. Under ZeRO-3 the parameters are kept in eighths, 2
+// + 4
 // + 12 bytes each, and move in each microbatch: 7/8·(2·2 + 4)·W = 229376 B. Sharding them for good takes no less memory
 // and moves y and its gradient, 2·7/8·2·4096·64 = 917504 B. What ZeRO-2 keeps whole does not fit.
 TEST_CASE("theory: ZeRO-3 is the optimum for a large batch when the parameters' states do not fit whole") {
   Recipe recipe;
-  recipe.parameter_states = {ParameterState::replicated, ParameterState::zero1, ParameterState::zero2, ParameterState::zero3};
+  recipe.parameter_states = {ParameterState::replicated, ParameterState::zero1, ParameterState::zero2,
+                             ParameterState::zero3};
   const Graph graph = small_mlp(64, 256);
   Cluster cluster = toy_cluster({.devices = 8});
   MeshCase on_mesh(graph, cluster, mesh_of({8}), recipe, 4096);
   const Stage stage = optimum(on_mesh, {ParameterState::zero3, Recompute::none, {}});
   CHECK(shardings(stage) == "up:b gelu:b down:b after:b");
   // 16384 parameters: 32768 B of values, 65536 B of gradients.
-  CHECK(conversions(stage) == Lines{"down.weight > down: all_gather x 32768; all_gather x 32768, reduce_scatter x 65536",
-                                    "up.weight > up: all_gather x 32768; all_gather x 32768, reduce_scatter x 65536"});
-  CHECK(volume(stage).forward == 57344);             // 2·7/8·32768
-  CHECK(volume(stage).backward == 57344 + 114688);   // and 2·7/8·65536
+  CHECK(conversions(stage) ==
+        Lines{"down.weight > down: all_gather x 32768; all_gather x 32768, reduce_scatter x 65536",
+              "up.weight > up: all_gather x 32768; all_gather x 32768, reduce_scatter x 65536"});
+  CHECK(volume(stage).forward == 57344);            // 2·7/8·32768
+  CHECK(volume(stage).backward == 57344 + 114688);  // and 2·7/8·65536
   CHECK(volume(stage).per_step == 0);
   CHECK(stage.memory.parameters + stage.memory.gradients + stage.memory.optimizer == Bytes(32768 * 18 / 8));
 
   // ZeRO-2 needs 2 + (4 + 12)/8 = 4 bytes a parameter, ZeRO-3 2.25 and a gathered matrix of 32768 B: 24576 B less.
-  SearchOptions options{.global_batch = 4096, .microbatch_size = 4096, .recompute = Recompute::none, .max_mesh_axes = 1};
+  SearchOptions options{
+      .global_batch = 4096, .microbatch_size = 4096, .recompute = Recompute::none, .max_mesh_axes = 1};
   cluster.device.memory = stage.memory.peak();
   const std::vector<Plan> plans = search_plans({graph, cluster, recipe, {}, {}}, options);
   REQUIRE(plans.front().stages.size() == 1);
@@ -272,12 +284,14 @@ TEST_CASE("theory: ZeRO-3 is the optimum for a large batch when the parameters' 
   CHECK(shardings(plans.front().stages[0]) == "up:b gelu:b down:b after:b");
   CHECK(conversions(plans.front().stages[0]) == conversions(stage));
   cluster.device.memory = 2 * stage.memory.peak();
-  CHECK(search_plans({graph, cluster, recipe, {}, {}}, options).front().stages[0].parameter_state != ParameterState::zero3);
+  CHECK(search_plans({graph, cluster, recipe, {}, {}}, options).front().stages[0].parameter_state !=
+        ParameterState::zero3);
 }
 
-// 4 groups of 8 tokens of 32, 4 experts with room for 4 tokens of each group, experts of 32·1024 twice. Tokens by group,
-// experts by expert [GShard: Lepikhin et al. 2020, §3]: what is dispatched, X = 2·4·4·4·32 = 4096 B, goes to the experts
-// and comes back by an all-to-all each, and so do the gradients: 4 times 3/16·X = 768 B for each of 8 microbatches.
+// 4 groups of 8 tokens of 32, 4 experts with room for 4 tokens of each group, experts of 32·1024 twice. Tokens by
+// group, experts by expert [GShard: Lepikhin et al. 2020, §3]: what is dispatched, X = 2·4·4·4·32 = 4096 B, goes to the
+// experts and comes back by an all-to-all each, and so do the gradients: 4 times 3/16·X = 768 B for each of 8
+// microbatches.
 //   experts on all devices:   the all-reduce of their gradients, 2·3/4·4·4·2·32·1024 = 1.5 MiB a step
 //   experts sharded inside:   an all-gather and a reduce-scatter of X instead of the two all-to-alls: n times as much
 //   tokens whole everywhere:  the gradient of x all-reduced, 2·3/4·2048 B, and y reduced, as much
@@ -300,13 +314,15 @@ TEST_CASE("theory: expert parallelism is the optimum for large experts") {
       {"id": "down", "kind": "einsum", "layer": "moe", "inputs": ["active", "down.weight"], "outputs": ["results"], "rule": "g e c f, e f m -> g e c m"},
       {"id": "combine", "kind": "einsum", "layer": "moe", "inputs": ["results", "weights"], "outputs": ["y"], "rule": "g e c m, g s e c -> g s m"},
       {"id": "residual", "kind": "add", "layer": "moe", "inputs": ["y", "x"], "outputs": ["z"], "rule": "g s m, g s m -> g s m"},
-      {"id": "after", "kind": "sum", "layer": "moe", "inputs": ["z"], "outputs": ["loss"], "rule": "g s m -> "}]})", "moe.json");
+      {"id": "after", "kind": "sum", "layer": "moe", "inputs": ["z"], "outputs": ["loss"], "rule": "g s m -> "}]})",
+                                  "moe.json");
   MeshCase on_mesh(graph, toy_cluster({}), mesh_of({4}), {}, 4);
   const Stage stage = optimum(on_mesh, {ParameterState::replicated, Recompute::none, {.microbatches = 8}});
-  CHECK(shardings(stage) == "before:g router:g softmax:g top_k:g dispatch:g up:e gelu:e down:e combine:g residual:g after:g");
+  CHECK(shardings(stage) ==
+        "before:g router:g softmax:g top_k:g dispatch:g up:e gelu:e down:e combine:g residual:g after:g");
   CHECK(conversions(stage) == sorted({"dispatched > up: all_to_all x 4096; all_to_all x 4096",
                                       "results > combine: all_to_all x 4096; all_to_all x 4096",
-                                      "bias > step: none; all_reduce x 128",             // 32 gradients in 4 bytes
+                                      "bias > step: none; all_reduce x 128",              // 32 gradients in 4 bytes
                                       "router.weight > step: none; all_reduce x 512"}));  // 32·4
   CHECK(volume(stage).forward == 2 * 768);
   CHECK(volume(stage).backward == 2 * 768);

@@ -5,7 +5,9 @@
 namespace meshloom {
 namespace {
 
-std::vector<AxisRole> all_free(const DeviceMesh& mesh) { return std::vector<AxisRole>(mesh.dimensions(), AxisRole::free); }
+std::vector<AxisRole> all_free(const DeviceMesh& mesh) {
+  return std::vector<AxisRole>(mesh.dimensions(), AxisRole::free);
+}
 
 }  // namespace
 
@@ -34,7 +36,8 @@ DeviceMesh mesh_of(const std::vector<std::int64_t>& sizes) {
   return mesh;
 }
 
-MeshCase::MeshCase(Graph graph, const Cluster& cluster, DeviceMesh mesh, const Recipe& recipe, std::int64_t microbatch_size)
+MeshCase::MeshCase(Graph graph, const Cluster& cluster, DeviceMesh mesh, const Recipe& recipe,
+                   std::int64_t microbatch_size)
     : input_{std::move(graph), cluster, recipe, {}, {}},
       options_{.global_batch = microbatch_size},
       space_(search_space(input_, options_)),

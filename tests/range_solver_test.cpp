@@ -26,7 +26,8 @@ struct RandomGraph {
 std::string parameter_of(RandomGraph& graph, std::mt19937& random) {
   if (graph.parameters.empty() || random() % 3 != 0) {
     graph.parameters.push_back(fmt::format("w{}", graph.parameters.size()));
-    graph.tensors += fmt::format(R"(, {{"id": "{}", "shape": ["h", "h"], "role": "parameter"}})", graph.parameters.back());
+    graph.tensors +=
+        fmt::format(R"(, {{"id": "{}", "shape": ["h", "h"], "role": "parameter"}})", graph.parameters.back());
     return graph.parameters.back();
   }
   return graph.parameters[random() % graph.parameters.size()];
@@ -36,7 +37,7 @@ void add_op(RandomGraph& graph, std::mt19937& random, const std::string& layer) 
   const std::string last = graph.activations.back(), earlier = graph.activations[random() % graph.activations.size()];
   const std::string result = fmt::format("x{}", graph.activations.size());
   std::string kind, inputs = fmt::format(R"("{}")", last), rule = "b h -> b h";
-  switch (random() % 8) {
+  switch (random() % 9) {
     case 0:
     case 1:
     case 2:
@@ -44,16 +45,27 @@ void add_op(RandomGraph& graph, std::mt19937& random, const std::string& layer) 
       inputs += fmt::format(R"(, "{}")", parameter_of(graph, random));
       rule = random() % 2 == 0 ? "b h, h k -> b k" : "b h, k h -> b k";
       break;
-    case 3: kind = "relu"; break;
-    case 4: kind = "gelu"; break;
-    case 5: kind = "softmax", rule = "b h~ -> b h"; break;
+    case 3:
+      kind = "relu";
+      break;
+    case 4:
+      kind = "gelu";
+      break;
+    case 5:
+      kind = random() % 2 == 0 ? "softmax" : "layer_norm";
+      rule = "b h~ -> b h";
+      break;
+    case 6:
+      kind = "dropout";
+      break;
     default:
       kind = random() % 2 == 0 ? "add" : "multiply";
       inputs += fmt::format(R"(, "{}")", earlier);
       rule = "b h, b h -> b h";
   }
-  graph.ops += fmt::format(R"({}{{"id": "{}", "kind": "{}", "layer": "{}", "inputs": [{}], "outputs": ["{}"], "rule": "{}"}})",
-                           graph.ops.empty() ? "" : ",\n", result, kind, layer, inputs, result, rule);
+  graph.ops +=
+      fmt::format(R"({}{{"id": "{}", "kind": "{}", "layer": "{}", "inputs": [{}], "outputs": ["{}"], "rule": "{}"}})",
+                  graph.ops.empty() ? "" : ",\n", result, kind, layer, inputs, result, rule);
   graph.activations.push_back(result);
 }
 
@@ -70,8 +82,9 @@ Graph random_graph(unsigned seed, Layers layers) {
     if (o > 0 && random() % 2 == 0) ++layer;
     add_op(graph, random, layers == Layers::one ? "all" : fmt::format("l{}", layer));
   }
-  graph.ops += fmt::format(R"(, {{"id": "loss", "kind": "sum", "layer": "{}", "inputs": ["{}"], "outputs": ["loss"], "rule": "b h -> "}})",
-                           layers == Layers::one ? "all" : fmt::format("l{}", layer), graph.activations.back());
+  graph.ops += fmt::format(
+      R"(, {{"id": "loss", "kind": "sum", "layer": "{}", "inputs": ["{}"], "outputs": ["loss"], "rule": "b h -> "}})",
+      layers == Layers::one ? "all" : fmt::format("l{}", layer), graph.activations.back());
   const std::string text = fmt::format(
       R"({{"schema": "meshloom.graph/1", "name": "random", "batch_dim": "b", "dims": {{"h": {}}},
   "tensors": [{{"id": "x0", "shape": ["b", "h"], "dtype": "bf16", "role": "input"}}{}],
@@ -82,7 +95,8 @@ Graph random_graph(unsigned seed, Layers layers) {
 
 // Compute, memory and links all count for tensors of a few bytes.
 Cluster tight_cluster(std::int64_t devices) {
-  Cluster cluster = toy_cluster({.devices = devices, .flops_per_s = 1e9, .memory_bytes_per_s = 3e8, .link_bytes_per_s = 1.7e8});
+  Cluster cluster =
+      toy_cluster({.devices = devices, .flops_per_s = 1e9, .memory_bytes_per_s = 3e8, .link_bytes_per_s = 1.7e8});
   cluster.intra_host.latency = Seconds(3e-8);
   return cluster;
 }
@@ -147,7 +161,8 @@ double combinations(const IntraOpProblem& problem) {
 }
 
 // What the plan's stage says, in the fields of a Cost.
-void check_stage_is_cost(const MeshCase& on_mesh, const RangeSettings& settings, std::size_t first, std::size_t last, const Cost& cost) {
+void check_stage_is_cost(const MeshCase& on_mesh, const RangeSettings& settings, std::size_t first, std::size_t last,
+                         const Cost& cost) {
   const Stage stage = on_mesh.stage(settings, first, last);
   // Sharing gradients with other stages is priced by the pipeline, not by the range.
   const Seconds synchronization = stage.synchronization - stage.shared_gradients_time;
@@ -155,7 +170,8 @@ void check_stage_is_cost(const MeshCase& on_mesh, const RangeSettings& settings,
   CHECK(stage.backward.value() == Approx(cost.backward.value()).epsilon(1e-9));
   CHECK(synchronization.value() == Approx(cost.synchronization.value()).epsilon(1e-9).margin(1e-18));
   CHECK(stage.update.value() == Approx(cost.update.value()).epsilon(1e-9).margin(1e-18));
-  CHECK((stage.memory.parameters + stage.memory.gradients + stage.memory.optimizer).value() == Approx(cost.fixed.value()).epsilon(1e-9));
+  CHECK((stage.memory.parameters + stage.memory.gradients + stage.memory.optimizer).value() ==
+        Approx(cost.fixed.value()).epsilon(1e-9));
   CHECK(stage.memory.activations_per_microbatch.value() == Approx(cost.activations.value()).epsilon(1e-9));
   CHECK(stage.memory.transient.value() == Approx(cost.transient().value()).epsilon(1e-9));
 }
@@ -164,7 +180,8 @@ void check_all_ranges(MeshCase& on_mesh, const RangeSettings& settings) {
   const std::vector<Cost> costs = on_mesh.solver().ranges().solve(settings);
   for (std::size_t first = 0; first < on_mesh.layers(); ++first)
     for (std::size_t last = first; last < on_mesh.layers(); ++last) {
-      INFO("layers " << first << " to " << last << ", " << name(settings.state) << ", recompute " << name(settings.recompute));
+      INFO("layers " << first << " to " << last << ", " << name(settings.state) << ", recompute "
+                     << name(settings.recompute));
       check_stage_is_cost(on_mesh, settings, first, last, costs[on_mesh.space().classes.of[first][last - first]]);
     }
 }
@@ -182,14 +199,19 @@ TEST_CASE("layers joined by their tables cost what one problem of all their node
     const DeviceMesh mesh = random_mesh(seed);
     MeshCase layered(random_graph(seed, Layers::several), tight_cluster(4), mesh, recipe, 4);
     const std::size_t last = layered.layers() - 1;
-    several += layered.layers() > 1 ? 1 : 0;
-    INFO("seed " << seed);
-    const IntraOpProblem problem = joined(layered, settings, 0, last);
-    const double objective = weighted(layered.cost(settings, 0, last), settings.weights);
-    CHECK(objective == Approx(seconds(solve_by_elimination(problem).objective)).epsilon(1e-9));
-    if (combinations(problem) > 2e5) continue;
-    ++enumerated;
-    CHECK(objective == Approx(seconds(solve_by_enumeration(problem).objective)).epsilon(1e-9));
+    const std::size_t inner =
+        random() % (last + 1);  // a range that begins behind the graph's begin, with what crosses into it
+    several += last > 0 ? 1 : 0;
+    for (const auto& [first, end] :
+         {std::pair(std::size_t{0}, last), std::pair(inner, last), std::pair(std::size_t{0}, inner)}) {
+      INFO("seed " << seed << ", layers " << first << " to " << end);
+      const IntraOpProblem problem = joined(layered, settings, first, end);
+      const double objective = weighted(layered.cost(settings, first, end), settings.weights);
+      CHECK(objective == Approx(seconds(solve_by_elimination(problem).objective)).epsilon(1e-9));
+      if (combinations(problem) > 2e5) continue;
+      ++enumerated;
+      CHECK(objective == Approx(seconds(solve_by_enumeration(problem).objective)).epsilon(1e-9));
+    }
   }
   CHECK(several >= 40);
   CHECK(enumerated >= 5);
@@ -210,7 +232,8 @@ TEST_CASE("cutting a graph into layers does not change its optimum without a pri
   }
 }
 
-// Where they are saved, they may lie at the border in a smaller layout than the reader's, converted again in the backward.
+// Where they are saved, they may lie at the border in a smaller layout than the reader's, converted again in the
+// backward.
 TEST_CASE("cutting a graph into layers may only gain under a price on activations") {
   for (unsigned seed = 0; seed < 50; ++seed) {
     std::mt19937 random(seed + 2500);
@@ -264,7 +287,8 @@ TEST_CASE("a materialised stage of GPT takes what the search reported, in every 
     recipe.regather_saved_activations = regather;
     MeshCase on_mesh(graph, tight_cluster(4), mesh_of({4}), recipe, 4);
     for (const Recompute recompute : {Recompute::none, Recompute::full})
-      for (const ParameterState state : {ParameterState::replicated, ParameterState::zero1, ParameterState::zero2, ParameterState::zero3}) {
+      for (const ParameterState state :
+           {ParameterState::replicated, ParameterState::zero1, ParameterState::zero2, ParameterState::zero3}) {
         INFO("regather " << regather);
         check_all_ranges(on_mesh, {state, recompute, {}});
         check_all_ranges(on_mesh, {state, recompute, {1, 1, 1e-9, 1e-8}});
@@ -273,18 +297,21 @@ TEST_CASE("a materialised stage of GPT takes what the search reported, in every 
 }
 
 TEST_CASE("a materialised stage takes what the search reported with experts and with grouped heads on two axes") {
-  for (const Graph& graph : {read_graph(std::string(MESHLOOM_SOURCE_DIR) + "/graphs/zoo/moe_layer.json"),
-                             build_llama({.layers = 2, .hidden = 16, .heads = 4, .kv_heads = 2, .seq_len = 8, .vocab = 32, .ffn_hidden = 24})}) {
+  for (const Graph& graph :
+       {read_graph(std::string(MESHLOOM_SOURCE_DIR) + "/graphs/zoo/moe_layer.json"),
+        build_llama(
+            {.layers = 2, .hidden = 16, .heads = 4, .kv_heads = 2, .seq_len = 8, .vocab = 32, .ffn_hidden = 24})}) {
     MeshCase on_mesh(graph, tight_cluster(4), mesh_of({2, 2}), {}, 4);
     check_all_ranges(on_mesh, {ParameterState::zero1, Recompute::none, {1, 1, 1e-9, 1e-8}});
     check_all_ranges(on_mesh, {ParameterState::zero3, Recompute::full, {}});
   }
 }
 
-// A value without a gradient that two products read is kept once, in its node's layout; a reader in another layout converts
-// it once more in the backward, though no gradient comes back.
+// A value without a gradient that two products read is kept once, in its node's layout; a reader in another layout
+// converts it once more in the backward, though no gradient comes back.
 TEST_CASE("a materialised stage counts converting again what is saved but has no gradient") {
-  const Graph graph = parse_graph(R"({"schema": "meshloom.graph/1", "name": "features", "batch_dim": "b", "dims": {"h": 64},
+  const Graph graph =
+      parse_graph(R"({"schema": "meshloom.graph/1", "name": "features", "batch_dim": "b", "dims": {"h": 64},
     "tensors": [{"id": "tokens", "shape": ["b", "h"], "dtype": "bf16", "role": "input"},
       {"id": "u", "shape": ["h", "h"], "role": "parameter"}, {"id": "v", "shape": ["h", "h"], "role": "parameter"}],
     "ops": [
@@ -292,7 +319,8 @@ TEST_CASE("a materialised stage counts converting again what is saved but has no
       {"id": "left", "kind": "einsum", "layer": "a", "inputs": ["x", "u"], "outputs": ["y"], "rule": "b h, h k -> b k"},
       {"id": "right", "kind": "einsum", "layer": "a", "inputs": ["x", "v"], "outputs": ["z"], "rule": "b h, h k -> b k"},
       {"id": "both", "kind": "multiply", "layer": "a", "inputs": ["y", "z"], "outputs": ["m"], "rule": "b k, b k -> b k"},
-      {"id": "loss", "kind": "sum", "layer": "a", "inputs": ["m"], "outputs": ["loss"], "rule": "b k -> "}]})", "features.json");
+      {"id": "loss", "kind": "sum", "layer": "a", "inputs": ["m"], "outputs": ["loss"], "rule": "b k -> "}]})",
+                  "features.json");
   // A price on saved activations keeps x sharded; slow elementwise work does not let every device make all of it.
   for (const bool regather : {false, true}) {
     Recipe recipe;
@@ -310,8 +338,10 @@ TEST_CASE("a materialised stage counts converting again what is saved but has no
 }
 
 TEST_CASE("all blocks of a built GPT are one class, and so are llama's") {
-  for (const Graph& graph : {build_gpt({.layers = 5, .hidden = 16, .heads = 4, .seq_len = 8, .vocab = 32}),
-                             build_llama({.layers = 5, .hidden = 16, .heads = 4, .kv_heads = 2, .seq_len = 8, .vocab = 32, .ffn_hidden = 24})}) {
+  for (const Graph& graph :
+       {build_gpt({.layers = 5, .hidden = 16, .heads = 4, .seq_len = 8, .vocab = 32}),
+        build_llama(
+            {.layers = 5, .hidden = 16, .heads = 4, .kv_heads = 2, .seq_len = 8, .vocab = 32, .ffn_hidden = 24})}) {
     const PlanningLayers layers = planning_layers(graph, differentiate(graph));
     REQUIRE(layers.layers.size() == 7);  // embed, h0 … h4, head
     for (std::size_t block = 2; block <= 5; ++block) CHECK(layers.layers[block].key == layers.layers[1].key);
@@ -328,10 +358,12 @@ TEST_CASE("all blocks of a built GPT are one class, and so are llama's") {
 }
 
 TEST_CASE("an untagged graph has a layer for every op") {
-  const Graph graph = parse_graph(R"({"schema": "meshloom.graph/1", "name": "untagged", "batch_dim": "b", "dims": {"h": 8},
+  const Graph graph =
+      parse_graph(R"({"schema": "meshloom.graph/1", "name": "untagged", "batch_dim": "b", "dims": {"h": 8},
     "tensors": [{"id": "x", "shape": ["b", "h"], "dtype": "bf16", "role": "input"}, {"id": "w", "shape": ["h", "h"], "role": "parameter"}],
     "ops": [{"id": "first", "kind": "einsum", "inputs": ["x", "w"], "outputs": ["y"], "rule": "b h, h k -> b k"},
-            {"id": "second", "kind": "einsum", "inputs": ["y", "w"], "outputs": ["z"], "rule": "b h, h k -> b k"}]})", "untagged.json");
+            {"id": "second", "kind": "einsum", "inputs": ["y", "w"], "outputs": ["z"], "rule": "b h, h k -> b k"}]})",
+                  "untagged.json");
   const PlanningLayers layers = planning_layers(graph, differentiate(graph));
   REQUIRE(layers.layers.size() == 2);
   CHECK(layers.layers[1].name == "second");

@@ -22,20 +22,26 @@ struct OneOpGraph {
 
 Graph parse(const OneOpGraph& text) {
   return parse_graph(fmt::format(R"({{"schema": "meshloom.graph/1", "name": "one", "batch_dim": "b", "dims": {{{}}},
-    "tensors": [{}], "ops": [{}]}})", text.dims, text.tensors, text.op), "one.json");
+    "tensors": [{}], "ops": [{}]}})",
+                                 text.dims, text.tensors, text.op),
+                     "one.json");
 }
 
 OneOpGraph product(const std::string& dims) {
-  return {dims,
-          R"({"id": "x", "shape": ["b", "s", "h"], "dtype": "bf16", "role": "input"}, {"id": "w", "shape": ["h", "f"], "role": "parameter"})",
-          R"({"id": "y", "kind": "einsum", "inputs": ["x", "w"], "outputs": ["y"], "rule": "b s h, h f -> b s f"})"};
+  return {
+      dims,
+      R"({"id": "x", "shape": ["b", "s", "h"], "dtype": "bf16", "role": "input"}, {"id": "w", "shape": ["h", "f"], "role": "parameter"})",
+      R"({"id": "y", "kind": "einsum", "inputs": ["x", "w"], "outputs": ["y"], "rule": "b s h, h f -> b s f"})"};
 }
 
 // Enumerates for the op `id` of a graph; all axes free unless roles are given.
 class Enumerated {
  public:
   Enumerated(Graph graph, const DeviceMesh& mesh, std::int64_t batch, std::vector<AxisRole> roles = {})
-      : graph_(std::move(graph)), training_(differentiate(graph_)), tokens_(token_dimensions(graph_)), mesh_(mesh),
+      : graph_(std::move(graph)),
+        training_(differentiate(graph_)),
+        tokens_(token_dimensions(graph_)),
+        mesh_(mesh),
         context_{graph_, training_, tokens_, mesh_, std::move(roles), batch} {
     context_.roles.resize(mesh.dimensions(), AxisRole::free);
   }
@@ -67,7 +73,8 @@ class Enumerated {
   Lines layouts(const std::string& id) const {
     Lines lines;
     for (const Strategy& strategy : enumerate_strategies(context_, op(id)))
-      lines.push_back(fmt::format("{}: {} -> {}", factors(op(id), strategy), print(strategy.inputs), print(strategy.outputs)));
+      lines.push_back(
+          fmt::format("{}: {} -> {}", factors(op(id), strategy), print(strategy.inputs), print(strategy.outputs)));
     return lines;
   }
 
@@ -105,14 +112,16 @@ Lines assignment(const Graph& graph, AxisRole role) {
 TEST_CASE("a product shards each of its factors, and the layouts follow from the rule") {
   const Enumerated one(parse(product(R"("s": 8, "h": 8, "f": 8)")), mesh_of({4}), 4);
   // x is an input of the graph and has no gradient: whole it is R/R. w has one: whole beside sharded work it is R/P.
-  CHECK(one.layouts("y") == Lines{"-: [R/R], [R/R] -> [R/R]", "b: [S(0)], [R/P] -> [S(0)]", "s: [S(1)], [R/P] -> [S(1)]",
-                                  "h: [S(2)], [S(0)] -> [P/R]", "f: [R/R], [S(1)] -> [S(2)]"});
+  CHECK(one.layouts("y") == Lines{"-: [R/R], [R/R] -> [R/R]", "b: [S(0)], [R/P] -> [S(0)]",
+                                  "s: [S(1)], [R/P] -> [S(1)]", "h: [S(2)], [S(0)] -> [P/R]",
+                                  "f: [R/R], [S(1)] -> [S(2)]"});
 }
 
 TEST_CASE("an axis shards only what it divides, two axes what their product divides") {
   const Enumerated one(parse(product(R"("s": 6, "h": 8, "f": 10)")), mesh_of({4}), 8);
   CHECK(one.strategies("y") == Lines{"-", "b", "h"});
-  CHECK(one.excluded("y") == Lines{"axis x cannot shard s: 6 is not divisible by 4", "axis x cannot shard f: 10 is not divisible by 4"});
+  CHECK(one.excluded("y") ==
+        Lines{"axis x cannot shard s: 6 is not divisible by 4", "axis x cannot shard f: 10 is not divisible by 4"});
   // b = 2, h = 4; s = 3 and f = 5 are odd. Both axes on b would make 4 parts of 2.
   const Enumerated two(parse(product(R"("s": 3, "h": 4, "f": 5)")), mesh_of({2, 2}), 2);
   CHECK(two.strategies("y") == Lines{"-,-", "-,b", "-,h", "b,-", "b,h", "h,-", "h,b", "h,h"});
@@ -121,7 +130,8 @@ TEST_CASE("an axis shards only what it divides, two axes what their product divi
 TEST_CASE("a whole factor is never sharded, and the reason is told") {
   const Enumerated gpt(small_gpt(), mesh_of({4}), 4);
   CHECK(gpt.strategies("h0.attn.core") == Lines{"-", "b", "s", "n"});
-  CHECK(gpt.excluded("h0.attn.core") == Lines{"axis x cannot shard d: it must stay whole", "axis x cannot shard t: it must stay whole"});
+  CHECK(gpt.excluded("h0.attn.core") ==
+        Lines{"axis x cannot shard d: it must stay whole", "axis x cannot shard t: it must stay whole"});
   // Queries sharded along the positions: keys and values stay whole, their gradients are partial sums.
   CHECK(gpt.layouts("h0.attn.core")[2] == "s: [S(1)], [R/P], [R/P] -> [S(1)]");
 }
@@ -129,7 +139,8 @@ TEST_CASE("a whole factor is never sharded, and the reason is told") {
 TEST_CASE("in a product dimension the minor factor is sharded only behind the whole major one") {
   // 8 query heads in 2 groups of key and value heads: (k g) = (2 4).
   const auto llama = [] {
-    return build_llama({.layers = 1, .hidden = 64, .heads = 8, .kv_heads = 2, .seq_len = 3, .vocab = 32, .ffn_hidden = 64});
+    return build_llama(
+        {.layers = 1, .hidden = 64, .heads = 8, .kv_heads = 2, .seq_len = 3, .vocab = 32, .ffn_hidden = 64});
   };
   const Enumerated by_two(llama(), mesh_of({2, 2}), 1);
   CHECK(by_two.strategies("h0.attn.core") == Lines{"-,-", "-,k", "k,-", "k,g"});
@@ -141,8 +152,9 @@ TEST_CASE("in a product dimension the minor factor is sharded only behind the wh
 TEST_CASE("a gather sharded along its table's rows gives a partial sum") {
   const Enumerated gpt(small_gpt(), mesh_of({4}), 4);
   // The tokens are integers without a gradient.
-  CHECK(gpt.layouts("embed.tokens") == Lines{"-: [R/R], [R/R] -> [R/R]", "v: [S(0)], [R/R] -> [P/R]", "h: [S(1)], [R/R] -> [S(2)]",
-                                             "b: [R/P], [S(0)] -> [S(0)]", "s: [R/P], [S(1)] -> [S(1)]"});
+  CHECK(gpt.layouts("embed.tokens") == Lines{"-: [R/R], [R/R] -> [R/R]", "v: [S(0)], [R/R] -> [P/R]",
+                                             "h: [S(1)], [R/R] -> [S(2)]", "b: [R/P], [S(0)] -> [S(0)]",
+                                             "s: [R/P], [S(1)] -> [S(1)]"});
 }
 
 TEST_CASE("a norm or a loss sharded along its rows has a whole result where the result lacks the factor") {
@@ -155,16 +167,19 @@ TEST_CASE("a norm or a loss sharded along its rows has a whole result where the 
 
 // Shards of a sum add up, so its result may lack the sharded factor; a custom op's do not.
 TEST_CASE("a custom op is not sharded along a factor that one of its results lacks") {
-  const Enumerated one(parse({R"("s": 8)", R"({"id": "x", "shape": ["b", "s"], "dtype": "bf16", "role": "input"})",
-                              R"({"id": "scan", "kind": "custom", "inputs": ["x"], "outputs": ["y", "last"], "rule": "b s -> b s, b",
-      "flops_per_element": 1.0, "bytes_per_element": 4.0, "backward_cost": 1.0})"}), mesh_of({4}), 4);
+  const Enumerated one(
+      parse({R"("s": 8)", R"({"id": "x", "shape": ["b", "s"], "dtype": "bf16", "role": "input"})",
+             R"({"id": "scan", "kind": "custom", "inputs": ["x"], "outputs": ["y", "last"], "rule": "b s -> b s, b",
+      "flops_per_element": 1.0, "bytes_per_element": 4.0, "backward_cost": 1.0})"}),
+      mesh_of({4}), 4);
   CHECK(one.strategies("scan") == Lines{"-", "b"});
   CHECK(one.excluded("scan") == Lines{"axis x cannot shard s: an output lacks it"});
 }
 
 TEST_CASE("data parallelism shards every batch and nothing else") {
   const Enumerated gpt(small_gpt(), mesh_of({4}), 4, {AxisRole::data_parallel});
-  for (const std::string op : {"embed.tokens", "embed.positions", "h0.ln1", "h0.attn.q", "h0.attn.core", "h0.mlp.down", "head.token_loss"})
+  for (const std::string op :
+       {"embed.tokens", "embed.positions", "h0.ln1", "h0.attn.q", "h0.attn.core", "h0.mlp.down", "head.token_loss"})
     CHECK(gpt.strategies(op) == Lines{"b"});
   // 2 samples cannot be shared by 4 devices: the work is redundant.
   const Enumerated few(small_gpt(), mesh_of({4}), 2, {AxisRole::data_parallel});
@@ -173,7 +188,7 @@ TEST_CASE("data parallelism shards every batch and nothing else") {
 
 TEST_CASE("tensor parallelism shards parameters, and activations between them, never tokens") {
   const Enumerated gpt(small_gpt(), mesh_of({4}), 4, {AxisRole::tensor_parallel});
-  CHECK(gpt.strategies("embed.tokens") == Lines{"v"});         // vocabulary parallel, as Megatron's
+  CHECK(gpt.strategies("embed.tokens") == Lines{"v"});  // vocabulary parallel, as Megatron's
   CHECK(gpt.strategies("h0.attn.q") == Lines{"h", "n", "d"});
   CHECK(gpt.strategies("h0.attn.core") == Lines{"-", "n"});
   CHECK(gpt.strategies("h0.ln1") == Lines{"-"});
@@ -186,10 +201,10 @@ TEST_CASE("tensor parallelism shards parameters, and activations between them, n
 
 namespace {
 
-const Lines tensor_parallel_ops = {"embed.tokens:v",        "h0.attn.q:n",         "h0.attn.q.add_bias:n", "h0.attn.k:n",
-                                   "h0.attn.k.add_bias:n",  "h0.attn.v:n",         "h0.attn.v.add_bias:n", "h0.attn.core:n",
-                                   "h0.attn.out:n",         "h0.mlp.up:f",         "h0.mlp.up.add_bias:f", "h0.mlp.gelu:f",
-                                   "h0.mlp.down:f",         "head.logits:v",       "head.token_loss:v"};
+const Lines tensor_parallel_ops = {"embed.tokens:v",       "h0.attn.q:n",   "h0.attn.q.add_bias:n", "h0.attn.k:n",
+                                   "h0.attn.k.add_bias:n", "h0.attn.v:n",   "h0.attn.v.add_bias:n", "h0.attn.core:n",
+                                   "h0.attn.out:n",        "h0.mlp.up:f",   "h0.mlp.up.add_bias:f", "h0.mlp.gelu:f",
+                                   "h0.mlp.down:f",        "head.logits:v", "head.token_loss:v"};
 
 }  // namespace
 
@@ -202,8 +217,9 @@ TEST_CASE("the tensor-parallel role gives Megatron's assignment on a built GPT")
 // And what lies between along the positions [Korthikanti et al. 2022, §4.2.2].
 TEST_CASE("the sequence-parallel role shards norms, dropout and residuals along the positions besides") {
   Lines expected = tensor_parallel_ops;
-  for (const std::string op : {"embed.positions", "embed.dropout", "h0.ln1", "h0.attn.out.add_bias", "h0.attn.dropout", "h0.attn.residual",
-                               "h0.ln2", "h0.mlp.down.add_bias", "h0.mlp.dropout", "h0.mlp.residual", "head.ln"})
+  for (const std::string op :
+       {"embed.positions", "embed.dropout", "h0.ln1", "h0.attn.out.add_bias", "h0.attn.dropout", "h0.attn.residual",
+        "h0.ln2", "h0.mlp.down.add_bias", "h0.mlp.dropout", "h0.mlp.residual", "head.ln"})
     expected.push_back(op + ":s");
   Lines found = assignment(small_gpt(), AxisRole::sequence_parallel);
   // The losses of single tokens are whole after the inner all-reduce; adding them up is free either way.
