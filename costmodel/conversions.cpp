@@ -10,62 +10,80 @@ namespace {
 // One mesh axis of a state: 0 whole, 1 partial sum, 2 + d sharded along dimension d.
 using Digit = std::uint32_t;
 constexpr Digit whole = 0, partial_sum = 1, first_dimension = 2;
-using Digits = std::array<Digit, max_mesh_axes>;
 
 Digit digit_of_value(const AxisLayout& axis) {
   switch (axis.kind) {
-    case LayoutKind::sharded: return first_dimension + axis.dimension;
-    case LayoutKind::partial: return partial_sum;
+    case LayoutKind::sharded:
+      return first_dimension + axis.dimension;
+    case LayoutKind::partial:
+      return partial_sum;
     case LayoutKind::replicated:
-    case LayoutKind::replicated_partial_gradient: return whole;
+    case LayoutKind::replicated_partial_gradient:
+      return whole;
   }
   return whole;
 }
 
 Digit digit_of_gradient(const AxisLayout& axis) {
   switch (axis.kind) {
-    case LayoutKind::sharded: return first_dimension + axis.dimension;
-    case LayoutKind::replicated_partial_gradient: return partial_sum;
+    case LayoutKind::sharded:
+      return first_dimension + axis.dimension;
+    case LayoutKind::replicated_partial_gradient:
+      return partial_sum;
     case LayoutKind::replicated:
-    case LayoutKind::partial: return whole;
+    case LayoutKind::partial:
+      return whole;
   }
   return whole;
 }
 
-Collective collective_of(MoveKind kind) {
+std::optional<Collective> collective_of(MoveKind kind) {
   switch (kind) {
-    case MoveKind::all_gather: return Collective::all_gather;
-    case MoveKind::reduce_scatter: return Collective::reduce_scatter;
-    case MoveKind::all_reduce: return Collective::all_reduce;
-    case MoveKind::all_to_all: return Collective::all_to_all;
-    case MoveKind::permute: return Collective::permute;
+    case MoveKind::all_gather:
+      return Collective::all_gather;
+    case MoveKind::reduce_scatter:
+      return Collective::reduce_scatter;
+    case MoveKind::all_reduce:
+      return Collective::all_reduce;
+    case MoveKind::all_to_all:
+      return Collective::all_to_all;
+    case MoveKind::permute:
+      return Collective::permute;
     case MoveKind::slice:
-    case MoveKind::keep_one: break;
+    case MoveKind::keep_one:
+      return std::nullopt;
   }
-  assert(false && "a free move is no collective");
-  return Collective::permute;
+  return std::nullopt;
 }
 
 }  // namespace
 
-// All moves out of one state.
+// All moves out of one state: every other state is looked at as a change of some axes, which one move makes or none.
 struct ConversionTable::Expansion {
   const ConversionTable& table;
-  Digits digits{};
   std::size_t axes;
-  double local;                         // bytes on one device in this state
-  std::vector<std::pair<State, Move>> moves;
+  Digits before{}, after{};
+  unsigned changed = 0;
+  double local;  // bytes on one device before
+  std::vector<Edge> edges;
 
-  Expansion(const ConversionTable& owner, State state) : table(owner), axes(owner.mesh_.dimensions()) {
-    const Layout layout = owner.layout_of(state);
-    for (std::size_t axis = 0; axis < axes; ++axis) digits[axis] = digit_of_value(layout.axes[axis]);
-    local = owner.element_.value();
-    for (const std::int64_t size : owner.shape_) local *= static_cast<double>(size);
-    for (std::size_t axis = 0; axis < axes; ++axis)
-      if (digits[axis] >= first_dimension) local /= static_cast<double>(owner.mesh_.size(axis));
-    for (unsigned set = 1; set < (1U << axes); ++set) collectives_over(set);
-    free_moves();
-    permutations();
+  Expansion(const ConversionTable& owner, State from)
+      : table(owner),
+        axes(owner.mesh_.dimensions()),
+        before(owner.digits_of(from)),
+        local(owner.local_bytes(owner.layout_of(from)).value()) {
+    for (State to = 0; to < owner.states_; ++to) {
+      if (to == from || !owner.divides_[to]) continue;
+      after = owner.digits_of(to);
+      changed = 0;
+      for (std::size_t axis = 0; axis < axes; ++axis)
+        if (before[axis] != after[axis]) changed |= 1U << axis;
+      const std::optional<MoveKind> kind = kind_of_all();
+      if (kind && leaves_a_layout(*kind))
+        add(to, *kind, changed);
+      else if (relabels_shards())
+        add(to, MoveKind::permute, changed | shifted());
+    }
   }
 
   bool in(unsigned set, std::size_t axis) const { return (set >> axis & 1U) != 0; }
@@ -77,98 +95,108 @@ struct ConversionTable::Expansion {
     return size;
   }
 
-  // The axes of `set` are the minor-most of every dimension they shard.
-  bool minor_most(unsigned set) const {
+  MoveKind kind_of(std::size_t axis) const {
+    if (after[axis] == partial_sum) return MoveKind::keep_one;
+    if (before[axis] == whole) return MoveKind::slice;
+    if (before[axis] == partial_sum) return after[axis] == whole ? MoveKind::all_reduce : MoveKind::reduce_scatter;
+    return after[axis] == whole ? MoveKind::all_gather : MoveKind::all_to_all;
+  }
+
+  // The move that all changed axes make, if it is the same.
+  std::optional<MoveKind> kind_of_all() const {
+    std::optional<MoveKind> kind;
+    for (std::size_t axis = 0; axis < axes; ++axis) {
+      if (!in(changed, axis)) continue;
+      if (kind && *kind != kind_of(axis)) return std::nullopt;
+      kind = kind_of(axis);
+    }
+    return kind;
+  }
+
+  bool leaves_a_layout(MoveKind kind) const {
+    switch (kind) {
+      case MoveKind::slice:
+      case MoveKind::reduce_scatter:
+        return changes_minor_most(after);
+      case MoveKind::keep_one:
+      case MoveKind::all_gather:
+        return changes_minor_most(before);
+      case MoveKind::all_to_all:
+        return changes_minor_most(before) && changes_minor_most(after) && exchanges_evenly();
+      case MoveKind::all_reduce:
+        return true;
+      case MoveKind::permute:
+        return false;
+    }
+    return false;
+  }
+
+  // The changed axes are the minor-most of every dimension that they shard.
+  bool changes_minor_most(const Digits& digits) const {
     for (std::size_t axis = 0; axis < axes; ++axis)
       for (std::size_t minor = axis + 1; minor < axes; ++minor)
-        if (in(set, axis) && !in(set, minor) && digits[axis] >= first_dimension && digits[axis] == digits[minor])
+        if (in(changed, axis) && !in(changed, minor) && digits[axis] >= first_dimension &&
+            digits[axis] == digits[minor])
           return false;
     return true;
   }
 
-  // Every axis already on `digit` is major to all of `set`, and the dimension still divides.
-  bool may_append(unsigned set, Digit digit) const {
-    std::int64_t parts = static_cast<std::int64_t>(group_size(set));
-    for (std::size_t axis = 0; axis < axes; ++axis) {
-      if (in(set, axis) || digits[axis] != digit) continue;
-      parts *= table.mesh_.size(axis);
-      for (std::size_t major = 0; major < axis; ++major)
-        if (in(set, major)) return false;
-    }
-    return table.shape_[digit - first_dimension] % parts == 0;
-  }
-
-  bool all_are(unsigned set, Digit digit) const {
-    for (std::size_t axis = 0; axis < axes; ++axis)
-      if (in(set, axis) && digits[axis] != digit) return false;
+  // No dimension is both gathered and cut: every device has an equal part for every other.
+  bool exchanges_evenly() const {
+    for (std::size_t from = 0; from < axes; ++from)
+      for (std::size_t to = 0; to < axes; ++to)
+        if (in(changed, from) && in(changed, to) && before[from] == after[to]) return false;
     return true;
   }
 
-  void add(MoveKind kind, unsigned set, Digits target, double bytes) {
-    State state = 0;
-    const auto base = static_cast<State>(first_dimension + table.shape_.size());
-    for (std::size_t axis = axes; axis-- > 0;) state = state * base + target[axis];
-    Move move{kind, set, Bytes(bytes), Seconds(0)};
-    if (bytes > 0)
-      move.time = collective_time(*table.cluster_, collective_of(kind), Bytes(bytes), group_of(table.mesh_, set));
-    moves.emplace_back(state, move);
-  }
+  // Each dimension is cut into as many parts as before and there are as many summands: every device fetches a shard.
+  bool relabels_shards() const { return parts(before) == parts(after); }
 
-  Digits with(unsigned set, Digit digit) const {
-    Digits target = digits;
-    for (std::size_t axis = 0; axis < axes; ++axis)
-      if (in(set, axis)) target[axis] = digit;
-    return target;
-  }
-
-  void collectives_over(unsigned set) {
-    const double gathered = local * group_size(set);
-    bool all_sharded = true;
-    for (std::size_t axis = 0; axis < axes; ++axis)
-      if (in(set, axis) && digits[axis] < first_dimension) all_sharded = false;
-    if (all_sharded && minor_most(set)) add(MoveKind::all_gather, set, with(set, whole), gathered);
-    const auto dimensions = static_cast<Digit>(table.shape_.size());
-    if (all_are(set, partial_sum)) {
-      add(MoveKind::all_reduce, set, with(set, whole), local);
-      for (Digit digit = first_dimension; digit < first_dimension + dimensions; ++digit)
-        if (may_append(set, digit)) add(MoveKind::reduce_scatter, set, with(set, digit), local);
-    }
-    for (Digit from = first_dimension; from < first_dimension + dimensions; ++from) {
-      if (!all_are(set, from) || !minor_most(set)) continue;
-      for (Digit to = first_dimension; to < first_dimension + dimensions; ++to)
-        if (to != from && may_append(set, to)) add(MoveKind::all_to_all, set, with(set, to), gathered);
-    }
-  }
-
-  void free_moves() {
-    const auto dimensions = static_cast<Digit>(table.shape_.size());
+  std::array<std::int64_t, 16> parts(const Digits& digits) const {
+    std::array<std::int64_t, 16> result{};
     for (std::size_t axis = 0; axis < axes; ++axis) {
-      if (digits[axis] != whole) continue;
-      for (Digit digit = first_dimension; digit < first_dimension + dimensions; ++digit)
-        if (may_append(1U << axis, digit)) add(MoveKind::slice, 1U << axis, with(1U << axis, digit), 0);
+      std::int64_t& count = result[digits[axis]];
+      if (digits[axis] != whole) count = std::max<std::int64_t>(count, 1) * table.mesh_.size(axis);
     }
+    return result;
   }
 
-  // States with the same tile sizes and the same partial sums: every device fetches its tile from one that has it.
-  void permutations() {
-    const auto base = static_cast<State>(first_dimension + table.shape_.size());
-    for (State state = 0; state < table.states_; ++state) {
-      Digits target{};
-      State rest = state;
-      unsigned changed = 0;
-      bool same_sums = true;
-      std::array<std::int64_t, 16> parts_before{}, parts_after{};
-      parts_before.fill(1), parts_after.fill(1);
-      for (std::size_t axis = 0; axis < axes; ++axis, rest /= base) {
-        target[axis] = rest % base;
-        if (target[axis] != digits[axis]) changed |= 1U << axis;
-        same_sums = same_sums && (target[axis] == partial_sum) == (digits[axis] == partial_sum);
-        parts_before[digits[axis]] *= digits[axis] >= first_dimension ? table.mesh_.size(axis) : 1;
-        parts_after[target[axis]] *= target[axis] >= first_dimension ? table.mesh_.size(axis) : 1;
+  // Unchanged axes whose shards lie elsewhere in their dimension because more minor axes came or went.
+  unsigned shifted() const {
+    unsigned set = 0;
+    for (std::size_t axis = 0; axis < axes; ++axis) {
+      if (in(changed, axis) || before[axis] < first_dimension) continue;
+      std::int64_t stride_before = 1, stride_after = 1;
+      for (std::size_t minor = axis + 1; minor < axes; ++minor) {
+        if (before[minor] == before[axis]) stride_before *= table.mesh_.size(minor);
+        if (after[minor] == after[axis]) stride_after *= table.mesh_.size(minor);
       }
-      if (changed != 0 && same_sums && parts_before == parts_after)
-        add(MoveKind::permute, changed, target, local * group_size(changed));
+      if (stride_before != stride_after) set |= 1U << axis;
     }
+    return set;
+  }
+
+  Bytes whole_on_group(MoveKind kind, unsigned set) const {
+    switch (kind) {
+      case MoveKind::slice:
+      case MoveKind::keep_one:
+        return Bytes(0);
+      case MoveKind::reduce_scatter:
+      case MoveKind::all_reduce:
+        return Bytes(local);
+      case MoveKind::all_gather:
+      case MoveKind::all_to_all:
+      case MoveKind::permute:
+        return Bytes(local * group_size(set));
+    }
+    return Bytes(0);
+  }
+
+  void add(State to, MoveKind kind, unsigned set) {
+    Move move{kind, set, whole_on_group(kind, set), Seconds(0)};
+    if (const std::optional<Collective> collective = collective_of(kind))
+      move.time = collective_time(*table.cluster_, *collective, move.whole, group_of(table.mesh_, set));
+    edges.push_back({to, move});
   }
 };
 
@@ -178,67 +206,71 @@ ConversionTable::ConversionTable(const Cluster& cluster, const DeviceMesh& mesh,
   assert(mesh_.dimensions() <= max_mesh_axes && shape_.size() <= 10);
   for (std::size_t axis = 0; axis < mesh_.dimensions(); ++axis)
     states_ *= static_cast<State>(first_dimension + shape_.size());
-  rows_.resize(states_);
+  for (State state = 0; state < states_; ++state) divides_.push_back(divides(layout_of(state)));
+  edges_.resize(states_);
+  rows_.resize(states_ << mesh_.dimensions());
 }
 
-ConversionTable::State ConversionTable::state_of(const Layout& layout, bool gradient) const {
+ConversionTable::State ConversionTable::state_of_value(const Layout& layout) const {
+  return state_of(layout, digit_of_value);
+}
+
+ConversionTable::State ConversionTable::state_of_gradient(const Layout& layout) const {
+  return state_of(layout, digit_of_gradient);
+}
+
+ConversionTable::State ConversionTable::state_of(const Layout& layout, Digit (*digit_of)(const AxisLayout&)) const {
   State state = 0;
   const auto base = static_cast<State>(first_dimension + shape_.size());
-  for (std::size_t axis = mesh_.dimensions(); axis-- > 0;)
-    state = state * base + (gradient ? digit_of_gradient(layout.axes[axis]) : digit_of_value(layout.axes[axis]));
+  for (std::size_t axis = mesh_.dimensions(); axis-- > 0;) state = state * base + digit_of(layout.axes[axis]);
   return state;
 }
 
-Layout ConversionTable::layout_of(State state) const {
-  Layout layout;
+ConversionTable::Digits ConversionTable::digits_of(State state) const {
+  Digits digits{};
   const auto base = static_cast<State>(first_dimension + shape_.size());
-  const std::size_t dimensions = std::min(mesh_.dimensions(), max_mesh_axes);
-  for (std::size_t axis = 0; axis < dimensions; ++axis, state /= base) {
-    const Digit digit = state % base;
+  const std::size_t axes = std::min(mesh_.dimensions(), max_mesh_axes);
+  for (std::size_t axis = 0; axis < axes; ++axis, state /= base) digits[axis] = state % base;
+  return digits;
+}
+
+Layout ConversionTable::layout_of(State state) const {
+  const Digits digits = digits_of(state);
+  Layout layout;
+  for (std::size_t axis = 0; axis < max_mesh_axes; ++axis) {
+    const Digit digit = digits[axis];
     layout.axes[axis] = digit == whole ? replicated : digit == partial_sum ? partial : sharded(digit - first_dimension);
   }
   return layout;
 }
 
-ConversionTable::Row& ConversionTable::row(State from) {
-  if (!rows_[from]) {
-    std::vector<Step> steps = shortest_paths(from);
-    std::vector<State> absorbed = absorbed_states(steps);
-    rows_[from] = std::make_unique<Row>(Row{std::move(steps), std::move(absorbed)});
-  }
-  return *rows_[from];
+unsigned ConversionTable::partial_axes(State state) const {
+  const Digits digits = digits_of(state);
+  unsigned set = 0;
+  for (std::size_t axis = 0; axis < max_mesh_axes; ++axis)
+    if (digits[axis] == partial_sum) set |= 1U << axis;
+  return set;
 }
 
-// A gradient in `state` may be added into one accumulated in `wanted`: they agree, except that where a partial sum is
-// wanted one device may keep its whole copy, or its tile if the axis is the minor-most of the tile's dimension.
-bool ConversionTable::may_be_added(State state, State wanted) const {
-  const auto base = static_cast<State>(first_dimension + shape_.size());
-  std::array<bool, 16> still_sharded{};                  // dimensions that a more minor axis keeps sharded
-  State divisor = states_ / base;
-  for (std::size_t axis = mesh_.dimensions(); axis-- > 0; divisor /= base) {
-    const Digit have = state / divisor % base, want = wanted / divisor % base;
-    if (have == want) still_sharded[have] = true;
-    else if (want != partial_sum || (have >= first_dimension && still_sharded[have])) return false;
-  }
-  return true;
+const std::vector<ConversionTable::Edge>& ConversionTable::edges(State from) {
+  if (!edges_[from]) edges_[from] = std::make_unique<std::vector<Edge>>(Expansion(*this, from).edges);
+  return *edges_[from];
 }
 
-std::vector<ConversionTable::State> ConversionTable::absorbed_states(const std::vector<Step>& steps) const {
-  std::vector<State> absorbed(states_);
-  for (State wanted = 0; wanted < states_; ++wanted) {
-    absorbed[wanted] = wanted;
-    for (State state = 0; state < states_; ++state)
-      if (steps[state].time < steps[absorbed[wanted]].time && may_be_added(state, wanted)) absorbed[wanted] = state;
-  }
-  return absorbed;
+const ConversionTable::Row& ConversionTable::row(State from, unsigned keepable) {
+  std::unique_ptr<Row>& known = rows_[from << mesh_.dimensions() | keepable];
+  if (!known) known = std::make_unique<Row>(shortest_paths(from, keepable));
+  return *known;
 }
 
-std::vector<ConversionTable::Step> ConversionTable::shortest_paths(State from) const {
-  std::vector<Step> steps(states_, {impossible, from, {}});
+ConversionTable::Row ConversionTable::shortest_paths(State from, unsigned keepable) {
+  Row steps(states_, {impossible, from, {}});
+  if (!divides_[from]) return steps;
   std::vector<std::size_t> length(states_, 0);
   std::vector<bool> done(states_, false);
   steps[from].time = Seconds(0);
-  using Entry = std::tuple<double, std::size_t, State>;  // time, moves, state: ties go to fewer moves, then lower states
+  using Entry =
+      std::tuple<double, std::size_t, State>;  // time, moves, state: ties go to fewer moves, then lower states
   std::priority_queue<Entry, std::vector<Entry>, std::greater<>> open;
   open.emplace(0.0, 0, from);
   while (!open.empty()) {
@@ -246,7 +278,8 @@ std::vector<ConversionTable::Step> ConversionTable::shortest_paths(State from) c
     open.pop();
     if (done[state]) continue;
     done[state] = true;
-    for (const auto& [next, move] : Expansion(*this, state).moves) {
+    for (const auto& [next, move] : edges(state)) {
+      if (move.kind == MoveKind::keep_one && (move.axis_set & ~keepable) != 0) continue;
       const Seconds time = steps[state].time + move.time;
       if (done[next] || std::pair(time, length[state] + 1) >= std::pair(steps[next].time, length[next])) continue;
       steps[next] = {time, state, move};
@@ -257,21 +290,29 @@ std::vector<ConversionTable::Step> ConversionTable::shortest_paths(State from) c
   return steps;
 }
 
+const ConversionTable::Row& ConversionTable::gradient_row(State arriving, State wanted) {
+  return row(arriving, partial_axes(wanted));
+}
+
 Seconds ConversionTable::value_time(const Layout& from, const Layout& to) {
-  return row(state_of(from, false)).steps[state_of(to, false)].time;
+  return row(state_of_value(from), 0)[state_of_value(to)].time;
 }
 
 Seconds ConversionTable::gradient_time(const Layout& from, const Layout& to) {
-  const Row& back = row(state_of(to, true));
-  return back.steps[back.absorbed[state_of(from, true)]].time;
+  const State wanted = state_of_gradient(from);
+  return gradient_row(state_of_gradient(to), wanted)[wanted].time;
 }
 
 MovePath ConversionTable::value_path(const Layout& from, const Layout& to) {
-  return path(state_of(from, false), state_of(to, false));
+  return path(row(state_of_value(from), 0), state_of_value(from), state_of_value(to));
 }
 
-MovePath ConversionTable::path(State from, State to) {
-  const std::vector<Step>& steps = row(from).steps;
+MovePath ConversionTable::gradient_path(const Layout& from, const Layout& to) {
+  const State arriving = state_of_gradient(to), wanted = state_of_gradient(from);
+  return path(gradient_row(arriving, wanted), arriving, wanted);
+}
+
+MovePath ConversionTable::path(const Row& steps, State from, State to) const {
   MovePath result{steps[to].time, {}, {layout_of(to)}};
   for (State state = to; state != from; state = steps[state].previous) {
     assert(result.time < impossible);
@@ -280,21 +321,6 @@ MovePath ConversionTable::path(State from, State to) {
   }
   std::reverse(result.moves.begin(), result.moves.end());
   std::reverse(result.states.begin(), result.states.end());
-  return result;
-}
-
-MovePath ConversionTable::gradient_path(const Layout& from, const Layout& to) {
-  const State start = state_of(to, true);
-  const State end = state_of(from, true);
-  const State arrival = row(start).absorbed[end];
-  MovePath result = path(start, arrival);
-  if (arrival == end) return result;
-  const auto base = static_cast<State>(first_dimension + shape_.size());
-  unsigned kept = 0;
-  for (State a = arrival, b = end, axis = 0; axis < mesh_.dimensions(); ++axis, a /= base, b /= base)
-    if (a % base != b % base) kept |= 1U << axis;
-  result.moves.push_back({MoveKind::keep_one, kept, Bytes(0), Seconds(0)});
-  result.states.push_back(layout_of(end));
   return result;
 }
 

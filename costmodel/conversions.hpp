@@ -1,19 +1,19 @@
-// The price of changing a layout: the cheapest sequence of collectives for the value on its way forward, and the cheapest
-// for the gradient on its way back.
+// The price of changing a layout: the cheapest sequence of collectives for the value on its way forward, and the
+// cheapest for the gradient on its way back.
 //
 // On each mesh axis a value is S(d), R (whole) or P (a partial sum). The moves, each over one axis or, where several
 // axes make the same move, over the group of their product:
 //
 //   S(d) → R      all-gather                 R → S(d)      slice, free
 //   P    → S(d)   reduce-scatter             P → R         all-reduce
-//   S(i) → S(j)   all-to-all                 permute       shards change axes, tile sizes stay
+//   S(i) → S(j)   all-to-all                 permute       shards or summands change axes, their sizes stay
 //
-// and, for gradients that are added into a partial sum, R → P and S → P, free: one device keeps it (or its tile), the
-// others hold zero. Axes on one dimension are ordered as the mesh's axes, major first, so only the minor-most of a
-// dimension may be gathered or moved, and a new one must become the minor-most.
+// and, for a gradient that is added into a partial sum, R → P and S → P on the axes of that sum, free: one device keeps
+// it (or its tile), the others hold zero. Axes on one dimension are ordered as the mesh's axes, major first, so only
+// the minor-most of a dimension may be gathered or moved, and a new one must become the minor-most.
 //
 // The states of a tensor on a mesh are a small graph whose shortest paths are these sequences: exact over all sequences
-// of the moves above. Worked cells: docs/layouts.md; oracle: tests/conversions_test.cpp.
+// of the moves above. Worked cells: docs/layouts.md; oracle: tests/conversions_oracle_test.cpp.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +31,7 @@ enum class MoveKind : std::uint8_t { slice, keep_one, all_gather, reduce_scatter
 struct Move {
   MoveKind kind = MoveKind::slice;
   unsigned axis_set = 0;
-  Bytes whole;                          // as in collectives.hpp; 0 for the free moves
+  Bytes whole;  // as in collectives.hpp; 0 for the free moves
   Seconds time;
 };
 
@@ -39,17 +39,18 @@ struct Move {
 struct MovePath {
   Seconds time;
   std::vector<Move> moves;
-  std::vector<Layout> states;           // before the first move, after each move
+  std::vector<Layout> states;  // before the first move, after each move
 };
 
-// Prices for one tensor shape on one mesh. Rows are computed when asked for and kept; not safe to share between threads.
+// Prices for one tensor shape on one mesh. Rows are computed when asked for and kept; not safe to share between
+// threads.
 class ConversionTable {
  public:
   // `shape` in elements, `element` the bytes of one.
   ConversionTable(const Cluster& cluster, const DeviceMesh& mesh, std::vector<std::int64_t> shape, Bytes element);
 
-  // From a result, a stored parameter or a tensor's node to an operand or a node. Infinite (≥ impossible) when the shape
-  // does not divide. The gradient's price is that of the way back.
+  // From a result, a stored parameter or a tensor's node to an operand or a node. Infinite (≥ impossible) when the
+  // shape does not divide. The gradient's price is that of the way back.
   Seconds value_time(const Layout& from, const Layout& to);
   Seconds gradient_time(const Layout& from, const Layout& to);
   MovePath value_path(const Layout& from, const Layout& to);
@@ -60,27 +61,42 @@ class ConversionTable {
 
  private:
   using State = std::uint32_t;
-  struct Step { Seconds time; State previous = 0; Move move; };
-
-  State state_of(const Layout& layout, bool gradient) const;
-  Layout layout_of(State state) const;
-  // Shortest paths out of one state, and for each wanted state the cheapest one that can be added into it for free.
-  struct Row { std::vector<Step> steps; std::vector<State> absorbed; };
-
-  Row& row(State from);
-  std::vector<Step> shortest_paths(State from) const;
-  std::vector<State> absorbed_states(const std::vector<Step>& steps) const;
-  bool may_be_added(State state, State wanted) const;
-  MovePath path(State from, State to);
-
+  using Digit = std::uint32_t;  // one mesh axis of a state: whole, a partial sum or sharded along a dimension
+  using Digits = std::array<Digit, max_mesh_axes>;
+  struct Edge {
+    State to = 0;
+    Move move;
+  };
+  struct Step {
+    Seconds time;
+    State previous = 0;
+    Move move;
+  };
+  using Row = std::vector<Step>;  // shortest paths out of one state, by the state where they end
   struct Expansion;
+
+  State state_of(const Layout& layout, Digit (*digit_of)(const AxisLayout&)) const;
+  State state_of_value(const Layout& layout) const;
+  State state_of_gradient(const Layout& layout) const;
+  Digits digits_of(State state) const;
+  Layout layout_of(State state) const;
+  unsigned partial_axes(State state) const;
+
+  const std::vector<Edge>& edges(State from);
+  // `keepable`: the axes on which keep_one is allowed, those where a partial sum is wanted in the end.
+  const Row& row(State from, unsigned keepable);
+  const Row& gradient_row(State arriving, State wanted);
+  Row shortest_paths(State from, unsigned keepable);
+  MovePath path(const Row& steps, State from, State to) const;
 
   const Cluster* cluster_;
   DeviceMesh mesh_;
   std::vector<std::int64_t> shape_;
   Bytes element_;
-  State states_ = 1;                    // count: (2 + dimensions)^axes
-  std::vector<std::unique_ptr<Row>> rows_;
+  State states_ = 1;           // count: (2 + dimensions)^axes
+  std::vector<bool> divides_;  // by state
+  std::vector<std::unique_ptr<std::vector<Edge>>> edges_;
+  std::vector<std::unique_ptr<Row>> rows_;  // by state and keepable axes
 };
 
 // Larger than any real time: what an impossible conversion costs.

@@ -6,10 +6,14 @@ namespace meshloom {
 
 std::string print_axis_layout(const AxisLayout& axis) {
   switch (axis.kind) {
-    case LayoutKind::sharded: return fmt::format("S({})", axis.dimension);
-    case LayoutKind::replicated_partial_gradient: return "R/P";
-    case LayoutKind::replicated: return "R/R";
-    case LayoutKind::partial: return "P/R";
+    case LayoutKind::sharded:
+      return fmt::format("S({})", axis.dimension);
+    case LayoutKind::replicated_partial_gradient:
+      return "R/P";
+    case LayoutKind::replicated:
+      return "R/R";
+    case LayoutKind::partial:
+      return "P/R";
   }
   return {};
 }

@@ -1,0 +1,67 @@
+// How long planning takes, and how plans compare with every uniform layout. Times are of this machine; ratios are not.
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+
+#include "graphs/builders.hpp"
+#include "tests/uniform_comparison.hpp"
+#include "tools/join/make_plan.hpp"
+
+namespace meshloom {
+namespace {
+
+struct Planned {
+  const char* name;
+  GptOptions graph;
+  std::int64_t hosts;
+};
+
+GptOptions gpt(std::int64_t layers, std::int64_t hidden, std::int64_t heads) {
+  GptOptions options;
+  options.layers = layers, options.hidden = hidden, options.heads = heads, options.vocab = 51200;
+  return options;
+}
+
+void plan_from_graph(benchmark::State& state, const Planned& planned) {
+  PlanningInput input{build_gpt(planned.graph), read_cluster(MESHLOOM_SOURCE_DIR "/cluster_specs/aws_p3_16xlarge.json"),
+                      find_recipe("neutral"), {}, {}};
+  input.cluster.hosts = planned.hosts;
+  MakePlanOptions options;
+  options.search.global_batch = 1024;
+  for (auto _ : state) {
+    const Plan plan = make_plan(input, options);
+    state.counters["iteration_s"] = plan.iteration_time.value();
+    state.counters["estimate_s"] = plan.estimate.value();
+    state.counters["gap"] = plan.gap();
+  }
+}
+
+// search / best uniform layout; below 1 the search is ahead. Counters hold the worst row.
+void against_uniform_layouts(benchmark::State& state, const ComparedCase& compared) {
+  for (auto _ : state) {
+    double estimate = 0, iteration = 0, layouts = 0, missed = 0;
+    for (const ComparedRow& row : compare_with_uniform_layouts(compared)) {
+      layouts += static_cast<double>(row.feasible_layouts);
+      if (row.feasible_layouts == 0) continue;
+      missed += row.search_feasible ? 0 : 1;
+      estimate = std::max(estimate, row.search_estimate / row.layout_estimate);
+      iteration = std::max(iteration, row.search_iteration / row.layout_iteration);
+    }
+    state.counters["layouts"] = layouts;
+    state.counters["missed"] = missed;
+    state.counters["worst_estimate_ratio"] = estimate;
+    state.counters["worst_iteration_ratio"] = iteration;
+  }
+}
+
+const int registered = [] {
+  static const Planned planned[] = {{"plan/GPT 2.6B on 8 x V100", gpt(32, 2560, 32), 1}, {"plan/GPT 39B on 64 x V100", gpt(48, 8192, 64), 8}};
+  for (const Planned& one : planned)
+    benchmark::RegisterBenchmark(one.name, plan_from_graph, one)->Iterations(1)->Unit(benchmark::kSecond);
+  for (const ComparedCase& compared : large_cases())
+    benchmark::RegisterBenchmark(("uniform/" + compared.name).c_str(), against_uniform_layouts, compared)->Iterations(1)->Unit(benchmark::kSecond);
+  return 0;
+}();
+
+}  // namespace
+}  // namespace meshloom

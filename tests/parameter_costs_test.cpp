@@ -1,0 +1,162 @@
+#include "planner/parameter_costs.hpp"
+
+#include <catch2/catch.hpp>
+
+using namespace meshloom;
+
+namespace {
+
+// Eight devices of one host, 100 GB/s without latency; memory of 1.4 TB/s that streams at its full bandwidth.
+Cluster eight_devices() {
+  Cluster cluster;
+  cluster.devices_per_host = 8;
+  cluster.intra_host = {BytesPerSecond(100e9), 1, Seconds(0)};
+  cluster.device.memory_bandwidth = BytesPerSecond(1.4e12);
+  cluster.device.memory_efficiency = 1;
+  return cluster;
+}
+
+// Bytes per parameter: 2 of the working copy, 4 of the gradient, 12 of master copy and moments; 28 moved by a step.
+Recipe mixed_precision() {
+  Recipe recipe;
+  recipe.parameter_bytes = Bytes(2);
+  recipe.gradient_bytes = Bytes(4);
+  recipe.optimizer_bytes = Bytes(12);
+  recipe.optimizer_traffic = 28;
+  return recipe;
+}
+
+const DeviceMesh data_parallel{{1, 8}, {{"data", 8}}};
+constexpr double parameters = 1e9;
+constexpr ParameterState all_states[] = {ParameterState::replicated, ParameterState::zero1, ParameterState::zero2,
+                                         ParameterState::zero3};
+
+ParameterCost cost_of(ParameterState state) {
+  return parameter_cost(eight_devices(), mixed_precision(), data_parallel, {{replicated_partial_gradient}}, parameters,
+                        state);
+}
+
+double gigabytes(Bytes bytes) { return bytes.value() / 1e9; }
+
+void check_one(const std::vector<ParameterCollective>& collectives, Collective kind, Bytes whole, double milliseconds) {
+  REQUIRE(collectives.size() == 1);
+  CHECK(collectives[0].collective == kind);
+  CHECK(collectives[0].whole == whole);
+  CHECK(collectives[0].time.value() == Approx(milliseconds / 1e3));
+  CHECK(total_time(collectives) == collectives[0].time);
+}
+
+}  // namespace
+
+// The worked example of docs/layouts.md. Each device sends 7/8 of X: of 4 GB of gradients 3.5 GB (35 ms), twice that in
+// an all-reduce; of 2 GB of values 1.75 GB (17.5 ms). The optimizer moves 28 GB at 1.4 TB/s, 20 ms, or an eighth of it.
+
+TEST_CASE("a replicated parameter keeps everything everywhere and all-reduces its gradient once per step") {
+  const ParameterCost cost = cost_of(ParameterState::replicated);
+  CHECK(gigabytes(cost.parameters) == Approx(2));
+  CHECK(gigabytes(cost.gradients) == Approx(4));
+  CHECK(gigabytes(cost.optimizer) == Approx(12));
+  CHECK(cost.gathered == Bytes(0));
+  CHECK(cost.forward.empty());
+  CHECK(cost.backward.empty());
+  check_one(cost.per_step, Collective::all_reduce, Bytes(4e9), 70);
+  CHECK(cost.update.value() == Approx(20e-3));
+  CHECK(cost.axis_set == 1);
+}
+
+TEST_CASE("ZeRO-1 shards the optimizer state; gradients are scattered and values gathered once per step") {
+  const ParameterCost cost = cost_of(ParameterState::zero1);
+  CHECK(gigabytes(cost.parameters) == Approx(2));
+  CHECK(gigabytes(cost.gradients) == Approx(4));
+  CHECK(gigabytes(cost.optimizer) == Approx(1.5));
+  CHECK(cost.gathered == Bytes(0));
+  CHECK(cost.forward.empty());
+  CHECK(cost.backward.empty());
+  REQUIRE(cost.per_step.size() == 2);
+  check_one({cost.per_step[0]}, Collective::reduce_scatter, Bytes(4e9), 35);
+  check_one({cost.per_step[1]}, Collective::all_gather, Bytes(2e9), 17.5);
+  CHECK(total_time(cost.per_step).value() == Approx(52.5e-3));
+  CHECK(cost.update.value() == Approx(2.5e-3));
+}
+
+TEST_CASE("ZeRO-2 keeps gradients sharded too, for a reduce-scatter in every microbatch") {
+  const ParameterCost cost = cost_of(ParameterState::zero2);
+  CHECK(gigabytes(cost.parameters) == Approx(2));
+  CHECK(gigabytes(cost.gradients) == Approx(0.5));
+  CHECK(gigabytes(cost.optimizer) == Approx(1.5));
+  CHECK(cost.gathered == Bytes(0));
+  CHECK(cost.forward.empty());
+  check_one(cost.backward, Collective::reduce_scatter, Bytes(4e9), 35);
+  check_one(cost.per_step, Collective::all_gather, Bytes(2e9), 17.5);
+  CHECK(cost.update.value() == Approx(2.5e-3));
+}
+
+TEST_CASE("ZeRO-3 keeps values sharded too, for an all-gather in every forward and backward") {
+  const ParameterCost cost = cost_of(ParameterState::zero3);
+  CHECK(gigabytes(cost.parameters) == Approx(0.25));
+  CHECK(gigabytes(cost.gradients) == Approx(0.5));
+  CHECK(gigabytes(cost.optimizer) == Approx(1.5));
+  CHECK(gigabytes(cost.gathered) == Approx(2));
+  check_one(cost.forward, Collective::all_gather, Bytes(2e9), 17.5);
+  REQUIRE(cost.backward.size() == 2);
+  check_one({cost.backward[0]}, Collective::all_gather, Bytes(2e9), 17.5);
+  check_one({cost.backward[1]}, Collective::reduce_scatter, Bytes(4e9), 35);
+  CHECK(total_time(cost.backward).value() == Approx(52.5e-3));
+  CHECK(cost.per_step.empty());
+  CHECK(cost.update.value() == Approx(2.5e-3));
+}
+
+TEST_CASE("only the axes where the parameter is R/P reduce its gradient or shard its state") {
+  const DeviceMesh mesh{{1, 8}, {{"data", 2}, {"model", 4}}};
+  // Sharded over the four devices of an axis: 1/4 of the parameters here, and groups of two.
+  const Layout column{{replicated_partial_gradient, sharded(1)}};
+  const ParameterCost zero1 =
+      parameter_cost(eight_devices(), mixed_precision(), mesh, column, parameters / 4, ParameterState::zero1);
+  CHECK(zero1.axis_set == 1);
+  CHECK(gigabytes(zero1.parameters) == Approx(0.5));
+  CHECK(gigabytes(zero1.optimizer) == Approx(1.5));  // 12 GB / 4 / 2
+  REQUIRE(zero1.per_step.size() == 2);
+  check_one({zero1.per_step[0]}, Collective::reduce_scatter, Bytes(1e9), 5);  // 1/2 · 1 GB at 100 GB/s
+  // Used redundantly, every device has the whole gradient: nothing to reduce, nothing that a state could shard.
+  for (const ParameterState state : all_states) {
+    CAPTURE(name(state));
+    const ParameterCost cost =
+        parameter_cost(eight_devices(), mixed_precision(), mesh, {{replicated, sharded(1)}}, parameters / 4, state);
+    CHECK(cost.axis_set == 0);
+    CHECK(gigabytes(cost.parameters + cost.gradients + cost.optimizer) == Approx(18.0 / 4));
+    CHECK((cost.forward.empty() && cost.backward.empty() && cost.per_step.empty()));
+    CHECK(cost.gathered == Bytes(0));
+  }
+}
+
+TEST_CASE("several R/P axes form one group of their product") {
+  const DeviceMesh mesh{{1, 8}, {{"data", 2}, {"sequence", 4}}};
+  const Layout layout{{replicated_partial_gradient, replicated_partial_gradient}};
+  for (const ParameterState state : all_states) {
+    CAPTURE(name(state));
+    const ParameterCost cost = parameter_cost(eight_devices(), mixed_precision(), mesh, layout, parameters, state);
+    CHECK(cost.axis_set == 3);
+    CHECK(cost.parameters == cost_of(state).parameters);
+    CHECK(cost.optimizer == cost_of(state).optimizer);
+    CHECK(total_time(cost.per_step) == total_time(cost_of(state).per_step));
+    CHECK(total_time(cost.backward) == total_time(cost_of(state).backward));
+  }
+}
+
+TEST_CASE("each further ZeRO stage holds less, and all but ZeRO-3 move the same bytes once in a microbatch and step") {
+  Bytes before(1e30);
+  for (const ParameterState state : all_states) {
+    const ParameterCost cost = cost_of(state);
+    const Bytes held = cost.parameters + cost.gradients + cost.optimizer;
+    CHECK(held < before);
+    before = held;
+  }
+  const auto once = [](ParameterState state) {
+    const ParameterCost cost = cost_of(state);
+    return total_time(cost.forward) + total_time(cost.backward) + total_time(cost.per_step);
+  };
+  CHECK(once(ParameterState::zero1).value() == Approx(once(ParameterState::zero2).value()));
+  // One more all-gather of values: half as many bytes again as ZeRO-1 when values and gradients have the same size,
+  // here 17.5 ms more than 52.5 ms.
+  CHECK(once(ParameterState::zero3).value() == Approx(once(ParameterState::zero1).value() + 17.5e-3));
+}
