@@ -2,6 +2,7 @@
 // optimum, with all axes free; volumes are bytes that one device sends, for n devices on the axis.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 
 #include "graphs/graph_json.hpp"

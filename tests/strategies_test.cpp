@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 
 #include "graphs/builders.hpp"
@@ -15,7 +16,7 @@ namespace {
 
 using Lines = std::vector<std::string>;
 
-// A graph of one op whose operands are given as "id: dimensions", parameters with a star.
+// The parts of a graph file that describe one op.
 struct OneOpGraph {
   std::string dims, tensors, op;
 };
