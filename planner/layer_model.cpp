@@ -194,6 +194,9 @@ class Builder {
       for (const Choice& to : model_.nodes[edge.b].choices) {
         EdgeCost cost = conversion(t, from.strategy.outputs[output], to.layout);
         if (saved_on_edge) save_on_edge(t, from.strategy.outputs[output], to.layout, cost);
+        // A producer whose own backward reads the result keeps it in the layout it made, besides the node's.
+        if (producer_reads(t) && cost.forward < impossible && from.strategy.outputs[output] != to.layout)
+          cost.saved += conversion_table(context_, t).local_bytes(from.strategy.outputs[output]);
         edge.costs.push_back(cost);
       }
     model_.edges.push_back(std::move(edge));

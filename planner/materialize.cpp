@@ -161,11 +161,10 @@ class StageWriter {
     ConversionTable& table = conversion_table(solver_.context(), t);
     Conversion conversion{name_of(t), to_node ? "" : graph().op(layer.ops[edge.b]).id, from, to, Rate::per_microbatch, {}, {}};
     append(conversion.forward, table.value_path(from, to));
-    if (space_.training.relations.needs_gradient[index(t)]) {
-      const MovePath back = table.gradient_path(from, to);
-      if (cost.backward > back.time) append(conversion.backward, table.value_path(from, to));  // the saved value, converted again
-      append(conversion.backward, back);
-    }
+    MovePath back;
+    if (space_.training.relations.needs_gradient[index(t)]) back = table.gradient_path(from, to);
+    if (cost.backward > back.time) append(conversion.backward, table.value_path(from, to));  // the saved value, converted again
+    append(conversion.backward, back);
     if (!conversion.forward.empty() || !conversion.backward.empty()) stage_.conversions.push_back(std::move(conversion));
   }
 

@@ -104,6 +104,11 @@ class MeshPricer {
 
   void sweep(ParameterState state, Recompute recompute) {
     RangeSettings settings{state, recompute, {static_cast<double>(microbatches_), 1, 0, 0}};
+    if (microbatches_ > 1) {            // away from the slowest stage a microbatch's time counts once, like a step's work
+      settings.weights.microbatches = 1;
+      add_candidates(solver_.ranges().solve(settings), settings);
+      settings.weights.microbatches = static_cast<double>(microbatches_);
+    }
     if (add(settings)) return;
     const Cost& whole = result_.candidates[whole_graph()].empty() ? Cost{} : result_.candidates[whole_graph()].back().cost;
     const double step = weighted(whole, settings.weights) / usable_.value();

@@ -39,7 +39,7 @@ bool tensor_parallel_factor(const StrategyContext& context, const Op& op, Factor
   const bool batch = op.factor_sizes[index(factor)].scales_with_batch;
   if (op.kind == OpKind::einsum || op.kind == OpKind::attention)
     return !token && in_inputs(op.rule, factor) && in_outputs(op.rule, factor);
-  if (token) return along_tokens && !batch;
+  if (token) return along_tokens && !batch && op.kind != OpKind::cross_entropy;  // its logits are sharded by vocabulary
   const bool normalised = op.rule.factors[index(factor)].mark == FactorMark::inner_collective;
   return !normalised || op.kind == OpKind::cross_entropy;
 }
@@ -87,8 +87,10 @@ bool shape_allows(const StrategyContext& context, const Op& op, const AxisFactor
     if (mark == FactorMark::halo) return fail(fmt::format("axis {} cannot shard {}: halo exchange is not priced yet", names, name));
     if (size % parts != 0)
       return fail(fmt::format("axis {} cannot shard {}: {} is not divisible by {}", names, name, size, parts));
+    // Shards of a multilinear op's sum add up; an inner collective makes the result whole.
+    const bool reduces = in_inputs(op.rule, factor) && (traits(op.kind).multilinear || mark == FactorMark::inner_collective);
     for (const RuleOperand& output : op.rule.outputs)
-      if (!contains(output, factor) && !in_inputs(op.rule, factor))
+      if (!contains(output, factor) && !reduces)
         return fail(fmt::format("axis {} cannot shard {}: an output lacks it", names, name));
   }
   return true;

@@ -56,7 +56,7 @@ std::vector<Strategy> enumerate_strategies(const StrategyContext& context, OpId 
 std::optional<Strategy> strategy_for(const StrategyContext& context, OpId op,
                                      const std::array<std::optional<FactorId>, max_mesh_axes>& axes);
 
-// Why axes cannot shard factors of an op: "axis x (4) cannot shard n: 6 is not divisible by 4".
+// Why axes cannot shard factors of an op: "axis x cannot shard n: 6 is not divisible by 4".
 std::vector<std::string> excluded_by_shape(const StrategyContext& context, OpId op);
 
 // Layouts that a tensor's own node may take under the roles: all states per axis whose parts divide the shape.
