@@ -17,8 +17,8 @@ namespace meshloom {
 // m·n: elements of the result, batch included; k: elements that are contracted.
 struct GemmEfficiency {
   double of_peak = 0.8;
-  double wave_penalty = 0;              // in output elements: partly filled waves of tiles
-  double depth_penalty = 0;             // in elements of the contracted dimension: prologue of the main loop
+  double wave_penalty = 0;   // in output elements: partly filled waves of tiles
+  double depth_penalty = 0;  // in elements of the contracted dimension: prologue of the main loop
   bool operator==(const GemmEfficiency&) const = default;
 };
 
@@ -26,21 +26,21 @@ struct DeviceType {
   std::string name;
   Bytes memory;
   BytesPerSecond memory_bandwidth;
-  double memory_efficiency = 0.85;      // share of memory_bandwidth that streaming kernels reach
-  std::map<DType, FlopsPerSecond> peak; // dense, without sparsity
+  double memory_efficiency = 0.85;       // share of memory_bandwidth that streaming kernels reach
+  std::map<DType, FlopsPerSecond> peak;  // dense, without sparsity
   GemmEfficiency gemm;
-  double attention_of_peak = 0.4;       // fused attention kernels
-  Seconds launch;                       // least time of a kernel
+  double attention_of_peak = 0.4;  // fused attention kernels
+  Seconds launch;                  // least time of a kernel
   bool operator==(const DeviceType&) const = default;
 };
 
 // One direction of one endpoint's connection. Inside a host: of one device to the others. Between hosts: of one NIC.
 struct Link {
-  BytesPerSecond bandwidth;             // as specified
-  double efficiency = 1;                // share that large collectives reach
-  Seconds latency;                      // of one message, software included
-  // Inside a host: the share by the group's size, where small groups reach less (links without a switch). An entry holds
-  // from its size up to the next one; below the first and without entries `efficiency` holds.
+  BytesPerSecond bandwidth;  // as specified
+  double efficiency = 1;     // share that large collectives reach
+  Seconds latency;           // of one message, software included
+  // Inside a host: the share by the group's size, where small groups reach less (links without a switch). An entry
+  // holds from its size up to the next one; below the first and without entries `efficiency` holds.
   std::map<std::int64_t, double> efficiency_of_group{};
   BytesPerSecond effective() const { return bandwidth * efficiency; }
   BytesPerSecond effective(std::int64_t group_size) const;
@@ -55,7 +55,7 @@ struct Cluster {
   Link intra_host;
   Link nic;
   std::int64_t nics_per_host = 1;
-  double price_per_host_hour = 0;       // in dollars; 0: not given
+  double price_per_host_hour = 0;              // in dollars; 0: not given
   std::map<std::string, std::string> sources;  // key of the file -> where its number comes from
   std::int64_t devices() const { return hosts * devices_per_host; }
   bool operator==(const Cluster&) const = default;
@@ -64,7 +64,7 @@ struct Cluster {
 // Throws InputError: no hosts, no devices, a peak missing for every 16-bit float, a number without a unit, …
 Cluster read_cluster(const std::string& path);
 Cluster parse_cluster(const std::string& text, const std::string& file);
-std::string write_cluster(const Cluster& cluster);   // with units; read(write(c)) == c up to the last digit of a double
+std::string write_cluster(const Cluster& cluster);  // with units; read(write(c)) == c up to the last digit of a double
 
 // The peak for a dtype; a bf16 product falls to fp16 on a device without bf16 (V100), an fp16 product to bf16, an fp8
 // one to either. Throws InputError naming the device when there is none.

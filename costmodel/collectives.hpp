@@ -2,8 +2,8 @@
 //
 // `whole` is the size X that nccl-tests prints: the tensor as it is whole on this group (the all-gather's result, the
 // reduce-scatter's operand). On the wire, per device: all-gather and reduce-scatter (n−1)/n·X, all-reduce twice that,
-// all-to-all (n−1)/n²·X [Thakur, Rabenseifner, Gropp 2005, §4]; a permutation sends each device's shard X/n once. A group
-// of one costs nothing. docs/cost_model.md derives each formula and says what it leaves out.
+// all-to-all (n−1)/n²·X [Thakur, Rabenseifner, Gropp 2005, §4]; a permutation sends each device's shard X/n once. A
+// group of one costs nothing. docs/cost_model.md derives each formula and says what it leaves out.
 #pragma once
 
 #include <string_view>
@@ -24,14 +24,14 @@ Bytes wire_bytes(Collective collective, Bytes whole, std::int64_t group_size);
 BytesPerSecond ring_bandwidth(const Cluster& cluster, const DeviceGroup& group);
 
 // steps · latency + bytes on the wire / bandwidth. Steps: n − 1 (all-gather, reduce-scatter, all-to-all), 2(n − 1)
-// (all-reduce), 1 (permute); each costs the latency of the slowest link the group crosses. An all-to-all across hosts takes
-// the longer of what a device sends inside its host and what its host sends through its NICs; a permutation across hosts is
-// taken as the worst one, which sends every shard to another host.
+// (all-reduce), 1 (permute); each costs the latency of the slowest link the group crosses. An all-to-all across hosts
+// takes the longer of what a device sends inside its host and what its host sends through its NICs; a permutation
+// across hosts is taken as the worst one, which sends every shard to another host.
 Seconds collective_time(const Cluster& cluster, Collective collective, Bytes whole, const DeviceGroup& group);
 
-// Point-to-point transfer between two neighbouring stages: `bytes` of unique tiles, spread evenly over `lanes`. Inside a
-// host a lane is a pair of devices (min of the two stages' devices) with the link of a group of two; between hosts it is a
-// pair of hosts (min of the two stages' hosts) with all their NICs.
+// Point-to-point transfer between two neighbouring stages: `bytes` of unique tiles, spread evenly over `lanes`. Inside
+// a host a lane is a pair of devices (min of the two stages' devices) with the link of a group of two; between hosts it
+// is a pair of hosts (min of the two stages' hosts) with all their NICs.
 enum class LinkClass { intra_host, inter_host };
 std::string_view name(LinkClass link);
 Seconds send_time(const Cluster& cluster, Bytes bytes, LinkClass link, std::int64_t lanes);

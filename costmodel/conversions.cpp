@@ -37,6 +37,8 @@ Digit digit_of_gradient(const AxisLayout& axis) {
   return whole;
 }
 
+}  // namespace
+
 std::optional<Collective> collective_of(MoveKind kind) {
   switch (kind) {
     case MoveKind::all_gather:
@@ -55,8 +57,6 @@ std::optional<Collective> collective_of(MoveKind kind) {
   }
   return std::nullopt;
 }
-
-}  // namespace
 
 // All moves out of one state: every other state is looked at as a change of some axes, which one move makes or none.
 struct ConversionTable::Expansion {

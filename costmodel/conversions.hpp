@@ -18,6 +18,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "costmodel/collectives.hpp"
@@ -26,6 +27,9 @@
 namespace meshloom {
 
 enum class MoveKind : std::uint8_t { slice, keep_one, all_gather, reduce_scatter, all_reduce, all_to_all, permute };
+
+// None for the free moves.
+std::optional<Collective> collective_of(MoveKind kind);
 
 // One step of a conversion. `axis_set`: bit k is mesh axis k.
 struct Move {

@@ -26,15 +26,15 @@ struct MeshAxis {
 
 // The devices that take part in one collective, and who shares links with it at the same time.
 struct DeviceGroup {
-  std::int64_t size = 1;                // devices of one group
-  std::int64_t hosts = 1;               // hosts that one group spans
-  std::int64_t groups_per_host = 1;     // groups that run at once with a member on one host, thus share its NICs
+  std::int64_t size = 1;             // devices of one group
+  std::int64_t hosts = 1;            // hosts that one group spans
+  std::int64_t groups_per_host = 1;  // groups that run at once with a member on one host, thus share its NICs
   auto operator<=>(const DeviceGroup&) const = default;
 };
 
 struct DeviceMesh {
   Submesh submesh;
-  std::vector<MeshAxis> axes;           // major first; the product of the sizes is submesh.devices()
+  std::vector<MeshAxis> axes;  // major first; the product of the sizes is submesh.devices()
   bool operator==(const DeviceMesh&) const = default;
 
   std::size_t dimensions() const { return axes.size(); }

@@ -25,7 +25,7 @@ enum class LayoutKind : std::uint8_t { sharded, replicated_partial_gradient, rep
 
 struct AxisLayout {
   LayoutKind kind = LayoutKind::replicated;
-  std::uint8_t dimension = 0;           // of the tensor; only when sharded
+  std::uint8_t dimension = 0;  // of the tensor; only when sharded
   auto operator<=>(const AxisLayout&) const = default;
 };
 

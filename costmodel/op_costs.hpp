@@ -13,7 +13,7 @@ namespace meshloom {
 
 struct OpTime {
   Seconds forward;
-  Seconds backward;                     // all its gradient kernels
+  Seconds backward;  // all its gradient kernels
 };
 
 // `factor_sizes[i]` is the local size of op.rule.factors[i]. Bytes are those of the local operands and results, with

@@ -14,10 +14,10 @@
 namespace meshloom {
 
 enum class ParameterState { replicated, zero1, zero2, zero3 };
-std::string_view name(ParameterState state);       // "replicated", "zero1", …
+std::string_view name(ParameterState state);  // "replicated", "zero1", …
 std::optional<ParameterState> parameter_state_named(std::string_view name);
 
-enum class Recompute { none, full };               // selective comes with the memory issue
+enum class Recompute { none, full };  // selective comes with the memory issue
 std::string_view name(Recompute recompute);
 std::optional<Recompute> recompute_named(std::string_view name);
 
@@ -25,23 +25,25 @@ struct Recipe {
   std::string name;
   // 16-bit floats of the graph are computed in this; bf16 falls to fp16 on a device without it.
   DType compute_dtype = DType::bf16;
-  Bytes parameter_bytes{2};             // per parameter: the working copy
-  Bytes gradient_bytes{4};              // per parameter: the accumulated gradient, also what is reduced
-  Bytes optimizer_bytes{12};            // per parameter: master copy and moments
-  double optimizer_traffic = 28;        // bytes moved per parameter by one optimizer step
-  std::vector<ParameterState> parameter_states{ParameterState::replicated, ParameterState::zero1, ParameterState::zero3};
+  Bytes parameter_bytes{2};       // per parameter: the working copy
+  Bytes gradient_bytes{4};        // per parameter: the accumulated gradient, also what is reduced
+  Bytes optimizer_bytes{12};      // per parameter: master copy and moments
+  double optimizer_traffic = 28;  // bytes moved per parameter by one optimizer step
+  std::vector<ParameterState> parameter_states{ParameterState::replicated, ParameterState::zero1,
+                                               ParameterState::zero3};
   // Saved activations stay in the layout the producer made (Megatron's sequence parallelism) and are gathered again in
   // the backward, at that price; otherwise they are saved as the consumers use them.
   bool regather_saved_activations = false;
-  double elementwise_traffic = 1;       // bytes moved over bytes of operands and results, for kinds priced by bytes: fusion
-  Bytes context_memory{0};              // per device: CUDA context, communicator buffers
-  double memory_fragmentation = 0;      // allocator overhead as a share of what is allocated
+  double elementwise_traffic = 1;   // bytes moved over bytes of operands and results, for kinds priced by bytes: fusion
+  Bytes context_memory{0};          // per device: CUDA context, communicator buffers
+  double memory_fragmentation = 0;  // allocator overhead as a share of what is allocated
   std::vector<std::pair<std::string, std::string>> sources;  // key -> where its number comes from
   bool operator==(const Recipe&) const = default;
 };
 
 // A preset's name ("neutral", "megatron", "alpa") or the path of a file. Throws InputError with the presets' names.
-// A file may start from a preset ("extends": "megatron"); keys it lacks have the values of that preset, else of "neutral".
+// A file may start from a preset ("extends": "megatron"); keys it lacks have the values of that preset, else of
+// "neutral".
 Recipe find_recipe(const std::string& name_or_path);
 std::vector<std::string> recipe_presets();
 Recipe parse_recipe(const std::string& text, const std::string& file);

@@ -30,7 +30,7 @@ struct Extent {
 enum class DType { bf16, fp16, fp32, fp8, int32, int64, int8, boolean };
 std::string_view name(DType dtype);
 std::optional<DType> dtype_named(std::string_view name);
-Bytes size_of(DType dtype);          // as written in the graph; a recipe decides what a 16-bit float is computed in
+Bytes size_of(DType dtype);  // as written in the graph; a recipe decides what a 16-bit float is computed in
 bool is_floating(DType dtype);
 
 enum class TensorRole { input, parameter, intermediate };
@@ -41,20 +41,20 @@ struct Tensor {
   std::vector<std::string> shape_text;  // as written: "b", "n*d", "1024"; for declared tensors
   DType dtype = DType::bf16;
   TensorRole role = TensorRole::intermediate;
-  bool stop_gradient = false;           // the user's wish; integer tensors and graph inputs never have a gradient
-  bool declared = false;                // stands in the file; undeclared intermediates are inferred from rules
+  bool stop_gradient = false;  // the user's wish; integer tensors and graph inputs never have a gradient
+  bool declared = false;       // stands in the file; undeclared intermediates are inferred from rules
   bool operator==(const Tensor&) const = default;
 };
 
 struct Op {
   std::string id;
   OpKind kind = OpKind::custom;
-  std::string layer;                    // empty: none given
+  std::string layer;  // empty: none given
   std::vector<TensorId> inputs;
   std::vector<TensorId> outputs;
   ShardingRule rule;
-  std::vector<Extent> factor_sizes;     // of rule.factors
-  bool causal = false;                  // attention: only the lower triangle is computed, half the FLOPs
+  std::vector<Extent> factor_sizes;  // of rule.factors
+  bool causal = false;               // attention: only the lower triangle is computed, half the FLOPs
   // Custom ops: forward FLOPs and bytes per element of the first output, and the backward's cost over the forward's.
   double custom_flops_per_element = 0;
   double custom_bytes_per_element = 0;
@@ -66,10 +66,10 @@ struct Graph {
   std::string name;
   std::string batch_dim;
   std::vector<std::pair<std::string, std::int64_t>> dims;  // in file order
-  DType dtype = DType::bf16;            // of undeclared intermediates
-  std::int64_t padded_vocabulary = 0;   // elements the builder added to the vocabulary; 0: none
-  std::vector<Tensor> tensors;          // indexed by TensorId
-  std::vector<Op> ops;                  // indexed by OpId, topological
+  DType dtype = DType::bf16;                               // of undeclared intermediates
+  std::int64_t padded_vocabulary = 0;                      // elements the builder added to the vocabulary; 0: none
+  std::vector<Tensor> tensors;                             // indexed by TensorId
+  std::vector<Op> ops;                                     // indexed by OpId, topological
   bool operator==(const Graph&) const = default;
 
   const Tensor& tensor(TensorId id) const { return tensors[index(id)]; }
@@ -78,9 +78,9 @@ struct Graph {
 
 // Derived relations, computed once: who makes and who reads each tensor, and which tensors get a gradient.
 struct GraphRelations {
-  std::vector<std::optional<OpId>> producer;     // by tensor
-  std::vector<std::vector<OpId>> consumers;      // by tensor, ascending, each op once
-  std::vector<bool> needs_gradient;              // by tensor: floating, not stopped, and it is or depends on a parameter
+  std::vector<std::optional<OpId>> producer;  // by tensor
+  std::vector<std::vector<OpId>> consumers;   // by tensor, ascending, each op once
+  std::vector<bool> needs_gradient;           // by tensor: floating, not stopped, and it is or depends on a parameter
 };
 GraphRelations relations(const Graph& graph);
 
@@ -97,7 +97,7 @@ Flops backward_model_flops(const Graph& graph, const GraphRelations& relations, 
 struct GraphSummary {
   double parameters = 0;
   Flops forward_flops_per_sample;
-  Flops training_flops_per_sample;     // forward and backward, no recompute
+  Flops training_flops_per_sample;  // forward and backward, no recompute
   std::size_t ops = 0;
   std::size_t tensors = 0;
 };

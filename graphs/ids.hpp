@@ -13,9 +13,7 @@ enum class FactorId : std::uint32_t {};  // local to one op's rule
 enum class LayerId : std::uint32_t {};
 
 template <typename Id>
-  requires std::is_enum_v<Id>
-constexpr std::size_t index(Id id) {
-  return static_cast<std::size_t>(id);
-}
+requires std::is_enum_v<Id>
+constexpr std::size_t index(Id id) { return static_cast<std::size_t>(id); }
 
 }  // namespace meshloom

@@ -19,22 +19,45 @@ struct Unit {
 };
 
 constexpr Unit units[] = {
-    {"B", "bytes", 1},           {"kB", "bytes", 1e3},          {"MB", "bytes", 1e6},
-    {"GB", "bytes", 1e9},        {"TB", "bytes", 1e12},         {"KiB", "bytes", 1024.0},
-    {"MiB", "bytes", 1048576.0}, {"GiB", "bytes", 1073741824.0}, {"TiB", "bytes", 1099511627776.0},
-    {"B/s", "bytes per second", 1},        {"kB/s", "bytes per second", 1e3},     {"MB/s", "bytes per second", 1e6},
-    {"GB/s", "bytes per second", 1e9},     {"TB/s", "bytes per second", 1e12},    {"Mbit/s", "bytes per second", 1e6 / 8},
-    {"Gbit/s", "bytes per second", 1e9 / 8}, {"Tbit/s", "bytes per second", 1e12 / 8},
-    {"FLOP/s", "FLOP per second", 1},      {"GFLOP/s", "FLOP per second", 1e9},   {"TFLOP/s", "FLOP per second", 1e12},
-    {"PFLOP/s", "FLOP per second", 1e15},  {"s", "seconds", 1},                   {"ms", "seconds", 1e-3},
-    {"us", "seconds", 1e-6},               {"µs", "seconds", 1e-6},               {"ns", "seconds", 1e-9},
-    {"h", "seconds", 3600},                {"min", "seconds", 60},
+    {"B", "bytes", 1},
+    {"kB", "bytes", 1e3},
+    {"MB", "bytes", 1e6},
+    {"GB", "bytes", 1e9},
+    {"TB", "bytes", 1e12},
+    {"KiB", "bytes", 1024.0},
+    {"MiB", "bytes", 1048576.0},
+    {"GiB", "bytes", 1073741824.0},
+    {"TiB", "bytes", 1099511627776.0},
+    {"B/s", "bytes per second", 1},
+    {"kB/s", "bytes per second", 1e3},
+    {"MB/s", "bytes per second", 1e6},
+    {"GB/s", "bytes per second", 1e9},
+    {"TB/s", "bytes per second", 1e12},
+    {"Mbit/s", "bytes per second", 1e6 / 8},
+    {"Gbit/s", "bytes per second", 1e9 / 8},
+    {"Tbit/s", "bytes per second", 1e12 / 8},
+    {"FLOP/s", "FLOP per second", 1},
+    {"GFLOP/s", "FLOP per second", 1e9},
+    {"TFLOP/s", "FLOP per second", 1e12},
+    {"PFLOP/s", "FLOP per second", 1e15},
+    {"s", "seconds", 1},
+    {"ms", "seconds", 1e-3},
+    {"us", "seconds", 1e-6},
+    {"µs", "seconds", 1e-6},
+    {"ns", "seconds", 1e-9},
+    {"h", "seconds", 3600},
+    {"min", "seconds", 60},
 };
 
 std::string type_name(const Json& value) {
   if (value.is_number()) return fmt::format("the number {}", value.dump());
   if (value.is_string()) return fmt::format("the string {}", value.dump());
-  return value.is_boolean() ? value.dump() : fmt::format("{} {}", value.is_array() ? "an" : value.is_null() ? "" : "an", value.type_name());
+  return value.is_boolean() ? value.dump()
+                            : fmt::format("{} {}",
+                                          value.is_array()  ? "an"
+                                          : value.is_null() ? ""
+                                                            : "an",
+                                          value.type_name());
 }
 
 std::string escaped(std::string key) {
@@ -146,8 +169,8 @@ double JsonInput::quantity(std::string_view dimension) const {
   std::vector<std::string> known;
   for (const Unit& unit : units)
     if (unit.dimension == dimension) known.emplace_back(unit.name);
-  const std::string remedy = fmt::format("write a number and a unit in a string, such as \"5 {}\" ({})",
-                                         known.front(), fmt::join(known, ", "));
+  const std::string remedy = fmt::format("write a number and a unit in a string, such as \"5 {}\" ({})", known.front(),
+                                         fmt::join(known, ", "));
   if (!value_->is_string()) fail(fmt::format("expected {}, found {}; {}", dimension, type_name(*value_), remedy));
   const std::string text = value_->get<std::string>();
   std::size_t used = 0;
@@ -196,14 +219,15 @@ JsonInput parse_json(const std::string& text, const std::string& file) {
   }
 }
 
-JsonInput read_json_file(const std::string& path) { return parse_json(read_file(path), path == "-" ? "<stdin>" : path); }
+JsonInput read_json_file(const std::string& path) {
+  return parse_json(read_file(path), path == "-" ? "<stdin>" : path);
+}
 
 void expect_schema(const JsonInput& root, std::string_view expected) {
   if (!root.is_object()) root.fail("expected a JSON object");
   const std::optional<JsonInput> schema = root.find("schema");
   if (!schema) root.fail(fmt::format("missing key \"schema\"; expected \"{}\"", expected));
-  if (schema->string() != expected)
-    schema->fail(fmt::format("is \"{}\"; expected \"{}\"", schema->string(), expected));
+  if (schema->string() != expected) schema->fail(fmt::format("is \"{}\"; expected \"{}\"", schema->string(), expected));
 }
 
 }  // namespace meshloom

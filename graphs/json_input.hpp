@@ -41,13 +41,13 @@ class JsonInput {
   std::string string() const;
   bool boolean() const;
   std::int64_t integer(std::int64_t least, std::int64_t most = INT64_MAX) const;
-  double number(double least, double most = 1e300) const;  // finite
-  std::vector<JsonInput> elements() const;                    // of an array
+  double number(double least, double most = 1e300) const;          // finite
+  std::vector<JsonInput> elements() const;                         // of an array
   std::vector<std::pair<std::string, JsonInput>> members() const;  // of an object, in file order
-  std::vector<std::string> strings() const;                   // an array of strings
+  std::vector<std::string> strings() const;                        // an array of strings
 
-  JsonInput at(const std::string& key) const;                // fails: missing key "…"
-  std::optional<JsonInput> find(const std::string& key) const;  // none also when the value is null
+  JsonInput at(const std::string& key) const;                             // fails: missing key "…"
+  std::optional<JsonInput> find(const std::string& key) const;            // none also when the value is null
   void only_keys(std::initializer_list<std::string_view> allowed) const;  // fails: unknown key "…"; did you mean …
   // One of `names`, by index; fails with the list and a suggestion.
   std::size_t one_of(const std::vector<std::string>& names) const;

@@ -38,8 +38,7 @@ constexpr auto operator*(Quantity<b1, f1, s1> a, Quantity<b2, f2, s2> b) {
   return Quantity<b1 + b2, f1 + f2, s1 + s2>(a.value() * b.value());
 }
 template <int b1, int f1, int s1, int b2, int f2, int s2>
-  requires(b1 != b2 || f1 != f2 || s1 != s2)
-constexpr auto operator/(Quantity<b1, f1, s1> a, Quantity<b2, f2, s2> b) {
+requires(b1 != b2 || f1 != f2 || s1 != s2) constexpr auto operator/(Quantity<b1, f1, s1> a, Quantity<b2, f2, s2> b) {
   return Quantity<b1 - b2, f1 - f2, s1 - s2>(a.value() / b.value());
 }
 

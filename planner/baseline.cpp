@@ -12,22 +12,25 @@ namespace meshloom {
 namespace {
 
 void check(const PlanningInput& input, const UniformLayout& layout, std::int64_t global_batch) {
-  for (const auto& [option, degree] : {std::pair("--tp", layout.tensor_parallel), std::pair("--pp", layout.pipeline_parallel),
-                                       std::pair("--dp", layout.data_parallel)})
+  for (const auto& [option, degree] :
+       {std::pair("--tp", layout.tensor_parallel), std::pair("--pp", layout.pipeline_parallel),
+        std::pair("--dp", layout.data_parallel)})
     if (degree < 1) throw InputError(option, fmt::format("must be at least 1, is {}", degree));
   const std::int64_t product = layout.tensor_parallel * layout.pipeline_parallel * layout.data_parallel;
   if (product != input.cluster.devices())
-    throw InputError("--tp, --pp, --dp", fmt::format("{} x {} x {} = {}, but the cluster has {} devices; change a degree or --hosts",
-                                                     layout.tensor_parallel, layout.pipeline_parallel, layout.data_parallel,
-                                                     product, input.cluster.devices()));
+    throw InputError("--tp, --pp, --dp",
+                     fmt::format("{} x {} x {} = {}, but the cluster has {} devices; change a degree or --hosts",
+                                 layout.tensor_parallel, layout.pipeline_parallel, layout.data_parallel, product,
+                                 input.cluster.devices()));
   if (global_batch < 1) throw InputError("--global-batch", fmt::format("must be at least 1, is {}", global_batch));
   if (layout.sequence_parallel && layout.tensor_parallel == 1)
     throw InputError("--sequence-parallel", "needs tensor parallelism; give --tp 2 or more");
   if (layout.micro_batch_per_replica) {
     const std::int64_t samples = *layout.micro_batch_per_replica * layout.data_parallel;
     if (*layout.micro_batch_per_replica < 1 || global_batch % samples != 0)
-      throw InputError("--microbatch-size", fmt::format("{} per replica on {} replicas does not divide the global batch {}",
-                                                        *layout.micro_batch_per_replica, layout.data_parallel, global_batch));
+      throw InputError("--microbatch-size",
+                       fmt::format("{} per replica on {} replicas does not divide the global batch {}",
+                                   *layout.micro_batch_per_replica, layout.data_parallel, global_batch));
   }
 }
 
@@ -35,7 +38,8 @@ void check(const PlanningInput& input, const UniformLayout& layout, std::int64_t
 std::vector<std::pair<std::size_t, std::size_t>> equal_stages(const PlanningLayers& layers, std::int64_t stages) {
   std::map<std::uint32_t, std::size_t> counts;
   for (const PlanningLayer& layer : layers.layers) ++counts[layer.key];
-  const auto most = std::max_element(counts.begin(), counts.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  const auto most =
+      std::max_element(counts.begin(), counts.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
   std::vector<std::size_t> blocks;
   for (std::size_t l = 0; l < layers.layers.size(); ++l)
     if (most->second == 1 || layers.layers[l].key == most->first) blocks.push_back(l);
@@ -45,22 +49,29 @@ std::vector<std::pair<std::size_t, std::size_t>> equal_stages(const PlanningLaye
   const std::size_t each = blocks.size() / count;
   std::vector<std::pair<std::size_t, std::size_t>> result;
   for (std::size_t s = 0; s < count; ++s)
-    result.emplace_back(s == 0 ? 0 : blocks[s * each], s + 1 == count ? layers.layers.size() - 1 : blocks[(s + 1) * each] - 1);
+    result.emplace_back(s == 0 ? 0 : blocks[s * each],
+                        s + 1 == count ? layers.layers.size() - 1 : blocks[(s + 1) * each] - 1);
   return result;
 }
 
 DeviceMesh stage_mesh(const Cluster& cluster, const UniformLayout& layout) {
   const std::int64_t devices = layout.tensor_parallel * layout.data_parallel;
   DeviceMesh mesh;
-  if (devices <= cluster.devices_per_host && cluster.devices_per_host % devices == 0) mesh.submesh = {1, devices};
-  else if (devices % cluster.devices_per_host == 0) mesh.submesh = {devices / cluster.devices_per_host, cluster.devices_per_host};
+  if (devices <= cluster.devices_per_host && cluster.devices_per_host % devices == 0)
+    mesh.submesh = {1, devices};
+  else if (devices % cluster.devices_per_host == 0)
+    mesh.submesh = {devices / cluster.devices_per_host, cluster.devices_per_host};
   else
-    throw InputError("--tp, --dp", fmt::format("a stage of {} devices does not lie evenly on hosts of {}", devices, cluster.devices_per_host));
+    throw InputError("--tp, --dp", fmt::format("a stage of {} devices does not lie evenly on hosts of {}", devices,
+                                               cluster.devices_per_host));
   if (layout.data_parallel > 1) mesh.axes.push_back({"dp", layout.data_parallel});
   if (layout.tensor_parallel > 1) mesh.axes.push_back({"tp", layout.tensor_parallel});
-  const bool aligned = layout.tensor_parallel <= cluster.devices_per_host ? cluster.devices_per_host % layout.tensor_parallel == 0
-                                                                           : layout.tensor_parallel % cluster.devices_per_host == 0;
-  if (!aligned) throw InputError("--tp", fmt::format("{} does not lie evenly on hosts of {}", layout.tensor_parallel, cluster.devices_per_host));
+  const bool aligned = layout.tensor_parallel <= cluster.devices_per_host
+                           ? cluster.devices_per_host % layout.tensor_parallel == 0
+                           : layout.tensor_parallel % cluster.devices_per_host == 0;
+  if (!aligned)
+    throw InputError(
+        "--tp", fmt::format("{} does not lie evenly on hosts of {}", layout.tensor_parallel, cluster.devices_per_host));
   return mesh;
 }
 
@@ -78,7 +89,7 @@ SearchOptions options_of(const UniformLayout& layout, std::int64_t global_batch)
   options.schedule = layout.schedule;
   options.parameter_state = layout.parameter_state;
   options.recompute = layout.recompute;
-  options.max_mesh_axes = 0;            // the meshes are the layout's own
+  options.max_mesh_axes = 0;  // the meshes are the layout's own
   return options;
 }
 
@@ -89,13 +100,15 @@ Plan plan_with(const SearchSpace& space, const UniformLayout& layout, std::int64
   PipelineRequest request{{}, microbatch_size, microbatches, layout.schedule};
   std::int64_t device = 0;
   for (const auto& [first, last] : equal_stages(space.layers, layout.pipeline_parallel)) {
-    request.stages.push_back(materialize_stage(space, {first, last, mesh, axis_roles(layout), settings, device}, microbatch_size));
+    request.stages.push_back(
+        materialize_stage(space, {first, last, mesh, axis_roles(layout), settings, device}, microbatch_size));
     device += mesh.submesh.devices();
   }
   Plan plan = materialize_plan(space, std::move(request));
   for (const Stage& stage : plan.stages)
     if (stage.memory.peak() > space.input.cluster.device.memory)
-      plan.reasons.push_back({stage.first_layer, stage.last_layer, stage.memory.peak(), space.input.cluster.device.memory});
+      plan.reasons.push_back(
+          {stage.first_layer, stage.last_layer, stage.memory.peak(), space.input.cluster.device.memory});
   plan.status = plan.reasons.empty() ? PlanStatus::feasible : PlanStatus::infeasible;
   plan.origin = "baseline " + describe(layout);
   return plan;
@@ -110,7 +123,8 @@ Bytes largest_need(const Plan& plan) {
 }  // namespace
 
 std::string describe(const UniformLayout& layout) {
-  std::string text = fmt::format("tp={} pp={} dp={}", layout.tensor_parallel, layout.pipeline_parallel, layout.data_parallel);
+  std::string text =
+      fmt::format("tp={} pp={} dp={}", layout.tensor_parallel, layout.pipeline_parallel, layout.data_parallel);
   if (layout.sequence_parallel) text += " sequence-parallel";
   if (layout.parameter_state != ParameterState::replicated) text += fmt::format(" {}", name(layout.parameter_state));
   if (layout.recompute != Recompute::none) text += fmt::format(" recompute={}", name(layout.recompute));
@@ -124,12 +138,14 @@ Plan baseline_plan(const PlanningInput& input, const UniformLayout& layout, std:
   const SearchOptions options = options_of(layout, global_batch);
   const SearchSpace space = search_space(input, options);
   std::vector<std::int64_t> sizes;
-  if (layout.micro_batch_per_replica) sizes = {*layout.micro_batch_per_replica};
+  if (layout.micro_batch_per_replica)
+    sizes = {*layout.micro_batch_per_replica};
   else
     for (std::int64_t size = 1; size * layout.data_parallel <= global_batch; size *= 2)
       if (global_batch % (size * layout.data_parallel) == 0) sizes.push_back(size);
   if (sizes.empty())
-    throw InputError("--dp", fmt::format("{} replicas do not divide the global batch {}", layout.data_parallel, global_batch));
+    throw InputError("--dp",
+                     fmt::format("{} replicas do not divide the global batch {}", layout.data_parallel, global_batch));
   std::optional<Plan> best;
   for (const std::int64_t size : sizes) {
     UniformLayout sized = layout;
@@ -139,8 +155,10 @@ Plan baseline_plan(const PlanningInput& input, const UniformLayout& layout, std:
     const bool best_fits = best && best->status == PlanStatus::feasible;
     const bool better = !best || (fits && !best_fits) || (fits && plan.estimate < best->estimate) ||
                         (!fits && !best_fits && largest_need(plan) < largest_need(*best));
-    if (better) best = std::move(plan);
-    else if (!fits) break;              // larger microbatches need more memory still
+    if (better)
+      best = std::move(plan);
+    else if (!fits)
+      break;  // larger microbatches need more memory still
   }
   best->options = fmt::format("--global-batch {} {}", global_batch, describe(layout));
   return *best;

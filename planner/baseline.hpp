@@ -1,8 +1,9 @@
 // Manual baselines: a uniform Megatron-style layout, priced by the same cost model and written as the same plan.
 //
-// The layout becomes restrictions on strategies: the "dp" axis may shard only the batch (and, as ZeRO, parameter states),
-// the "tp" axis shards every matrix product that has a parameter, and with sequence parallelism the activations between
-// them along the sequence. Within the restrictions the intra-op search decides; the stages take equal numbers of layers.
+// The layout becomes restrictions on strategies: the "dp" axis may shard only the batch (and, as ZeRO, parameter
+// states), the "tp" axis shards every matrix product that has a parameter, and with sequence parallelism the
+// activations between them along the sequence. Within the restrictions the intra-op search decides; the stages take
+// equal numbers of layers.
 #pragma once
 
 #include <cstdint>
@@ -17,17 +18,17 @@ namespace meshloom {
 struct UniformLayout {
   std::int64_t tensor_parallel = 1, pipeline_parallel = 1, data_parallel = 1;
   bool sequence_parallel = false;
-  ParameterState parameter_state = ParameterState::replicated;   // --zero 0…3
+  ParameterState parameter_state = ParameterState::replicated;  // --zero 0…3
   Recompute recompute = Recompute::none;
   ScheduleKind schedule = ScheduleKind::one_f_one_b;
-  std::optional<std::int64_t> micro_batch_per_replica;           // none: the fastest that fits
+  std::optional<std::int64_t> micro_batch_per_replica;  // none: the fastest that fits
   bool operator==(const UniformLayout&) const = default;
 };
-std::string describe(const UniformLayout& layout);               // "tp=4 pp=2 dp=1 sequence-parallel zero=1"
+std::string describe(const UniformLayout& layout);  // "tp=4 pp=2 dp=1 sequence-parallel zero=1"
 
 // The plan of one layout; status infeasible with reasons when it does not fit.
-// Throws InputError: dp·tp·pp differs from the devices, a degree below 1, more stages than layers, a microbatch that does
-// not divide the batch.
+// Throws InputError: dp·tp·pp differs from the devices, a degree below 1, more stages than layers, a microbatch that
+// does not divide the batch.
 Plan baseline_plan(const PlanningInput& input, const UniformLayout& layout, std::int64_t global_batch);
 
 // Every uniform layout with power-of-two degrees that multiply to the devices.

@@ -37,24 +37,30 @@ OpExplanation explain_op(const Plan& plan, const Graph& graph, const std::string
     return s.first_layer <= static_cast<std::int64_t>(layer) && static_cast<std::int64_t>(layer) <= s.last_layer;
   });
   if (stage == plan.stages.end()) throw InputError("--op", "the plan has no stage with the op \"" + id + "\"");
-  const auto stored = std::find_if(stage->ops.begin(), stage->ops.end(), [&](const OpSharding& s) { return s.op == id; });
-  if (stored == stage->ops.end()) throw InputError("--op", "the plan does not shard the op \"" + id + "\"; give the graph that was planned");
+  const auto stored =
+      std::find_if(stage->ops.begin(), stage->ops.end(), [&](const OpSharding& s) { return s.op == id; });
+  if (stored == stage->ops.end())
+    throw InputError("--op", "the plan does not shard the op \"" + id + "\"; give the graph that was planned");
 
   const DeviceMesh mesh{stage->submesh, stage->mesh};
   MeshSolver solver(space, mesh, std::vector<AxisRole>(mesh.dimensions(), AxisRole::free), plan.microbatch_size);
   const auto& ops = space.layers.layers[layer].ops;
   const auto node = static_cast<std::uint32_t>(std::find(ops.begin(), ops.end(), op_id) - ops.begin());
-  const RangeSettings settings{stage->parameter_state, stage->recompute, {static_cast<double>(plan.microbatches), 1, 0, 0}};
+  const RangeSettings settings{
+      stage->parameter_state, stage->recompute, {static_cast<double>(plan.microbatches), 1, 0, 0}};
   const std::vector<double> objectives = solver.ranges().objective_by_choice(
       settings, static_cast<std::size_t>(stage->first_layer), static_cast<std::size_t>(stage->last_layer), layer, node);
   const std::vector<Choice>& choices = solver.ranges().model(layer).nodes[node].choices;
 
-  OpExplanation result{id, space.layers.layers[layer].name, stage - plan.stages.begin(), stored->axes, std::nullopt, {}, {}};
+  OpExplanation result{id, space.layers.layers[layer].name, stage - plan.stages.begin(), stored->axes, std::nullopt, {},
+                       {}};
   std::optional<double> chosen;
   std::optional<std::size_t> second;
   for (std::size_t c = 0; c < choices.size(); ++c) {
-    if (factor_names(op, choices[c].strategy, mesh.dimensions()) == stored->axes) chosen = objectives[c];
-    else if (std::isfinite(objectives[c]) && (!second || objectives[c] < objectives[*second])) second = c;
+    if (factor_names(op, choices[c].strategy, mesh.dimensions()) == stored->axes)
+      chosen = objectives[c];
+    else if (std::isfinite(objectives[c]) && (!second || objectives[c] < objectives[*second]))
+      second = c;
   }
   if (second) {
     result.runner_up = factor_names(op, choices[*second].strategy, mesh.dimensions());

@@ -38,7 +38,8 @@ std::vector<Remediation> remediations(const SearchSpace& space) {
   if (search.parameter_state && *search.parameter_state != ParameterState::zero3) {
     SearchOptions changed = search;
     changed.parameter_state = ParameterState::zero3;
-    result.push_back({"shard parameters, gradients and optimizer state", "--parameter-state zero3", space.input, changed});
+    result.push_back(
+        {"shard parameters, gradients and optimizer state", "--parameter-state zero3", space.input, changed});
   }
   for (std::int64_t hosts = space.input.cluster.hosts + 1; hosts <= 64 * space.input.cluster.hosts;
        hosts = hosts < 2 * space.input.cluster.hosts ? 2 * space.input.cluster.hosts : 2 * hosts) {
@@ -55,7 +56,10 @@ void add_needs(std::vector<MemoryNeed>& needs, const SearchSpace& space, const S
   // Bottleneck dynamic program over (layers done, devices used): the largest stage as small as can be.
   const std::size_t layers = space.layers.layers.size();
   const auto devices = static_cast<std::size_t>(space.input.cluster.devices());
-  struct Best { Bytes largest{1e30}; MemoryNeed tightest; };
+  struct Best {
+    Bytes largest{1e30};
+    MemoryNeed tightest;
+  };
   std::vector<std::vector<Best>> best(layers + 1, std::vector<Best>(devices + 1));
   best[0][0].largest = Bytes(0);
   for (std::size_t first = 0; first < layers; ++first)
@@ -86,15 +90,16 @@ Plan infeasible_plan(const SearchSpace& space, const std::vector<MemoryNeed>& ne
   plan.microbatch_size = space.options.microbatch_size.value_or(1);
   plan.microbatches = plan.global_batch / plan.microbatch_size;
   for (const PlanningLayer& layer : space.layers.layers) plan.layers.push_back(layer.name);
-  const auto least = std::min_element(needs.begin(), needs.end(), [](const auto& a, const auto& b) { return a.needs < b.needs; });
+  const auto least =
+      std::min_element(needs.begin(), needs.end(), [](const auto& a, const auto& b) { return a.needs < b.needs; });
   if (least != needs.end())
-    plan.reasons.push_back({static_cast<std::int64_t>(least->first), static_cast<std::int64_t>(least->last), least->needs,
-                            space.input.cluster.device.memory});
+    plan.reasons.push_back({static_cast<std::int64_t>(least->first), static_cast<std::int64_t>(least->last),
+                            least->needs, space.input.cluster.device.memory});
   if (!space.options.remedies) return plan;
   for (const Remediation& remediation : remediations(space)) {
     if (search_plans(remediation.input, remediation.search).front().status == PlanStatus::infeasible) continue;
     plan.remedies.push_back({remediation.text, remediation.options});
-    if (remediation.options.starts_with("--hosts")) break;   // more of the same would work, too
+    if (remediation.options.starts_with("--hosts")) break;  // more of the same would work, too
   }
   return plan;
 }

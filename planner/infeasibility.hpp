@@ -10,8 +10,8 @@ namespace meshloom {
 
 // The least memory that one pipeline needs in its largest stage, for one microbatch in flight.
 struct MemoryNeed {
-  std::size_t first = 0, last = 0;      // layers of that stage
-  Bytes needs;                          // with the recipe's overhead
+  std::size_t first = 0, last = 0;  // layers of that stage
+  Bytes needs;                      // with the recipe's overhead
 };
 
 // Adds the nearest pipeline of one microbatch size: the cut and submeshes that keep the largest stage smallest.

@@ -1,6 +1,6 @@
 // The inter-operator problem: cut the layers into stages, give each a submesh and one of its options, so that the 1F1B
-// formula of plan.hpp is least and every stage fits [Alpa, Eq. 2–5; goes beyond it in per-step sync, sends and memory by
-// position].
+// formula of plan.hpp is least and every stage fits [Alpa, Eq. 2–5; goes beyond it in per-step sync, sends and memory
+// by position].
 #pragma once
 
 #include <cstdint>
@@ -14,10 +14,10 @@ namespace meshloom {
 
 // One way to run the layers first…last on one submesh.
 struct StageOption {
-  std::uint32_t first = 0, last = 0;    // layers, inclusive
-  std::uint32_t submesh = 0;            // position in InterOpProblem::submeshes
-  Seconds forward, backward;            // of one microbatch, sends not included
-  Seconds per_step;                     // synchronization and update
+  std::uint32_t first = 0, last = 0;  // layers, inclusive
+  std::uint32_t submesh = 0;          // position in InterOpProblem::submeshes
+  Seconds forward, backward;          // of one microbatch, sends not included
+  Seconds per_step;                   // synchronization and update
   // Stages that may follow it in the pipeline: k following stages hold k + 1 microbatches here (1F1B). 0: only as the
   // last stage; negative: never.
   std::int64_t max_following_stages = 0;
@@ -35,7 +35,9 @@ struct InterOpProblem {
   std::vector<StageOption> options;
   // Sending the tensors that cross the cut after layer i (0 ≤ i < layers − 1), forward or backward, one microbatch, by
   // the link that contiguous placement gives; index 0 inside a host, 1 between hosts. Empty: sends cost nothing.
-  struct Cut { Seconds forward[2], backward[2]; };
+  struct Cut {
+    Seconds forward[2], backward[2];
+  };
   std::vector<Cut> cuts;
   Placement placement = Placement::contiguous_on_hosts;
 };
@@ -43,17 +45,17 @@ struct InterOpProblem {
 struct InterOpSolution {
   bool feasible = false;
   Seconds objective;
-  std::vector<std::uint32_t> options;   // positions in InterOpProblem::options, in pipeline order
+  std::vector<std::uint32_t> options;  // positions in InterOpProblem::options, in pipeline order
 };
 
 // Objective: Σt + (B−1)·max t + max_i max(0, per_step_i − Σ_{j<i} b_j). The forward send over the cut at a stage's end
-// counts into its f, the backward send over the cut at its begin into its b. None when the options (positions, in pipeline
-// order) are no pipeline: stages cover all layers in order, use exactly all devices, lie contiguously in stage order as
-// `placement` allows, and have at most max_following_stages after them.
+// counts into its f, the backward send over the cut at its begin into its b. None when the options (positions, in
+// pipeline order) are no pipeline: stages cover all layers in order, use exactly all devices, lie contiguously in stage
+// order as `placement` allows, and have at most max_following_stages after them.
 std::optional<Seconds> objective_of(const InterOpProblem& problem, const std::vector<std::uint32_t>& options);
 
-// The least objective over all pipelines. Exact; of equal ones that are met, the one of fewest stages, then of the lowest
-// options. per_step must not be negative.
+// The least objective over all pipelines. Exact; of equal ones that are met, the one of fewest stages, then of the
+// lowest options. per_step must not be negative.
 InterOpSolution solve_inter_op(const InterOpProblem& problem);
 
 // The oracle: all partitions. Only for tiny problems.

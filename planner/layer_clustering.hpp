@@ -7,8 +7,9 @@
 //   2. then of the least variance of forward FLOPs,
 //   3. then of the least sum of received bytes,
 //   4. then of the earliest cuts.
-// The bound is (1 + δ) times the average forward FLOPs of a layer, or, where no clustering keeps it, the least bound that
-// one keeps. What cannot be cut is no load: a layer in which a single op (a single unit, see `may_begin`) has FLOPs.
+// The bound is (1 + δ) times the average forward FLOPs of a layer, or, where no clustering keeps it, the least bound
+// that one keeps. What cannot be cut is no load: a layer in which a single op (a single unit, see `may_begin`) has
+// FLOPs.
 #pragma once
 
 #include <cstddef>
@@ -20,18 +21,20 @@
 namespace meshloom {
 
 struct ClusteringOptions {
-  std::optional<std::size_t> layers;    // L; none: chosen, see cluster_layers
-  double imbalance = 0.5;               // δ
-  std::size_t most_layers = 64;         // when L is chosen
-  // Ops at which a layer may begin, ascending, 0 first; what lies between two is a unit that stays whole. Empty: every op.
+  std::optional<std::size_t> layers;  // L; none: chosen, see cluster_layers
+  double imbalance = 0.5;             // δ
+  std::size_t most_layers = 64;       // when L is chosen
+  // Ops at which a layer may begin, ascending, 0 first; what lies between two is a unit that stays whole. Empty: every
+  // op.
   std::vector<std::size_t> may_begin;
 };
 
 // The layers' ops, in order; never an empty layer.
 //
-// L is chosen for graphs that repeat blocks: it is the largest number, at most a third of the ops with FLOPs ("products")
-// and `most_layers`, for which there is a clustering with
-// - narrow cuts only: no cut fewer than three products away, with products on both of its sides, is crossed by fewer bytes;
+// L is chosen for graphs that repeat blocks: it is the largest number, at most a third of the ops with FLOPs
+// ("products") and `most_layers`, for which there is a clustering with
+// - narrow cuts only: no cut fewer than three products away, with products on both of its sides, is crossed by fewer
+// bytes;
 // - three products in each layer, or one of at least half the average FLOPs (the logits);
 // - loads within (1 + δ) times the average, where the ops between two narrow cuts are a unit;
 // - few different ranges of layers, because the search solves each different range once: at most 300 or 4·L.

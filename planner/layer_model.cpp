@@ -59,7 +59,8 @@ class Builder {
     const auto producer = training_.relations.producer[index(t)];
     if (!producer) return false;
     const auto& positions = saved(*producer).outputs;
-    return std::any_of(positions.begin(), positions.end(), [&](std::size_t p) { return graph_.op(*producer).outputs[p] == t; });
+    return std::any_of(positions.begin(), positions.end(),
+                       [&](std::size_t p) { return graph_.op(*producer).outputs[p] == t; });
   }
 
   bool some_consumer_reads(TensorId t) const {
@@ -82,8 +83,8 @@ class Builder {
     ModelNode node{ModelNode::Kind::op, id, {}, {}};
     for (Strategy& strategy : enumerate_strategies(context_.strategies, id)) {
       Choice choice;
-      const OpTime time = op_time(context_.cluster, context_.recipe, graph_, training_.gradients[index(id)], id,
-                                  strategy.local_sizes);
+      const OpTime time =
+          op_time(context_.cluster, context_.recipe, graph_, training_.gradients[index(id)], id, strategy.local_sizes);
       choice.forward = time.forward;
       choice.backward = time.backward;
       add_inner_collectives(op, id, strategy, choice);
@@ -105,7 +106,8 @@ class Builder {
     const Seconds one = collective_time(context_.cluster, Collective::all_reduce, Bytes(4 * local_rows(op, strategy)),
                                         group_of(context_.strategies.mesh, axis_set));
     choice.forward += one * traits(op.kind).inner_collectives_forward;
-    if (!training_.gradients[index(id)].kernels.empty()) choice.backward += one * traits(op.kind).inner_collectives_backward;
+    if (!training_.gradients[index(id)].kernels.empty())
+      choice.backward += one * traits(op.kind).inner_collectives_backward;
   }
 
   void add_memory(const Op& op, OpId id, const Strategy& strategy, Choice& choice) const {
@@ -121,8 +123,9 @@ class Builder {
       choice.working += bytes;
       if (uses(op.outputs[o]) == 0 && producer_reads(op.outputs[o])) choice.saved += bytes;
     }
-    choice.saved += Bytes(kept.extra_bytes_per_output_element * local_elements(op.rule.outputs[0], strategy.local_sizes) +
-                          kept.extra_bytes_per_row * local_rows(op, strategy));
+    choice.saved +=
+        Bytes(kept.extra_bytes_per_output_element * local_elements(op.rule.outputs[0], strategy.local_sizes) +
+              kept.extra_bytes_per_row * local_rows(op, strategy));
   }
 
   void add_parameters(const Op& op, const Strategy& strategy, Choice& choice) const {
@@ -133,7 +136,8 @@ class Builder {
   }
 
   void add_parameter(const Layout& layout, double elements_here, Choice& choice) const {
-    for (const ParameterState state : {ParameterState::replicated, ParameterState::zero1, ParameterState::zero2, ParameterState::zero3})
+    for (const ParameterState state :
+         {ParameterState::replicated, ParameterState::zero1, ParameterState::zero2, ParameterState::zero3})
       choice.parameters[static_cast<std::size_t>(state)].push_back(
           parameter_cost(context_.cluster, context_.recipe, context_.strategies.mesh, layout, elements_here, state));
   }
@@ -144,7 +148,8 @@ class Builder {
     ModelNode node{parameter ? ModelNode::Kind::parameter : ModelNode::Kind::activation, {}, t, {}};
     ConversionTable& table = conversion_table(context_, t);
     // An activation inside the layer is saved once here, unless the edge from its producer decides where it lies.
-    const bool saved_at_node = !parameter && (is_interface(t) || (saved_somewhere(t) && !context_.recipe.regather_saved_activations));
+    const bool saved_at_node =
+        !parameter && (is_interface(t) || (saved_somewhere(t) && !context_.recipe.regather_saved_activations));
     for (const Layout& layout : enumerate_layouts(context_.strategies, t)) {
       Choice choice;
       choice.layout = layout;
@@ -171,12 +176,13 @@ class Builder {
     return cost;
   }
 
-  // Where a saved activation lies between a producer's result and where it is used: as it is used, or under a recipe that
-  // gathers again in the producer's smaller layout, at the price of converting it once more in the backward.
+  // Where a saved activation lies between a producer's result and where it is used: as it is used, or under a recipe
+  // that gathers again in the producer's smaller layout, at the price of converting it once more in the backward.
   void save_on_edge(TensorId t, const Layout& from, const Layout& to, EdgeCost& cost) const {
     if (!(cost.forward < impossible)) return;
     ConversionTable& table = conversion_table(context_, t);
-    const bool partial_result = std::any_of(from.axes.begin(), from.axes.end(), [](const AxisLayout& axis) { return axis == partial; });
+    const bool partial_result =
+        std::any_of(from.axes.begin(), from.axes.end(), [](const AxisLayout& axis) { return axis == partial; });
     cost.saved = table.local_bytes(to);
     if (!context_.recipe.regather_saved_activations || partial_result || table.local_bytes(from) >= cost.saved) return;
     cost.saved = table.local_bytes(from);
@@ -227,8 +233,10 @@ class Builder {
         const Layout& result = from.strategy.outputs[output];
         const Layout& operand = to.strategy.inputs[input];
         EdgeCost cost = conversion(t, result, operand);
-        if (reads_input(id, t)) save_on_edge(t, result, operand, cost);
-        else if (producer_reads(t)) cost.saved = conversion_table(context_, t).local_bytes(result);
+        if (reads_input(id, t))
+          save_on_edge(t, result, operand, cost);
+        else if (producer_reads(t))
+          cost.saved = conversion_table(context_, t).local_bytes(result);
         edge.costs.push_back(cost);
       }
     model_.edges.push_back(std::move(edge));
@@ -327,12 +335,15 @@ double local_rows(const Op& op, const Strategy& strategy) {
   for (const RuleDimension& dimension : op.rule.outputs[0])
     for (const FactorId factor : dimension) {
       const FactorMark mark = op.rule.factors[index(factor)].mark;
-      if (mark == FactorMark::none || mark == FactorMark::halo) rows *= static_cast<double>(strategy.local_sizes[index(factor)]);
+      if (mark == FactorMark::none || mark == FactorMark::halo)
+        rows *= static_cast<double>(strategy.local_sizes[index(factor)]);
     }
   return rows;
 }
 
-LayerModel build_layer_model(const ModelContext& context, const PlanningLayer& layer) { return Builder(context, layer).build(); }
+LayerModel build_layer_model(const ModelContext& context, const PlanningLayer& layer) {
+  return Builder(context, layer).build();
+}
 
 Cost cost_of_choices(const LayerModel& model, const std::vector<std::uint32_t>& choices, ParameterState state,
                      Recompute recompute) {
@@ -341,19 +352,23 @@ Cost cost_of_choices(const LayerModel& model, const std::vector<std::uint32_t>& 
     total = add_within_layer(total, cost_of_choice(model.nodes[n].choices[choices[n]], state, recompute));
   for (const ModelEdge& edge : model.edges)
     total = add_within_layer(
-        total, cost_of_edge(edge.costs[choices[edge.a] * model.nodes[edge.b].choices.size() + choices[edge.b]], recompute));
+        total,
+        cost_of_edge(edge.costs[choices[edge.a] * model.nodes[edge.b].choices.size() + choices[edge.b]], recompute));
   return total;
 }
 
 Cost cost_of_variable(const ModelNode& node, std::uint32_t choice, ParameterState state, Recompute recompute) {
-  // A saved interface activation is what recomputation starts from, so it stays saved; a parameter is gathered once more.
-  Cost cost = cost_of_choice(node.choices[choice], state, node.kind == ModelNode::Kind::parameter ? recompute : Recompute::none);
+  // A saved interface activation is what recomputation starts from, so it stays saved; a parameter is gathered once
+  // more.
+  Cost cost = cost_of_choice(node.choices[choice], state,
+                             node.kind == ModelNode::Kind::parameter ? recompute : Recompute::none);
   for (const ParameterCost& parameter : node.choices[choice].parameters[static_cast<std::size_t>(state)])
     cost.shared_gradients += parameter.gradients;
   return cost;
 }
 
-IntraOpProblem layer_problem(const LayerModel& model, const Weights& weights, ParameterState state, Recompute recompute) {
+IntraOpProblem layer_problem(const LayerModel& model, const Weights& weights, ParameterState state,
+                             Recompute recompute) {
   IntraOpProblem problem;
   for (std::size_t n = 0; n < model.nodes.size(); ++n) {
     IntraOpNode node;
@@ -365,7 +380,8 @@ IntraOpProblem layer_problem(const LayerModel& model, const Weights& weights, Pa
     IntraOpEdge scalar{edge.a, edge.b, {}};
     scalar.costs.reserve(edge.costs.size());
     for (const EdgeCost& cost : edge.costs)
-      scalar.costs.push_back(cost.forward < impossible ? integer_cost(cost_of_edge(cost, recompute), weights) : infinite_cost);
+      scalar.costs.push_back(cost.forward < impossible ? integer_cost(cost_of_edge(cost, recompute), weights)
+                                                       : infinite_cost);
     problem.edges.push_back(std::move(scalar));
   }
   return problem;

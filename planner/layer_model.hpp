@@ -1,6 +1,6 @@
 // The intra-op model of one layer on one mesh at one microbatch size: nodes, their choices and what each choice costs,
-// before parameter state, recompute and the price of memory are decided. `layer_problem` makes the scalar problem out of
-// it; `cost_of_choices` adds up what a solution really takes.
+// before parameter state, recompute and the price of memory are decided. `layer_problem` makes the scalar problem out
+// of it; `cost_of_choices` adds up what a solution really takes.
 //
 // Nodes are ops (choices: strategies), activations with a node of their own (several consumers; saved by producer and
 // consumer; or crossing the layer's border) and parameters that several ops use (choices: layouts).
@@ -23,12 +23,12 @@ namespace meshloom {
 // What running layers costs one device: times of one microbatch, or of one step where said.
 struct Cost {
   Seconds forward, backward;
-  Seconds synchronization, update;      // per step
-  Bytes fixed;                          // parameters, gradients, optimizer
-  Bytes activations;                    // saved per microbatch in flight
-  Bytes recomputed;                     // brought back at once by full recompute: of the largest layer
-  Bytes working;                        // largest working set of one op beyond what is saved
-  Bytes shared_gradients;               // of parameters that other layers use, too
+  Seconds synchronization, update;  // per step
+  Bytes fixed;                      // parameters, gradients, optimizer
+  Bytes activations;                // saved per microbatch in flight
+  Bytes recomputed;                 // brought back at once by full recompute: of the largest layer
+  Bytes working;                    // largest working set of one op beyond what is saved
+  Bytes shared_gradients;           // of parameters that other layers use, too
   Seconds per_microbatch() const { return forward + backward; }
   Seconds per_step() const { return synchronization + update; }
   Bytes transient() const { return recomputed + working; }
@@ -40,8 +40,8 @@ Cost add_layers(const Cost& a, const Cost& b);
 // The scalar objective of one intra-op solve: seconds of a step, with a price on memory.
 struct Weights {
   double microbatches = 1;
-  double per_step = 1;                  // weight of what happens once per step
-  double seconds_per_fixed_byte = 0;    // price of a byte that is always held
+  double per_step = 1;                     // weight of what happens once per step
+  double seconds_per_fixed_byte = 0;       // price of a byte that is always held
   double seconds_per_activation_byte = 0;  // price of a byte that each microbatch in flight holds
   bool operator==(const Weights&) const = default;
 };
@@ -49,8 +49,8 @@ double weighted(const Cost& cost, const Weights& weights);
 
 // One choice of a node before state and recompute.
 struct Choice {
-  Strategy strategy;                    // ops
-  Layout layout;                        // tensors, parameters
+  Strategy strategy;  // ops
+  Layout layout;      // tensors, parameters
   Seconds forward, backward;
   Bytes saved;
   Bytes working;
@@ -59,21 +59,21 @@ struct Choice {
 
 struct ModelNode {
   enum class Kind { op, activation, parameter } kind = Kind::op;
-  OpId op{};                            // ops
-  TensorId tensor{};                    // others
+  OpId op{};          // ops
+  TensorId tensor{};  // others
   std::vector<Choice> choices;
 };
 
 struct EdgeCost {
-  Seconds forward, backward;            // impossible: not allowed
+  Seconds forward, backward;  // impossible: not allowed
   Bytes saved;
 };
 
 struct ModelEdge {
-  std::uint32_t a = 0, b = 0;           // nodes: producer or tensor, then tensor or consumer
+  std::uint32_t a = 0, b = 0;  // nodes: producer or tensor, then tensor or consumer
   TensorId tensor{};
-  std::size_t operand = 0;              // of the consumer; unused when b is a tensor's node
-  std::vector<EdgeCost> costs;          // row-major
+  std::size_t operand = 0;      // of the consumer; unused when b is a tensor's node
+  std::vector<EdgeCost> costs;  // row-major
 };
 
 // Conversion tables by tensor shape and element size, kept for one mesh.
@@ -89,16 +89,16 @@ class ConversionTables {
 };
 
 struct ModelContext {
-  StrategyContext strategies;           // graph, mesh, roles, batch
+  StrategyContext strategies;  // graph, mesh, roles, batch
   const Cluster& cluster;
   const Recipe& recipe;
   ConversionTables& conversions;
 };
 
 struct LayerModel {
-  std::vector<ModelNode> nodes;         // interface variables last, in the layer's order
+  std::vector<ModelNode> nodes;  // interface variables last, in the layer's order
   std::vector<ModelEdge> edges;
-  std::size_t interior = 0;             // nodes before the interface variables
+  std::size_t interior = 0;  // nodes before the interface variables
 };
 
 LayerModel build_layer_model(const ModelContext& context, const PlanningLayer& layer);
@@ -110,7 +110,8 @@ Cost cost_of_choices(const LayerModel& model, const std::vector<std::uint32_t>& 
 Cost cost_of_variable(const ModelNode& node, std::uint32_t choice, ParameterState state, Recompute recompute);
 
 // The scalar problem: interior nodes and edges in picoseconds of a step, interface nodes free.
-IntraOpProblem layer_problem(const LayerModel& model, const Weights& weights, ParameterState state, Recompute recompute);
+IntraOpProblem layer_problem(const LayerModel& model, const Weights& weights, ParameterState state,
+                             Recompute recompute);
 
 // The conversion table and element size that price one operand's edge.
 ConversionTable& conversion_table(const ModelContext& context, TensorId tensor);

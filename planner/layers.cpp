@@ -84,8 +84,9 @@ std::string structure_of(const Graph& graph, const TrainingGraph& training, cons
     if (!added) return;
     text += fmt::format(":{}{}{}", name(tensor.dtype), static_cast<int>(tensor.role),
                         training.relations.needs_gradient[index(t)] ? "g" : "");
-    for (const Extent& extent : tensor.shape) text += fmt::format("x{}{}", extent.size, extent.scales_with_batch ? "b" : "");
-    if (crosses(t)) return;                              // who reads it elsewhere is the other layers' business
+    for (const Extent& extent : tensor.shape)
+      text += fmt::format("x{}{}", extent.size, extent.scales_with_batch ? "b" : "");
+    if (crosses(t)) return;  // who reads it elsewhere is the other layers' business
     text += fmt::format("c{}", training.relations.consumers[index(t)].size());
   };
   for (const OpId id : layer.ops) {
@@ -93,40 +94,44 @@ std::string structure_of(const Graph& graph, const TrainingGraph& training, cons
     text += fmt::format("\n{} {} {}{}/{}/{}/{}", traits(op.kind).name, print_rule(op.rule), op.causal ? "causal " : "",
                         op.custom_flops_per_element, op.custom_bytes_per_element, op.custom_backward_cost,
                         training.gradients[index(id)].kernels.size());
-    for (const Extent& extent : op.factor_sizes) text += fmt::format(" {}{}", extent.size, extent.scales_with_batch ? "b" : "");
+    for (const Extent& extent : op.factor_sizes)
+      text += fmt::format(" {}{}", extent.size, extent.scales_with_batch ? "b" : "");
     for (const TensorId t : op.inputs) describe(t);
     text += " ->";
     for (const TensorId t : op.outputs) describe(t);
   }
   for (const InterfaceVariable& v : layer.variables) {
-    text += fmt::format("\nv t{} {} {} {} {}", local.at(v.tensor), position - v.first_layer, v.last_layer - position, v.rank,
-                        v.saved_here);
+    text += fmt::format("\nv t{} {} {} {} {}", local.at(v.tensor), position - v.first_layer, v.last_layer - position,
+                        v.rank, v.saved_here);
   }
   return text;
 }
 
-std::vector<GraphLayer> clustered_layers(const Graph& graph, const TrainingGraph& training, std::optional<std::size_t> count) {
+std::vector<GraphLayer> clustered_layers(const Graph& graph, const TrainingGraph& training,
+                                         std::optional<std::size_t> count) {
   std::vector<GraphLayer> result;
   for (std::vector<OpId>& ops : cluster_layers(graph, training, {.layers = count}))
     result.push_back({fmt::format("l{}", result.size()), std::move(ops)});
   return result;
 }
 
-std::vector<GraphLayer> grouped_layers(const Graph& graph, const TrainingGraph& training, const std::vector<GraphLayer>& tagged,
-                                       std::size_t count) {
+std::vector<GraphLayer> grouped_layers(const Graph& graph, const TrainingGraph& training,
+                                       const std::vector<GraphLayer>& tagged, std::size_t count) {
   ClusteringOptions options{.layers = count};
   for (const GraphLayer& layer : tagged) options.may_begin.push_back(index(layer.ops.front()));
   std::vector<GraphLayer> result;
   auto first = tagged.begin();
   for (std::vector<OpId>& ops : cluster_layers(graph, training, options)) {
-    const auto last = std::find_if(first, tagged.end(), [&](const GraphLayer& layer) { return layer.ops.back() == ops.back(); });
+    const auto last =
+        std::find_if(first, tagged.end(), [&](const GraphLayer& layer) { return layer.ops.back() == ops.back(); });
     result.push_back({first == last ? first->name : first->name + "…" + last->name, std::move(ops)});
     first = last + 1;
   }
   return result;
 }
 
-std::vector<GraphLayer> chosen_layers(const Graph& graph, const TrainingGraph& training, std::optional<std::size_t> count) {
+std::vector<GraphLayer> chosen_layers(const Graph& graph, const TrainingGraph& training,
+                                      std::optional<std::size_t> count) {
   const bool has_tags = std::any_of(graph.ops.begin(), graph.ops.end(), [](const Op& op) { return !op.layer.empty(); });
   if (!has_tags) return clustered_layers(graph, training, count);
   std::vector<GraphLayer> tagged = tagged_layers(graph);

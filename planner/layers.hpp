@@ -21,7 +21,7 @@ struct InterfaceVariable {
   std::size_t first_layer = 0, last_layer = 0;  // that produce or use it
   // Which of the variables of its sort that begin in its first layer: with its age it names it in any equal layer.
   std::size_t rank = 0;
-  bool incoming = false;                // an activation made by an earlier layer
+  bool incoming = false;  // an activation made by an earlier layer
   // Some backward in this layer reads it (for an activation made here: its producer's), so it is saved.
   bool saved_here = false;
 };
@@ -30,31 +30,32 @@ struct PlanningLayer {
   std::string name;
   std::vector<OpId> ops;
   std::vector<InterfaceVariable> variables;  // in order of first appearance in the ops
-  std::uint32_t key = 0;                // equal keys: equal structure
+  std::uint32_t key = 0;                     // equal keys: equal structure
 };
 
 struct PlanningLayers {
   std::vector<PlanningLayer> layers;
-  std::vector<std::size_t> layer_of;    // by OpId
-  // Bytes per sample (or whole, when they do not scale with the batch) are taken from the tensors that cross the cut after
-  // layer i: intermediates made at or before it and used behind it.
+  std::vector<std::size_t> layer_of;  // by OpId
+  // Bytes per sample (or whole, when they do not scale with the batch) are taken from the tensors that cross the cut
+  // after layer i: intermediates made at or before it and used behind it.
   std::vector<std::vector<TensorId>> cuts;  // size: layers − 1
 };
 
 // Ranges of layers by structure: ranges (first, last) of one class have equal keys in order, so their costs are equal.
 struct RangeClasses {
   struct Class {
-    std::size_t parent = 0;             // the range without its last layer; class 0 is the empty range
-    std::size_t first = 0, last = 0;    // a representative
+    std::size_t parent = 0;           // the range without its last layer; class 0 is the empty range
+    std::size_t first = 0, last = 0;  // a representative
   };
   std::vector<Class> classes;
   std::vector<std::vector<std::size_t>> of;  // [first][last − first]
 };
 RangeClasses range_classes(const PlanningLayers& layers);
 
-// Layers from the graph's tags; without tags from cluster_layers, named "l0", "l1", …. With `count` as many layers as that:
-// groups of whole tagged layers ("h0…h1"), or clusters of ops without tags.
-// Throws InputError for a count of 0 or beyond the tagged layers (the ops).
-PlanningLayers planning_layers(const Graph& graph, const TrainingGraph& training, std::optional<std::size_t> count = {});
+// Layers from the graph's tags; without tags from cluster_layers, named "l0", "l1", …. With `count` as many layers as
+// that: groups of whole tagged layers ("h0…h1"), or clusters of ops without tags. Throws InputError for a count of 0 or
+// beyond the tagged layers (the ops).
+PlanningLayers planning_layers(const Graph& graph, const TrainingGraph& training,
+                               std::optional<std::size_t> count = {});
 
 }  // namespace meshloom

@@ -16,19 +16,6 @@ std::vector<std::string> axis_names(const DeviceMesh& mesh, unsigned axis_set) {
   return names;
 }
 
-std::optional<Collective> collective_of(MoveKind kind) {
-  switch (kind) {
-    case MoveKind::slice:
-    case MoveKind::keep_one: return std::nullopt;
-    case MoveKind::all_gather: return Collective::all_gather;
-    case MoveKind::reduce_scatter: return Collective::reduce_scatter;
-    case MoveKind::all_reduce: return Collective::all_reduce;
-    case MoveKind::all_to_all: return Collective::all_to_all;
-    case MoveKind::permute: return Collective::permute;
-  }
-  return std::nullopt;
-}
-
 class StageWriter {
  public:
   StageWriter(const SearchSpace& space, const StageRequest& request, std::int64_t microbatch_size)
@@ -36,7 +23,8 @@ class StageWriter {
     stage_.first_layer = static_cast<std::int64_t>(request.first);
     stage_.last_layer = static_cast<std::int64_t>(request.last);
     stage_.submesh = request.mesh.submesh;
-    for (std::int64_t d = 0; d < request.mesh.submesh.devices(); ++d) stage_.devices.push_back(request.first_device + d);
+    for (std::int64_t d = 0; d < request.mesh.submesh.devices(); ++d)
+      stage_.devices.push_back(request.first_device + d);
     stage_.mesh = request.mesh.axes;
     stage_.recompute = request.settings.recompute;
     stage_.parameter_state = request.settings.state;
@@ -72,7 +60,8 @@ class StageWriter {
     const PlanningLayer& layer = space_.layers.layers[l];
     map_tensors(model, layer);
     with_node_.clear();
-    for (std::size_t n = layer.ops.size(); n < model.nodes.size(); ++n) with_node_.insert(actual_.at(model.nodes[n].tensor));
+    for (std::size_t n = layer.ops.size(); n < model.nodes.size(); ++n)
+      with_node_.insert(actual_.at(model.nodes[n].tensor));
     recomputed_ = Bytes(0);
     for (std::size_t k = 0; k < layer.ops.size(); ++k) write_op(layer.ops[k], model.nodes[k].choices[choices[k]]);
     for (std::size_t n = layer.ops.size(); n < model.nodes.size(); ++n)
@@ -87,10 +76,11 @@ class StageWriter {
     const Op& op = graph().op(id);
     OpSharding sharding{op.id, {}, choice.strategy.inputs, choice.strategy.outputs, choice.forward, choice.backward};
     for (std::size_t axis = 0; axis < request_.mesh.dimensions(); ++axis)
-      sharding.axes.push_back(choice.strategy.axes[axis] ? op.rule.factors[index(*choice.strategy.axes[axis])].name : "");
+      sharding.axes.push_back(choice.strategy.axes[axis] ? op.rule.factors[index(*choice.strategy.axes[axis])].name
+                                                         : "");
     stage_.ops.push_back(std::move(sharding));
-    const OpTime time = op_time(space_.input.cluster, space_.input.recipe, graph(), space_.training.gradients[index(id)], id,
-                                choice.strategy.local_sizes);
+    const OpTime time = op_time(space_.input.cluster, space_.input.recipe, graph(),
+                                space_.training.gradients[index(id)], id, choice.strategy.local_sizes);
     stage_.forward_compute += time.forward;
     stage_.backward_compute += time.backward;
     save(choice.saved);
@@ -117,7 +107,8 @@ class StageWriter {
       return result;
     };
     if (!cost.forward.empty() || !cost.backward.empty())
-      stage_.conversions.push_back({name_of(t), consumer, layout, layout, Rate::per_microbatch, steps(cost.forward), steps(cost.backward)});
+      stage_.conversions.push_back(
+          {name_of(t), consumer, layout, layout, Rate::per_microbatch, steps(cost.forward), steps(cost.backward)});
     if (!cost.per_step.empty())
       stage_.conversions.push_back({name_of(t), "optimizer", layout, layout, Rate::per_step, {}, steps(cost.per_step)});
   }
@@ -149,28 +140,34 @@ class StageWriter {
 
   void save_crossing(Bytes bytes) { activations_ += bytes; }
 
-  void write_edge(const LayerModel& model, const PlanningLayer& layer, const ModelEdge& edge, const std::vector<std::uint32_t>& choices) {
+  void write_edge(const LayerModel& model, const PlanningLayer& layer, const ModelEdge& edge,
+                  const std::vector<std::uint32_t>& choices) {
     const Choice& a = model.nodes[edge.a].choices[choices[edge.a]];
     const Choice& b = model.nodes[edge.b].choices[choices[edge.b]];
     const EdgeCost& cost = edge.costs[choices[edge.a] * model.nodes[edge.b].choices.size() + choices[edge.b]];
     save(cost.saved);
     const TensorId t = actual_.at(edge.tensor);
     const bool to_node = model.nodes[edge.b].kind != ModelNode::Kind::op;
-    const Layout from = model.nodes[edge.a].kind == ModelNode::Kind::op ? result_layout(model.nodes[edge.a], a, edge.tensor) : a.layout;
+    const Layout from =
+        model.nodes[edge.a].kind == ModelNode::Kind::op ? result_layout(model.nodes[edge.a], a, edge.tensor) : a.layout;
     const Layout to = to_node ? b.layout : b.strategy.inputs[edge.operand];
     ConversionTable& table = conversion_table(solver_.context(), t);
-    Conversion conversion{name_of(t), to_node ? "" : graph().op(layer.ops[edge.b]).id, from, to, Rate::per_microbatch, {}, {}};
+    Conversion conversion{
+        name_of(t), to_node ? "" : graph().op(layer.ops[edge.b]).id, from, to, Rate::per_microbatch, {}, {}};
     append(conversion.forward, table.value_path(from, to));
     MovePath back;
     if (space_.training.relations.needs_gradient[index(t)]) back = table.gradient_path(from, to);
-    if (cost.backward > back.time) append(conversion.backward, table.value_path(from, to));  // the saved value, converted again
+    if (cost.backward > back.time)
+      append(conversion.backward, table.value_path(from, to));  // the saved value, converted again
     append(conversion.backward, back);
-    if (!conversion.forward.empty() || !conversion.backward.empty()) stage_.conversions.push_back(std::move(conversion));
+    if (!conversion.forward.empty() || !conversion.backward.empty())
+      stage_.conversions.push_back(std::move(conversion));
   }
 
   Layout result_layout(const ModelNode& node, const Choice& choice, TensorId t) const {
     const auto& outputs = graph().op(node.op).outputs;
-    return choice.strategy.outputs[static_cast<std::size_t>(std::find(outputs.begin(), outputs.end(), t) - outputs.begin())];
+    return choice.strategy
+        .outputs[static_cast<std::size_t>(std::find(outputs.begin(), outputs.end(), t) - outputs.begin())];
   }
 
   void append(std::vector<CollectiveStep>& steps, const MovePath& path) const {
@@ -214,7 +211,7 @@ class StageWriter {
   MeshSolver solver_;
   Stage stage_;
   std::map<TensorId, TensorId> actual_;
-  std::set<TensorId> with_node_;        // of the layer at hand
+  std::set<TensorId> with_node_;  // of the layer at hand
   std::set<TensorId> written_, saved_;
   Bytes activations_, recomputed_, largest_recomputed_, largest_working_, shared_gradients_;
 };
@@ -230,7 +227,8 @@ Stage materialize_stage(const SearchSpace& space, const StageRequest& request, s
   return StageWriter(space, request, microbatch_size).write();
 }
 
-StageBoundary boundary_after(const SearchSpace& space, std::size_t layer, LinkClass link, std::int64_t microbatch_size) {
+StageBoundary boundary_after(const SearchSpace& space, std::size_t layer, LinkClass link,
+                             std::int64_t microbatch_size) {
   StageBoundary boundary;
   boundary.link = link;
   for (const TensorId t : space.layers.cuts[layer]) {
@@ -239,8 +237,10 @@ StageBoundary boundary_after(const SearchSpace& space, std::size_t layer, LinkCl
     boundary.forward_bytes += bytes;
     if (space.training.relations.needs_gradient[index(t)]) boundary.backward_bytes += bytes;
   }
-  if (boundary.forward_bytes > Bytes(0)) boundary.forward_time = send_time(space.input.cluster, boundary.forward_bytes, link, 1);
-  if (boundary.backward_bytes > Bytes(0)) boundary.backward_time = send_time(space.input.cluster, boundary.backward_bytes, link, 1);
+  if (boundary.forward_bytes > Bytes(0))
+    boundary.forward_time = send_time(space.input.cluster, boundary.forward_bytes, link, 1);
+  if (boundary.backward_bytes > Bytes(0))
+    boundary.backward_time = send_time(space.input.cluster, boundary.backward_bytes, link, 1);
   return boundary;
 }
 

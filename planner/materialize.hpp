@@ -1,5 +1,5 @@
-// From the choices of a search to the stages of a plan: every op's sharding, every layout, every conversion, and the memory
-// and times that add up from them.
+// From the choices of a search to the stages of a plan: every op's sharding, every layout, every conversion, and the
+// memory and times that add up from them.
 #pragma once
 
 #include "planner/stage_costs.hpp"
@@ -7,11 +7,11 @@
 namespace meshloom {
 
 struct StageRequest {
-  std::size_t first = 0, last = 0;      // layers
+  std::size_t first = 0, last = 0;  // layers
   const DeviceMesh& mesh;
   std::vector<AxisRole> roles;
   RangeSettings settings;
-  std::int64_t first_device = 0;        // the stage takes as many as the mesh has, from here on
+  std::int64_t first_device = 0;  // the stage takes as many as the mesh has, from here on
 };
 
 // One stage without its boundary, in-flight count and overhead, which the pipeline decides.

@@ -1,13 +1,14 @@
-// What keeping one parameter costs under each parameter state [ZeRO: Rajbhandari et al. 2020, §5]: memory, the collectives
-// of every microbatch and those of every step.
+// What keeping one parameter costs under each parameter state [ZeRO: Rajbhandari et al. 2020, §5]: memory, the
+// collectives of every microbatch and those of every step.
 //
-// On the axes where the parameter is R/P its gradient is a partial sum over z devices, and the state decides who keeps what:
+// On the axes where the parameter is R/P its gradient is a partial sum over z devices, and the state decides who keeps
+// what:
 //
 //   state       parameters  gradients  optimizer   per microbatch                    per step
 //   replicated  1           1          1           –                                 all-reduce of gradients
-//   zero1       1           1          1/z         –                                 reduce-scatter, all-gather of parameters
-//   zero2       1           1/z        1/z         reduce-scatter                    all-gather of parameters
-//   zero3       1/z         1/z        1/z         all-gather twice, reduce-scatter  –
+//   zero1       1           1          1/z         –                                 reduce-scatter, all-gather of
+//   parameters zero2       1           1/z        1/z         reduce-scatter                    all-gather of
+//   parameters zero3       1/z         1/z        1/z         all-gather twice, reduce-scatter  –
 #pragma once
 
 #include <vector>
@@ -26,12 +27,12 @@ struct ParameterCollective {
 };
 
 struct ParameterCost {
-  Bytes parameters, gradients, optimizer;   // per device
-  Bytes gathered;                           // zero3: the working copy while it is used
+  Bytes parameters, gradients, optimizer;              // per device
+  Bytes gathered;                                      // zero3: the working copy while it is used
   std::vector<ParameterCollective> forward, backward;  // of each microbatch
   std::vector<ParameterCollective> per_step;
-  Seconds update;                           // optimizer step
-  unsigned axis_set = 0;                    // the axes that form the collectives' groups: those where it is R/P
+  Seconds update;         // optimizer step
+  unsigned axis_set = 0;  // the axes that form the collectives' groups: those where it is R/P
 };
 
 // `local_elements`: of one device's shard, before the state cuts it further.

@@ -57,7 +57,8 @@ std::map<std::uint32_t, LayerTable> RangeSolver::tables(const RangeSettings& set
 
 LayerTable RangeSolver::table(std::size_t layer, const RangeSettings& settings) {
   const LayerModel& layer_model = model(layer);
-  return reduce(layer_model, layer_problem(layer_model, settings.weights, settings.state, settings.recompute), settings);
+  return reduce(layer_model, layer_problem(layer_model, settings.weights, settings.state, settings.recompute),
+                settings);
 }
 
 std::vector<double> RangeSolver::objective_by_choice(const RangeSettings& settings, std::size_t first, std::size_t last,
@@ -84,9 +85,14 @@ RangeSolver::Front RangeSolver::empty_front() { return {{}, {0.0}, {Cost{}}, {0}
 RangeSolver::Front RangeSolver::extend(const Front& front, std::size_t layer, const LayerTable& table,
                                        const RangeSettings& settings) const {
   // All variables of the join: those open before, then the layer's new ones; each with its strides.
-  struct Joined { OpenVariable variable; std::size_t front_stride = 0, table_stride = 0, next_stride = 0; const std::vector<Cost>* charge = nullptr; };
+  struct Joined {
+    OpenVariable variable;
+    std::size_t front_stride = 0, table_stride = 0, next_stride = 0;
+    const std::vector<Cost>* charge = nullptr;
+  };
   std::vector<Joined> joined;
-  for (const OpenVariable& open : front.open) joined.push_back({{open.age + 1, open.rank, open.parameter, open.charged, open.size}});
+  for (const OpenVariable& open : front.open)
+    joined.push_back({{open.age + 1, open.rank, open.parameter, open.charged, open.size}});
   std::size_t stride = 1;
   for (std::size_t k = joined.size(); k-- > 0; stride *= joined[k].variable.size) joined[k].front_stride = stride;
   const std::vector<InterfaceVariable>& variables = layers_.layers[layer].variables;
@@ -133,7 +139,7 @@ RangeSolver::Front RangeSolver::extend(const Front& front, std::size_t layer, co
     for (std::uint32_t c = 0; c < joined[k].variable.size; ++c)
       charge[k].push_back(joined[k].charge == nullptr ? 0 : weighted((*joined[k].charge)[c], settings.weights));
   std::vector<std::uint32_t> digits(joined.size(), 0);
-  std::vector<std::size_t> best_position(entries, 0);   // in the odometer's order, to find the digits again
+  std::vector<std::size_t> best_position(entries, 0);  // in the odometer's order, to find the digits again
   std::size_t position = 0;
   std::size_t in_front = 0, in_table = 0, in_next = 0;
   while (true) {
@@ -163,7 +169,8 @@ RangeSolver::Front RangeSolver::extend(const Front& front, std::size_t layer, co
     next.costs[e] = add_layers(front.costs[next.previous[e]], table.costs[next.table_entry[e]]);
     std::size_t rest = best_position[e];
     for (std::size_t k = joined.size(); k-- > 0; rest /= joined[k].variable.size)
-      if (joined[k].charge != nullptr) next.costs[e] = add_layers(next.costs[e], (*joined[k].charge)[rest % joined[k].variable.size]);
+      if (joined[k].charge != nullptr)
+        next.costs[e] = add_layers(next.costs[e], (*joined[k].charge)[rest % joined[k].variable.size]);
   }
   return next;
 }
@@ -177,8 +184,10 @@ std::vector<Cost> RangeSolver::solve(const RangeSettings& settings) {
     const RangeClasses::Class& range = classes_.classes[c];
     fronts[c] = extend(fronts[range.parent], range.last, by_key.at(layers_.layers[range.last].key), settings);
     const std::size_t entry = least(fronts[c].scalar);
-    if (fronts[c].scalar[entry] < infinity) result[c] = fronts[c].costs[entry];
-    else result[c].forward = impossible;
+    if (fronts[c].scalar[entry] < infinity)
+      result[c] = fronts[c].costs[entry];
+    else
+      result[c].forward = impossible;
   }
   return result;
 }

@@ -1,9 +1,9 @@
 // Solves the intra-op problem of every range of layers on one mesh, at one microbatch size.
 //
-// Each layer is solved once per structure: its interior is eliminated, which leaves a table over its interface variables.
-// A range joins the tables of its layers from left to right and minimises out each variable behind its last user, so all
-// ranges that begin at one layer cost one pass: exact elimination along the layers, without a memory limit. The limit
-// enters as a price per byte (Weights).
+// Each layer is solved once per structure: its interior is eliminated, which leaves a table over its interface
+// variables. A range joins the tables of its layers from left to right and minimises out each variable behind its last
+// user, so all ranges that begin at one layer cost one pass: exact elimination along the layers, without a memory
+// limit. The limit enters as a price per byte (Weights).
 #pragma once
 
 #include <map>
@@ -24,10 +24,10 @@ struct RangeSettings {
 // One layer after its interior has been eliminated; entries are assignments of its interface variables, row-major.
 struct LayerTable {
   std::vector<std::uint32_t> sizes;
-  std::vector<double> scalar;           // weighted; infinite where impossible
+  std::vector<double> scalar;  // weighted; infinite where impossible
   std::vector<Cost> costs;
   std::vector<std::vector<std::uint32_t>> choices;  // of all nodes
-  std::vector<std::vector<Cost>> own;   // of each variable's choices
+  std::vector<std::vector<Cost>> own;               // of each variable's choices
 };
 
 // The choices of a range: for each layer, of each node of its model.
@@ -52,7 +52,11 @@ class RangeSolver {
   const LayerModel& model(std::size_t layer);
 
  private:
-  struct OpenVariable { std::size_t age, rank; bool parameter, charged; std::uint32_t size; };
+  struct OpenVariable {
+    std::size_t age, rank;
+    bool parameter, charged;
+    std::uint32_t size;
+  };
   struct Front {
     std::vector<OpenVariable> open;
     std::vector<double> scalar;

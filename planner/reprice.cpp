@@ -19,7 +19,12 @@ namespace {
 class Repricer {
  public:
   Repricer(const Plan& plan, const Graph& graph, const Cluster& cluster, double tolerance)
-      : plan_(plan), graph_(graph), training_(differentiate(graph)), tokens_(token_dimensions(graph)), cluster_(cluster), tolerance_(tolerance) {
+      : plan_(plan),
+        graph_(graph),
+        training_(differentiate(graph)),
+        tokens_(token_dimensions(graph)),
+        cluster_(cluster),
+        tolerance_(tolerance) {
     for (std::uint32_t o = 0; o < graph.ops.size(); ++o) ops_[graph.ops[o].id] = OpId{o};
     for (std::uint32_t t = 0; t < graph.tensors.size(); ++t) tensors_[graph.tensors[t].id] = TensorId{t};
   }
@@ -32,8 +37,8 @@ class Repricer {
       price_boundary(s);
     }
     if (op_count != graph_.ops.size())
-      throw InputError("plan", fmt::format("holds {} ops, but the graph \"{}\" has {}; give the graph that was planned", op_count,
-                                           graph_.name, graph_.ops.size()));
+      throw InputError("plan", fmt::format("holds {} ops, but the graph \"{}\" has {}; give the graph that was planned",
+                                           op_count, graph_.name, graph_.ops.size()));
     const Seconds estimate = schedule_formula(plan_.schedule, stage_times(priced_), plan_.microbatches);
     note("/estimate_s", plan_.estimate.value(), estimate.value());
     return std::move(differences_);
@@ -61,8 +66,10 @@ class Repricer {
       const Seconds forward = price_steps(place + "/forward", mesh, conversion.forward);
       const Seconds backward = price_steps(place + "/backward", mesh, conversion.backward);
       check_conversion(place, mesh, conversion);
-      if (conversion.rate == Rate::per_step) stage.synchronization += forward + backward;
-      else stage.forward += forward, stage.backward += backward;
+      if (conversion.rate == Rate::per_step)
+        stage.synchronization += forward + backward;
+      else
+        stage.forward += forward, stage.backward += backward;
     }
     if (stored.shared_gradients > Bytes(0)) {
       const Seconds time = shared_gradient_time(cluster_, stored.shared_gradients);
@@ -79,13 +86,21 @@ class Repricer {
     note(path + "/update_s", stored.update.value(), stage.update.value());
   }
 
-  static std::string place_of(const std::string& path, const std::string& tensor) { return path + "/tensors/" + tensor; }
+  static std::string place_of(const std::string& path, const std::string& tensor) {
+    return path + "/tensors/" + tensor;
+  }
 
   OpTime price_op(const std::string& path, const DeviceMesh& mesh, const OpSharding& stored) {
     const auto found = ops_.find(stored.op);
-    if (found == ops_.end()) throw InputError(path, fmt::format("the graph has no op \"{}\"; give the graph that was planned", stored.op));
+    if (found == ops_.end())
+      throw InputError(path, fmt::format("the graph has no op \"{}\"; give the graph that was planned", stored.op));
     const Op& op = graph_.op(found->second);
-    const StrategyContext context{graph_, training_, tokens_, mesh, std::vector<AxisRole>(mesh.dimensions(), AxisRole::free), plan_.microbatch_size};
+    const StrategyContext context{graph_,
+                                  training_,
+                                  tokens_,
+                                  mesh,
+                                  std::vector<AxisRole>(mesh.dimensions(), AxisRole::free),
+                                  plan_.microbatch_size};
     std::array<std::optional<FactorId>, max_mesh_axes> axes{};
     unsigned inner = 0;
     for (std::size_t axis = 0; axis < std::min(mesh.dimensions(), stored.axes.size()); ++axis) {
@@ -96,14 +111,18 @@ class Repricer {
       if (op.rule.factors[index(*axes[axis])].mark == FactorMark::inner_collective) inner |= 1U << axis;
     }
     const auto strategy = strategy_for(context, found->second, axes);
-    if (!strategy) throw InputError(path, fmt::format("op \"{}\" cannot be sharded so: the sizes do not divide", op.id));
+    if (!strategy)
+      throw InputError(path, fmt::format("op \"{}\" cannot be sharded so: the sizes do not divide", op.id));
     if (strategy->inputs != stored.inputs || strategy->outputs != stored.outputs)
       throw InputError(path, fmt::format("the layouts of op \"{}\" do not follow from its sharding", op.id));
-    OpTime time = op_time(cluster_, plan_.recipe, graph_, training_.gradients[index(found->second)], found->second, strategy->local_sizes);
+    OpTime time = op_time(cluster_, plan_.recipe, graph_, training_.gradients[index(found->second)], found->second,
+                          strategy->local_sizes);
     if (inner != 0) {
-      const Seconds one = collective_time(cluster_, Collective::all_reduce, Bytes(4 * local_rows(op, *strategy)), group_of(mesh, inner));
+      const Seconds one = collective_time(cluster_, Collective::all_reduce, Bytes(4 * local_rows(op, *strategy)),
+                                          group_of(mesh, inner));
       time.forward += one * traits(op.kind).inner_collectives_forward;
-      if (!training_.gradients[index(found->second)].kernels.empty()) time.backward += one * traits(op.kind).inner_collectives_backward;
+      if (!training_.gradients[index(found->second)].kernels.empty())
+        time.backward += one * traits(op.kind).inner_collectives_backward;
     }
     note(path + "/forward_s", stored.forward.value(), time.forward.value());
     note(path + "/backward_s", stored.backward.value(), time.backward.value());
@@ -117,7 +136,8 @@ class Repricer {
       const std::string place = fmt::format("{}/{}", path, k);
       unsigned axis_set = 0;
       for (const std::string& name : step.axes) {
-        const auto axis = std::find_if(mesh.axes.begin(), mesh.axes.end(), [&](const MeshAxis& a) { return a.name == name; });
+        const auto axis =
+            std::find_if(mesh.axes.begin(), mesh.axes.end(), [&](const MeshAxis& a) { return a.name == name; });
         if (axis == mesh.axes.end()) throw InputError(place, fmt::format("the stage's mesh has no axis \"{}\"", name));
         axis_set |= 1U << (axis - mesh.axes.begin());
       }
@@ -149,7 +169,8 @@ class Repricer {
 
   Seconds price_update(const std::string& path, const DeviceMesh& mesh, const TensorLayout& stored) {
     const auto found = tensors_.find(stored.tensor);
-    if (found == tensors_.end()) throw InputError(path, "the graph has no such parameter; give the graph that was planned");
+    if (found == tensors_.end())
+      throw InputError(path, "the graph has no such parameter; give the graph that was planned");
     const double local = elements(graph_.tensor(found->second), 1) / static_cast<double>(shards(stored.layout, mesh));
     const ParameterCost cost = parameter_cost(cluster_, plan_.recipe, mesh, stored.layout, local, stored.state);
     note(path + "/bytes", stored.bytes.value(), cost.parameters.value());
@@ -166,7 +187,8 @@ class Repricer {
     Bytes forward, backward;
     for (const std::string& id : stored.tensors) {
       const auto found = tensors_.find(id);
-      if (found == tensors_.end()) throw InputError(fmt::format("/stages/{}/boundary", s), fmt::format("the graph has no tensor \"{}\"", id));
+      if (found == tensors_.end())
+        throw InputError(fmt::format("/stages/{}/boundary", s), fmt::format("the graph has no tensor \"{}\"", id));
       const Tensor& tensor = graph_.tensor(found->second);
       const Bytes bytes = element_size(plan_.recipe, tensor.dtype) * elements(tensor, plan_.microbatch_size);
       forward += bytes;

@@ -21,13 +21,13 @@ struct Pipeline {
   Seconds estimate;
   std::int64_t microbatch_size = 1, microbatches = 1;
   std::vector<StageOption> options;
-  std::vector<StageCandidate> candidates;   // one per stage
+  std::vector<StageCandidate> candidates;  // one per stage
 };
 
 struct SearchResult {
-  std::vector<Pipeline> pipelines;          // by ascending estimate, one per microbatch size
+  std::vector<Pipeline> pipelines;  // by ascending estimate, one per microbatch size
   Seconds lower_bound = impossible;
-  std::vector<MemoryNeed> needs;            // of the microbatch size that needs least
+  std::vector<MemoryNeed> needs;  // of the microbatch size that needs least
 };
 
 InterOpProblem empty_problem(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches) {
@@ -85,7 +85,8 @@ std::optional<Pipeline> best_pipeline(const SearchSpace& space, const StageCosts
 
 // The 1F1B formula with the least time of every stage, without per-step work and with memory left out: no plan of this
 // space takes less. (GPipe's formula is never below 1F1B's.)
-Seconds lower_bound(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size, std::int64_t microbatches) {
+Seconds lower_bound(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
+                    std::int64_t microbatches) {
   InterOpProblem problem = empty_problem(space, microbatch_size, microbatches);
   const std::size_t whole = space.classes.of[0].back();
   for_each_range(space, [&](std::uint32_t first, std::uint32_t last, std::size_t c, std::uint32_t submesh) {
@@ -109,12 +110,14 @@ std::vector<std::int64_t> microbatch_sizes(const SearchOptions& options) {
 }
 
 void check(const SearchOptions& options) {
-  if (options.global_batch < 1) throw InputError("--global-batch", fmt::format("must be at least 1, is {}", options.global_batch));
+  if (options.global_batch < 1)
+    throw InputError("--global-batch", fmt::format("must be at least 1, is {}", options.global_batch));
   if (!options.microbatch_size) return;
   const std::int64_t size = *options.microbatch_size;
   if (size < 1) throw InputError("--microbatch-size", fmt::format("must be at least 1, is {}", size));
   if (options.global_batch % size != 0)
-    throw InputError("--microbatch-size", fmt::format("{} does not divide the global batch {}", size, options.global_batch));
+    throw InputError("--microbatch-size",
+                     fmt::format("{} does not divide the global batch {}", size, options.global_batch));
 }
 
 SearchResult run(const SearchSpace& space) {
@@ -125,11 +128,14 @@ SearchResult run(const SearchSpace& space) {
     result.lower_bound = std::min(result.lower_bound, lower_bound(space, costs, size, count));
     const std::optional<Pipeline> pipeline = best_pipeline(space, costs, size, count);
     if (space.options.progress)
-      space.options.progress(fmt::format("{} microbatches of {}: {}", count, size,
-                                         pipeline ? fmt::format("{} stages, {:.4g} s", pipeline->options.size(), pipeline->estimate.value())
-                                                  : "does not fit"));
-    if (pipeline) result.pipelines.push_back(*pipeline);
-    else add_needs(result.needs, space, costs);
+      space.options.progress(fmt::format(
+          "{} microbatches of {}: {}", count, size,
+          pipeline ? fmt::format("{} stages, {:.4g} s", pipeline->options.size(), pipeline->estimate.value())
+                   : "does not fit"));
+    if (pipeline)
+      result.pipelines.push_back(*pipeline);
+    else
+      add_needs(result.needs, space, costs);
   }
   std::stable_sort(result.pipelines.begin(), result.pipelines.end(),
                    [](const Pipeline& a, const Pipeline& b) { return a.estimate < b.estimate; });
@@ -137,14 +143,18 @@ SearchResult run(const SearchSpace& space) {
 }
 
 Plan materialize(const SearchSpace& space, const Pipeline& pipeline) {
-  PipelineRequest request{{}, pipeline.microbatch_size, pipeline.microbatches,
-                          space.options.schedule.value_or(ScheduleKind::one_f_one_b)};
+  PipelineRequest request{
+      {}, pipeline.microbatch_size, pipeline.microbatches, space.options.schedule.value_or(ScheduleKind::one_f_one_b)};
   std::int64_t device = 0;
   for (std::size_t s = 0; s < pipeline.options.size(); ++s) {
     const StageOption& option = pipeline.options[s];
     const DeviceMesh& mesh = space.meshes[pipeline.candidates[s].mesh];
-    const StageRequest stage{option.first, option.last, mesh, std::vector<AxisRole>(mesh.dimensions(), AxisRole::free),
-                             pipeline.candidates[s].settings, device};
+    const StageRequest stage{option.first,
+                             option.last,
+                             mesh,
+                             std::vector<AxisRole>(mesh.dimensions(), AxisRole::free),
+                             pipeline.candidates[s].settings,
+                             device};
     request.stages.push_back(materialize_stage(space, stage, pipeline.microbatch_size));
     device += mesh.submesh.devices();
   }
@@ -165,8 +175,9 @@ std::string describe(const SearchOptions& options) {
 
 std::vector<Plan> search_plans(const PlanningInput& input, const SearchOptions& options) {
   check(options);
-  const std::size_t threads = options.threads == 0 ? tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism)
-                                                   : options.threads;
+  const std::size_t threads = options.threads == 0
+                                  ? tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism)
+                                  : options.threads;
   const tbb::global_control limit(tbb::global_control::max_allowed_parallelism, threads);
   const SearchSpace space = search_space(input, options);
   const SearchResult result = run(space);
@@ -186,9 +197,11 @@ std::vector<Plan> search_plans(const PlanningInput& input, const SearchOptions& 
     plan.best_estimate = plans.front().estimate;
     // Prices are rounded down to picoseconds, so a bound may stand a hair above an estimate, but no more.
     if (result.lower_bound > plan.best_estimate * (1 + 1e-9))
-      throw std::logic_error(fmt::format("the lower bound {} s exceeds the best estimate {} s", result.lower_bound.value(), plan.best_estimate.value()));
+      throw std::logic_error(fmt::format("the lower bound {} s exceeds the best estimate {} s",
+                                         result.lower_bound.value(), plan.best_estimate.value()));
     plan.lower_bound = std::min(result.lower_bound, plan.best_estimate);
-    plan.status = plan.gap() <= 1e-9 && plan.estimate == plan.best_estimate ? PlanStatus::optimal : PlanStatus::feasible;
+    plan.status =
+        plan.gap() <= 1e-9 && plan.estimate == plan.best_estimate ? PlanStatus::optimal : PlanStatus::feasible;
   }
   return plans;
 }

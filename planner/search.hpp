@@ -36,10 +36,9 @@ struct SearchOptions {
   std::function<void(const std::string&)> progress;  // called now and then with a line for a person; may be empty
 };
 
-// Plans by ascending estimate, at least one. `best_estimate`, `lower_bound` and `status` are set, the simulation's fields
-// are not. When nothing fits: one plan with status infeasible, reasons and remedies.
-// Throws InputError: a global batch below 1, a microbatch size that does not divide it, a number of layers that the graph
-// cannot have.
+// Plans by ascending estimate, at least one. `best_estimate`, `lower_bound` and `status` are set, the simulation's
+// fields are not. When nothing fits: one plan with status infeasible, reasons and remedies. Throws InputError: a global
+// batch below 1, a microbatch size that does not divide it, a number of layers that the graph cannot have.
 std::vector<Plan> search_plans(const PlanningInput& input, const SearchOptions& options);
 
 }  // namespace meshloom

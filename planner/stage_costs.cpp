@@ -8,7 +8,8 @@
 namespace meshloom {
 namespace {
 
-// Prices of memory to try, relative to the time of a step: filling a device's memory costs that many steps. 0 comes first.
+// Prices of memory to try, relative to the time of a step: filling a device's memory costs that many steps. 0 comes
+// first.
 constexpr double memory_prices[] = {0.01, 0.03, 0.1, 0.3, 1, 3, 10, 100};
 // How much dearer a byte is that every microbatch in flight holds.
 constexpr double activation_weights[] = {1, 8};
@@ -44,7 +45,8 @@ class MeshPricer {
         mesh_(mesh),
         microbatches_(microbatches),
         usable_(usable_memory(space.input.cluster, space.input.recipe)),
-        solver_(space, space.meshes[mesh], std::vector<AxisRole>(space.meshes[mesh].dimensions(), AxisRole::free), microbatch_size) {
+        solver_(space, space.meshes[mesh], std::vector<AxisRole>(space.meshes[mesh].dimensions(), AxisRole::free),
+                microbatch_size) {
     result_.candidates.resize(space.classes.classes.size());
     result_.least_time.assign(space.classes.classes.size(), impossible);
     result_.least_memory.assign(space.classes.classes.size(), Bytes(1e30));
@@ -86,10 +88,12 @@ class MeshPricer {
     bool roomy = true;
     for (std::size_t c = 1; c < costs.size(); ++c) {
       if (!(costs[c].forward < impossible)) continue;
-      const auto following = following_stages(costs[c], usable_, space_.options.schedule.value_or(ScheduleKind::one_f_one_b),
-                                              microbatches_, most_following_[c]);
+      const auto following =
+          following_stages(costs[c], usable_, space_.options.schedule.value_or(ScheduleKind::one_f_one_b),
+                           microbatches_, most_following_[c]);
       roomy = roomy && following.value_or(-1) >= most_following_[c];
-      result_.least_memory[c] = std::min(result_.least_memory[c], costs[c].fixed + costs[c].activations + costs[c].transient());
+      result_.least_memory[c] =
+          std::min(result_.least_memory[c], costs[c].fixed + costs[c].activations + costs[c].transient());
       result_.candidates[c].push_back({costs[c], mesh_, settings, following.value_or(-1)});
     }
     return roomy;
@@ -98,19 +102,21 @@ class MeshPricer {
   bool add(const RangeSettings& settings) {
     const std::vector<Cost> costs = solver_.ranges().solve(settings);
     if (settings.weights.seconds_per_fixed_byte == 0 && costs[whole_graph()].forward < impossible)
-      result_.least_single_stage = std::min(result_.least_single_stage, Seconds(weighted(costs[whole_graph()], settings.weights)));
+      result_.least_single_stage =
+          std::min(result_.least_single_stage, Seconds(weighted(costs[whole_graph()], settings.weights)));
     return add_candidates(costs, settings);
   }
 
   void sweep(ParameterState state, Recompute recompute) {
     RangeSettings settings{state, recompute, {static_cast<double>(microbatches_), 1, 0, 0}};
-    if (microbatches_ > 1) {            // away from the slowest stage a microbatch's time counts once, like a step's work
+    if (microbatches_ > 1) {  // away from the slowest stage a microbatch's time counts once, like a step's work
       settings.weights.microbatches = 1;
       add_candidates(solver_.ranges().solve(settings), settings);
       settings.weights.microbatches = static_cast<double>(microbatches_);
     }
     if (add(settings)) return;
-    const Cost& whole = result_.candidates[whole_graph()].empty() ? Cost{} : result_.candidates[whole_graph()].back().cost;
+    const Cost& whole =
+        result_.candidates[whole_graph()].empty() ? Cost{} : result_.candidates[whole_graph()].back().cost;
     const double step = weighted(whole, settings.weights) / usable_.value();
     for (const double price : memory_prices)
       for (const double activations : activation_weights) {
@@ -142,7 +148,8 @@ std::vector<Submesh> all_submeshes(const Cluster& cluster) {
 }  // namespace
 
 SearchSpace search_space(const PlanningInput& input, const SearchOptions& options) {
-  SearchSpace space{input, options, differentiate(input.graph), token_dimensions(input.graph), {}, {}, {}, {}, {}, {}, {}};
+  SearchSpace space{input, options, differentiate(input.graph), token_dimensions(input.graph), {}, {}, {}, {}, {},
+                    {},    {}};
   space.layers = planning_layers(input.graph, space.training, options.layers);
   space.classes = range_classes(space.layers);
   space.submeshes = all_submeshes(input.cluster);
@@ -151,10 +158,14 @@ SearchSpace search_space(const PlanningInput& input, const SearchOptions& option
       space.meshes.push_back(std::move(mesh));
       space.submesh_of.push_back(s);
     }
-  if (options.parameter_state) space.states = {*options.parameter_state};
-  else space.states = input.recipe.parameter_states;
-  if (options.recompute) space.recomputes = {*options.recompute};
-  else space.recomputes = {Recompute::none, Recompute::full};
+  if (options.parameter_state)
+    space.states = {*options.parameter_state};
+  else
+    space.states = input.recipe.parameter_states;
+  if (options.recompute)
+    space.recomputes = {*options.recompute};
+  else
+    space.recomputes = {Recompute::none, Recompute::full};
   return space;
 }
 
@@ -173,7 +184,8 @@ std::optional<std::int64_t> following_stages(const Cost& cost, Bytes usable, Sch
   return std::min(most, static_cast<std::int64_t>(count) - 1);
 }
 
-MeshSolver::MeshSolver(const SearchSpace& space, const DeviceMesh& mesh, std::vector<AxisRole> roles, std::int64_t microbatch_size)
+MeshSolver::MeshSolver(const SearchSpace& space, const DeviceMesh& mesh, std::vector<AxisRole> roles,
+                       std::int64_t microbatch_size)
     : mesh_(mesh),
       conversions_(space.input.cluster, mesh_),
       context_{{space.input.graph, space.training, space.tokens, mesh_, std::move(roles), microbatch_size},

@@ -18,8 +18,8 @@ struct SearchSpace {
   TokenDimensions tokens;
   PlanningLayers layers;
   RangeClasses classes;
-  std::vector<Submesh> submeshes;       // (1, 2^k) inside a host, then (2^k, all) and (hosts, all)
-  std::vector<DeviceMesh> meshes;       // the logical shapes of all submeshes
+  std::vector<Submesh> submeshes;         // (1, 2^k) inside a host, then (2^k, all) and (hosts, all)
+  std::vector<DeviceMesh> meshes;         // the logical shapes of all submeshes
   std::vector<std::uint32_t> submesh_of;  // by mesh
   std::vector<ParameterState> states;
   std::vector<Recompute> recomputes;
@@ -55,7 +55,8 @@ StageCosts price_stages(const SearchSpace& space, std::int64_t microbatch_size, 
 // A solver of ranges on one mesh with what it refers to.
 class MeshSolver {
  public:
-  MeshSolver(const SearchSpace& space, const DeviceMesh& mesh, std::vector<AxisRole> roles, std::int64_t microbatch_size);
+  MeshSolver(const SearchSpace& space, const DeviceMesh& mesh, std::vector<AxisRole> roles,
+             std::int64_t microbatch_size);
   MeshSolver(const MeshSolver&) = delete;
   MeshSolver& operator=(const MeshSolver&) = delete;
 

@@ -24,7 +24,8 @@ bool is_token_factor(const StrategyContext& context, const Op& op, FactorId fact
 
 bool multiplies_a_parameter(const Graph& graph, const Op& op) {
   const bool multiplies = op.kind == OpKind::einsum || op.kind == OpKind::conv || op.kind == OpKind::gather;
-  return multiplies && std::any_of(op.inputs.begin(), op.inputs.end(), [&](TensorId t) { return is_parameter(graph, t); });
+  return multiplies &&
+         std::any_of(op.inputs.begin(), op.inputs.end(), [&](TensorId t) { return is_parameter(graph, t); });
 }
 
 // May an axis with a tensor-parallel role shard this factor?
@@ -46,10 +47,14 @@ bool tensor_parallel_factor(const StrategyContext& context, const Op& op, Factor
 
 bool role_allows(const StrategyContext& context, const Op& op, std::size_t axis, FactorId factor) {
   switch (context.roles[axis]) {
-    case AxisRole::free: return true;
-    case AxisRole::data_parallel: return op.factor_sizes[index(factor)].scales_with_batch;
-    case AxisRole::tensor_parallel: return tensor_parallel_factor(context, op, factor, false);
-    case AxisRole::sequence_parallel: return tensor_parallel_factor(context, op, factor, true);
+    case AxisRole::free:
+      return true;
+    case AxisRole::data_parallel:
+      return op.factor_sizes[index(factor)].scales_with_batch;
+    case AxisRole::tensor_parallel:
+      return tensor_parallel_factor(context, op, factor, false);
+    case AxisRole::sequence_parallel:
+      return tensor_parallel_factor(context, op, factor, true);
   }
   return false;
 }
@@ -57,10 +62,13 @@ bool role_allows(const StrategyContext& context, const Op& op, std::size_t axis,
 // Roles that oblige: data parallelism shards every batch, tensor parallelism every product with a parameter.
 bool role_obliges(const StrategyContext& context, const Op& op, std::size_t axis) {
   switch (context.roles[axis]) {
-    case AxisRole::free: return false;
-    case AxisRole::data_parallel: return true;
+    case AxisRole::free:
+      return false;
+    case AxisRole::data_parallel:
+      return true;
     case AxisRole::tensor_parallel:
-    case AxisRole::sequence_parallel: return multiplies_a_parameter(context.graph, op);
+    case AxisRole::sequence_parallel:
+      return multiplies_a_parameter(context.graph, op);
   }
   return false;
 }
@@ -84,11 +92,13 @@ bool shape_allows(const StrategyContext& context, const Op& op, const AxisFactor
     const std::string& name = op.rule.factors[f].name;
     const std::int64_t size = op.factor_sizes[f].at(context.batch);
     if (mark == FactorMark::whole) return fail(fmt::format("axis {} cannot shard {}: it must stay whole", names, name));
-    if (mark == FactorMark::halo) return fail(fmt::format("axis {} cannot shard {}: halo exchange is not priced yet", names, name));
+    if (mark == FactorMark::halo)
+      return fail(fmt::format("axis {} cannot shard {}: halo exchange is not priced yet", names, name));
     if (size % parts != 0)
       return fail(fmt::format("axis {} cannot shard {}: {} is not divisible by {}", names, name, size, parts));
     // Shards of a multilinear op's sum add up; an inner collective makes the result whole.
-    const bool reduces = in_inputs(op.rule, factor) && (traits(op.kind).multilinear || mark == FactorMark::inner_collective);
+    const bool reduces =
+        in_inputs(op.rule, factor) && (traits(op.kind).multilinear || mark == FactorMark::inner_collective);
     for (const RuleOperand& output : op.rule.outputs)
       if (!contains(output, factor) && !reduces)
         return fail(fmt::format("axis {} cannot shard {}: an output lacks it", names, name));
@@ -97,7 +107,8 @@ bool shape_allows(const StrategyContext& context, const Op& op, const AxisFactor
 }
 
 // In a product dimension a minor factor may be sharded only behind major ones that are sharded out, on more major axes.
-bool product_order_allows(const StrategyContext& context, const Op& op, const AxisFactors& axes, const RuleOperand& operand) {
+bool product_order_allows(const StrategyContext& context, const Op& op, const AxisFactors& axes,
+                          const RuleOperand& operand) {
   for (const RuleDimension& dimension : operand)
     for (std::size_t minor = 1; minor < dimension.size(); ++minor)
       for (std::size_t axis = 0; axis < context.mesh.dimensions(); ++axis) {
@@ -200,7 +211,8 @@ std::vector<Strategy> enumerate_strategies(const StrategyContext& context, OpId 
   for_each_assignment(candidates, [&](const AxisFactors& axes) {
     if (auto strategy = strategy_for(context, id, axes)) strategies.push_back(std::move(*strategy));
   });
-  if (strategies.empty()) strategies.push_back(*strategy_for(context, id, {}));  // obliged, but sizes do not divide together
+  if (strategies.empty())
+    strategies.push_back(*strategy_for(context, id, {}));  // obliged, but sizes do not divide together
   return strategies;
 }
 

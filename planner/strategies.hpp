@@ -1,5 +1,5 @@
-// Strategies: the ways to run one op on a device mesh. A strategy maps each mesh axis to one factor of the op's rule, or to
-// none (redundant work); everything else follows: the layouts of operands and results and the local sizes.
+// Strategies: the ways to run one op on a device mesh. A strategy maps each mesh axis to one factor of the op's rule,
+// or to none (redundant work); everything else follows: the layouts of operands and results and the local sizes.
 //
 //   rule b s h, h f -> b s f on axes x, y;  x ↦ b, y ↦ f
 //   operands [S(0), R/P] and [R/P, S(1)], result [S(0), S(2)]
@@ -43,13 +43,14 @@ struct StrategyContext {
   const TrainingGraph& training;
   const TokenDimensions& tokens;
   const DeviceMesh& mesh;
-  std::vector<AxisRole> roles;            // by axis
-  std::int64_t batch = 1;                 // samples in a microbatch
+  std::vector<AxisRole> roles;  // by axis
+  std::int64_t batch = 1;       // samples in a microbatch
 };
 
-// All strategies, the one without any sharding first where it is allowed; never empty. An axis may shard a factor when the
-// product of its axes divides the size, the factor is not marked `!` or `^` (halo exchange is not priced yet), every more
-// major factor of a product dimension is sharded out first, and every output has the factor or reduces over it.
+// All strategies, the one without any sharding first where it is allowed; never empty. An axis may shard a factor when
+// the product of its axes divides the size, the factor is not marked `!` or `^` (halo exchange is not priced yet),
+// every more major factor of a product dimension is sharded out first, and every output has the factor or reduces over
+// it.
 std::vector<Strategy> enumerate_strategies(const StrategyContext& context, OpId op);
 
 // The strategy for given factors; none where it is not allowed by shapes.

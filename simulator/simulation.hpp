@@ -12,13 +12,13 @@
 namespace meshloom {
 
 using Picoseconds = std::int64_t;
-Picoseconds to_picoseconds(Seconds time);   // rounded to nearest; throws InputError above 10^6 seconds
+Picoseconds to_picoseconds(Seconds time);  // rounded to nearest; throws InputError above 10^6 seconds
 
 // What each stage's instructions take.
 struct StageDurations {
   Picoseconds forward = 0, backward = 0;
-  Picoseconds send_activation = 0;      // to the next stage; occupies the sender, arrives when it ends
-  Picoseconds send_gradient = 0;        // to the stage before
+  Picoseconds send_activation = 0;  // to the next stage; occupies the sender, arrives when it ends
+  Picoseconds send_gradient = 0;    // to the stage before
   Picoseconds synchronize = 0, update = 0;
 };
 
@@ -31,8 +31,8 @@ struct TimelineEntry {
 
 struct Simulation {
   Picoseconds makespan = 0;
-  std::vector<TimelineEntry> timeline;  // by (start, stage, position in the stage's list)
-  std::vector<Picoseconds> busy;        // by stage: running, sending, synchronizing, updating
+  std::vector<TimelineEntry> timeline;       // by (start, stage, position in the stage's list)
+  std::vector<Picoseconds> busy;             // by stage: running, sending, synchronizing, updating
   std::vector<std::int32_t> most_in_flight;  // by stage: microbatches whose activations are held at once
 };
 
@@ -51,12 +51,13 @@ struct MemorySample {
   Bytes held;
 };
 struct MemoryTimeline {
-  std::vector<MemorySample> samples;    // ascending, starts at 0
+  std::vector<MemorySample> samples;  // ascending, starts at 0
   Bytes peak;
 };
 std::vector<MemoryTimeline> memory_timelines(const Plan& plan, const Simulation& simulation);
 
-// Chrome/Perfetto trace-event JSON: one track per stage, named; flows from sends to receives; a memory counter per stage.
+// Chrome/Perfetto trace-event JSON: one track per stage, named; flows from sends to receives; a memory counter per
+// stage.
 std::string chrome_trace(const Plan& plan, const Simulation& simulation);
 
 }  // namespace meshloom

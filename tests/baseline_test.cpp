@@ -42,8 +42,8 @@ TEST_CASE("tensor parallelism shards columns, heads, then rows", "[baseline]") {
   CHECK(sharding_of(plan, "h1.mlp.up").axes == Axes{"f"});
   CHECK(sharding_of(plan, "h1.mlp.down").axes == Axes{"f"});
   CHECK(sharding_of(plan, "h1.ln1").axes == Axes{""});
-  // Megatron's g: one all-reduce behind attention and one behind the MLP of each of 4 blocks, and one behind the embedding,
-  // whose vocabulary is sharded.
+  // Megatron's g: one all-reduce behind attention and one behind the MLP of each of 4 blocks, and one behind the
+  // embedding, whose vocabulary is sharded.
   const std::vector<Collective> collectives = forward_collectives(plan);
   CHECK(collectives == std::vector<Collective>(9, Collective::all_reduce));
 }
@@ -91,10 +91,10 @@ TEST_CASE("full recompute runs every forward once more", "[baseline]") {
 TEST_CASE("stages take equal numbers of blocks, the embedding goes first and the head last", "[baseline]") {
   const Plan plan = baseline_plan(small_gpt_on_v100s(), sized({2, 4, 1}, 2), 32);
   REQUIRE(plan.stages.size() == 4);
-  CHECK(plan.stages[0].first_layer == 0);   // embed and h0
+  CHECK(plan.stages[0].first_layer == 0);  // embed and h0
   CHECK(plan.stages[0].last_layer == 1);
-  CHECK(plan.stages[2].first_layer == 3);   // h2
-  CHECK(plan.stages[3].last_layer == 5);    // h3 and head
+  CHECK(plan.stages[2].first_layer == 3);  // h2
+  CHECK(plan.stages[3].last_layer == 5);   // h3 and head
   CHECK(plan.stages[3].devices == std::vector<std::int64_t>{6, 7});
 }
 

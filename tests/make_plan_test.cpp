@@ -46,7 +46,7 @@ TEST_CASE("one thread and two write the same plan", "[make_plan]") {
 
 TEST_CASE("explaining the optimum of an op finds nothing better", "[explain]") {
   PlanningInput input = small_gpt_on_v100s();
-  input.cluster.device.memory = Bytes(64e9);   // memory does not bind, so time alone decides
+  input.cluster.device.memory = Bytes(64e9);  // memory does not bind, so time alone decides
   const Plan plan = make_plan(input, [] {
     MakePlanOptions options = batch_of(32);
     options.with_baselines = false;

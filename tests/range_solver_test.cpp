@@ -356,4 +356,3 @@ TEST_CASE("all blocks of a built GPT are one class, and so are llama's") {
     CHECK(classes.of[4][1] != classes.of[5][1]);  // two blocks, a block and the head
   }
 }
-

@@ -1,7 +1,8 @@
 #include "planner/reprice.hpp"
 
-#include <catch2/catch.hpp>
 #include <fmt/format.h>
+
+#include <catch2/catch.hpp>
 
 #include "graphs/input_error.hpp"
 #include "planner/baseline.hpp"

@@ -1,4 +1,5 @@
-// The search against every uniform Megatron-style layout, with the same number of microbatches and without showing it any.
+// The search against every uniform Megatron-style layout, with the same number of microbatches and without showing it
+// any.
 #pragma once
 
 #include <string>
@@ -18,7 +19,7 @@ struct ComparedCase {
 struct ComparedRow {
   std::int64_t microbatch_size = 1;
   std::size_t feasible_layouts = 0;
-  std::string best_layout;              // by estimate
+  std::string best_layout;  // by estimate
   Seconds search_estimate, search_iteration;
   Seconds layout_estimate, layout_iteration;  // the least of each over the feasible layouts
   bool search_feasible = false;

@@ -1,6 +1,6 @@
 // The plan: everything an executor needs and everything a reader asks, as one plain value.
-// File format `meshloom.plan/1`, docs/plan_format.md. Times are of one device of the stage and, unless said otherwise, of
-// one microbatch; bytes are per device.
+// File format `meshloom.plan/1`, docs/plan_format.md. Times are of one device of the stage and, unless said otherwise,
+// of one microbatch; bytes are per device.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +21,8 @@ enum class PlanStatus { optimal, feasible, infeasible, time_limit };
 std::string_view name(PlanStatus status);
 
 struct FileReference {
-  std::string path;                     // as given; "" when it was not a file
-  std::string digest;                   // of the content (graphs/files.hpp)
+  std::string path;    // as given; "" when it was not a file
+  std::string digest;  // of the content (graphs/files.hpp)
   bool operator==(const FileReference&) const = default;
 };
 
@@ -32,7 +32,7 @@ struct OpSharding {
   std::vector<std::string> axes;
   std::vector<Layout> inputs;
   std::vector<Layout> outputs;
-  Seconds forward;                      // compute and inner collectives
+  Seconds forward;  // compute and inner collectives
   Seconds backward;
   bool operator==(const OpSharding&) const = default;
 };
@@ -43,8 +43,8 @@ std::string_view name(Rate rate);
 // One collective on the way between two layouts, in the order it runs.
 struct CollectiveStep {
   Collective collective = Collective::all_reduce;
-  std::vector<std::string> axes;        // the mesh axes that form its groups
-  Bytes whole;                          // as in collectives.hpp
+  std::vector<std::string> axes;  // the mesh axes that form its groups
+  Bytes whole;                    // as in collectives.hpp
   Seconds time;
   bool operator==(const CollectiveStep&) const = default;
 };
@@ -52,11 +52,11 @@ struct CollectiveStep {
 // A change of layout between a producer (or a tensor's own node, or the parameter store) and a consumer.
 struct Conversion {
   std::string tensor;
-  std::string consumer;                 // op id; "" when to the tensor's own node; "optimizer" for parameters
+  std::string consumer;  // op id; "" when to the tensor's own node; "optimizer" for parameters
   Layout from, to;
   Rate rate = Rate::per_microbatch;
-  std::vector<CollectiveStep> forward;  // on the value
-  std::vector<CollectiveStep> backward; // on the gradient; includes gathering a saved activation again
+  std::vector<CollectiveStep> forward;   // on the value
+  std::vector<CollectiveStep> backward;  // on the gradient; includes gathering a saved activation again
   bool operator==(const Conversion&) const = default;
 };
 
@@ -64,20 +64,22 @@ struct Conversion {
 struct TensorLayout {
   std::string tensor;
   bool parameter = false;
-  Layout layout;                        // as consumers see it; of a parameter: as the forward uses it
-  Layout saved;                         // as it is kept for the backward
+  Layout layout;                                      // as consumers see it; of a parameter: as the forward uses it
+  Layout saved;                                       // as it is kept for the backward
   ParameterState state = ParameterState::replicated;  // of a parameter, on its R/P axes
-  Bytes bytes;                          // of one device's share (parameters: of the working copy)
+  Bytes bytes;                                        // of one device's share (parameters: of the working copy)
   bool operator==(const TensorLayout&) const = default;
 };
 
 struct StageMemory {
   Bytes parameters, gradients, optimizer;
-  Bytes activations_per_microbatch;     // saved between forward and backward of one microbatch
-  Bytes transient;                      // largest working set beyond what is saved, recomputed activations included
-  Bytes overhead;                       // the recipe's context and fragmentation
+  Bytes activations_per_microbatch;  // saved between forward and backward of one microbatch
+  Bytes transient;                   // largest working set beyond what is saved, recomputed activations included
+  Bytes overhead;                    // the recipe's context and fragmentation
   std::int64_t in_flight = 1;
-  Bytes peak() const { return parameters + gradients + optimizer + double(in_flight) * activations_per_microbatch + transient + overhead; }
+  Bytes peak() const {
+    return parameters + gradients + optimizer + double(in_flight) * activations_per_microbatch + transient + overhead;
+  }
   bool operator==(const StageMemory&) const = default;
 };
 
@@ -91,21 +93,21 @@ struct StageBoundary {
 };
 
 struct Stage {
-  std::int64_t first_layer = 0, last_layer = 0;   // positions in Plan::layers, inclusive
+  std::int64_t first_layer = 0, last_layer = 0;  // positions in Plan::layers, inclusive
   Submesh submesh;
-  std::vector<std::int64_t> devices;    // numbers in the cluster, in mesh order
+  std::vector<std::int64_t> devices;  // numbers in the cluster, in mesh order
   std::vector<MeshAxis> mesh;
   Recompute recompute = Recompute::none;
   ParameterState parameter_state = ParameterState::replicated;
-  Seconds forward, backward;            // collectives and recompute included, sends not
+  Seconds forward, backward;                  // collectives and recompute included, sends not
   Seconds forward_compute, backward_compute;  // the part that is computing
-  Seconds synchronization;              // gradient collectives and parameter gathers, once per step
+  Seconds synchronization;                    // gradient collectives and parameter gathers, once per step
   // Gradients of parameters that other stages use, too: all-reduced between two stages, part of `synchronization`.
   Bytes shared_gradients;
   Seconds shared_gradients_time;
-  Seconds update;                       // optimizer step, once per step
+  Seconds update;  // optimizer step, once per step
   StageMemory memory;
-  StageBoundary boundary;               // to the next stage
+  StageBoundary boundary;  // to the next stage
   std::vector<OpSharding> ops;
   std::vector<TensorLayout> tensors;
   std::vector<Conversion> conversions;
@@ -118,38 +120,38 @@ struct InfeasibleReason {
   bool operator==(const InfeasibleReason&) const = default;
 };
 struct Remedy {
-  std::string text;                     // for people: "recompute activations"
-  std::string options;                  // for the command line: "--recompute full"
+  std::string text;     // for people: "recompute activations"
+  std::string options;  // for the command line: "--recompute full"
   bool operator==(const Remedy&) const = default;
 };
 
 struct Plan {
   FileReference graph, cluster_file;
   std::string graph_name;
-  Cluster cluster;                      // inline, --hosts applied
+  Cluster cluster;  // inline, --hosts applied
   Recipe recipe;
-  std::string options;                  // the command's options, canonical
-  std::string origin = "search";        // "search" or "baseline tp=8 …": says when a baseline won
-  std::vector<std::string> layers;      // names, in order
+  std::string options;              // the command's options, canonical
+  std::string origin = "search";    // "search" or "baseline tp=8 …": says when a baseline won
+  std::vector<std::string> layers;  // names, in order
 
   PlanStatus status = PlanStatus::feasible;
   ScheduleKind schedule = ScheduleKind::one_f_one_b;
   std::int64_t global_batch = 1;
-  std::int64_t microbatch_size = 1;     // samples over all devices of a stage
+  std::int64_t microbatch_size = 1;  // samples over all devices of a stage
   std::int64_t microbatches = 1;
   std::vector<Stage> stages;
 
-  Seconds estimate;                     // the schedule's formula, of this plan
-  Seconds best_estimate;                // the least formula value found
-  Seconds lower_bound;                  // proven, same formula and space
-  Seconds iteration_time;               // simulated
-  double bubble_fraction = 0;           // simulated: idle device-seconds / (devices × iteration time)
-  Flops model_flops;                    // of one step, recompute not counted
+  Seconds estimate;                       // the schedule's formula, of this plan
+  Seconds best_estimate;                  // the least formula value found
+  Seconds lower_bound;                    // proven, same formula and space
+  Seconds iteration_time;                 // simulated
+  double bubble_fraction = 0;             // simulated: idle device-seconds / (devices × iteration time)
+  Flops model_flops;                      // of one step, recompute not counted
   std::vector<InfeasibleReason> reasons;  // when infeasible, with stages empty
   std::vector<Remedy> remedies;
 
-  std::int64_t devices() const;         // used by the stages
-  Bytes peak_memory() const;            // of the largest device
+  std::int64_t devices() const;  // used by the stages
+  Bytes peak_memory() const;     // of the largest device
   double flops_per_device_second() const;
   double gap() const { return best_estimate / lower_bound - 1; }
   bool operator==(const Plan&) const = default;

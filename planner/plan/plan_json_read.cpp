@@ -133,9 +133,26 @@ Submesh read_submesh(const JsonInput& input) {
 }
 
 Stage read_stage(const JsonInput& input) {
-  input.only_keys({"first_layer", "last_layer", "submesh", "devices", "mesh", "recompute", "parameter_state",
-                   "forward_s", "backward_s", "forward_compute_s", "backward_compute_s", "synchronization_s",
-                   "update_s", "shared_gradients_bytes", "shared_gradients_s", "memory", "boundary", "ops", "tensors", "conversions"});
+  input.only_keys({"first_layer",
+                   "last_layer",
+                   "submesh",
+                   "devices",
+                   "mesh",
+                   "recompute",
+                   "parameter_state",
+                   "forward_s",
+                   "backward_s",
+                   "forward_compute_s",
+                   "backward_compute_s",
+                   "synchronization_s",
+                   "update_s",
+                   "shared_gradients_bytes",
+                   "shared_gradients_s",
+                   "memory",
+                   "boundary",
+                   "ops",
+                   "tensors",
+                   "conversions"});
   Stage stage;
   stage.first_layer = input.at("first_layer").integer(0);
   stage.last_layer = input.at("last_layer").integer(0);

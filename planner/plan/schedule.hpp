@@ -10,27 +10,28 @@
 namespace meshloom {
 
 enum class ScheduleKind { gpipe, one_f_one_b };
-std::string_view name(ScheduleKind kind);                          // "gpipe", "1f1b"
+std::string_view name(ScheduleKind kind);  // "gpipe", "1f1b"
 std::optional<ScheduleKind> schedule_named(std::string_view name);
 
 // Microbatches whose activations stage `stage` of `stages` holds at most: GPipe B, 1F1B min(B, S − stage).
 std::int64_t in_flight(ScheduleKind kind, std::int64_t stages, std::int64_t stage, std::int64_t microbatches);
 
 enum class InstructionKind : std::uint8_t {
-  run_forward,     // needs the received activation of the microbatch (stage 0: none)
-  run_backward,    // needs its own forward and the received gradient (last stage: none); frees the microbatch's activations
-  send_activation, // to the next stage
+  run_forward,      // needs the received activation of the microbatch (stage 0: none)
+  run_backward,     // needs its own forward and the received gradient (last stage: none); frees the microbatch's
+                    // activations
+  send_activation,  // to the next stage
   receive_activation,
-  send_gradient,   // to the stage before
+  send_gradient,  // to the stage before
   receive_gradient,
-  synchronize,     // once, after the last backward: gradient collectives
-  update,          // once, last: the optimizer step
+  synchronize,  // once, after the last backward: gradient collectives
+  update,       // once, last: the optimizer step
 };
-std::string_view name(InstructionKind kind);                       // "run_forward", …
+std::string_view name(InstructionKind kind);  // "run_forward", …
 
 struct Instruction {
   InstructionKind kind;
-  std::int32_t microbatch = 0;          // 0 for synchronize and update
+  std::int32_t microbatch = 0;  // 0 for synchronize and update
   bool operator==(const Instruction&) const = default;
 };
 

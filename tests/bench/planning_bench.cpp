@@ -23,8 +23,11 @@ GptOptions gpt(std::int64_t layers, std::int64_t hidden, std::int64_t heads) {
 }
 
 void plan_from_graph(benchmark::State& state, const Planned& planned) {
-  PlanningInput input{build_gpt(planned.graph), read_cluster(MESHLOOM_SOURCE_DIR "/cluster_specs/aws_p3_16xlarge.json"),
-                      find_recipe("neutral"), {}, {}};
+  PlanningInput input{build_gpt(planned.graph),
+                      read_cluster(MESHLOOM_SOURCE_DIR "/cluster_specs/aws_p3_16xlarge.json"),
+                      find_recipe("neutral"),
+                      {},
+                      {}};
   input.cluster.hosts = planned.hosts;
   MakePlanOptions options;
   options.search.global_batch = 1024;
@@ -55,11 +58,14 @@ void against_uniform_layouts(benchmark::State& state, const ComparedCase& compar
 }
 
 const int registered = [] {
-  static const Planned planned[] = {{"plan/GPT 2.6B on 8 x V100", gpt(32, 2560, 32), 1}, {"plan/GPT 39B on 64 x V100", gpt(48, 8192, 64), 8}};
+  static const Planned planned[] = {{"plan/GPT 2.6B on 8 x V100", gpt(32, 2560, 32), 1},
+                                    {"plan/GPT 39B on 64 x V100", gpt(48, 8192, 64), 8}};
   for (const Planned& one : planned)
     benchmark::RegisterBenchmark(one.name, plan_from_graph, one)->Iterations(1)->Unit(benchmark::kSecond);
   for (const ComparedCase& compared : large_cases())
-    benchmark::RegisterBenchmark(("uniform/" + compared.name).c_str(), against_uniform_layouts, compared)->Iterations(1)->Unit(benchmark::kSecond);
+    benchmark::RegisterBenchmark(("uniform/" + compared.name).c_str(), against_uniform_layouts, compared)
+        ->Iterations(1)
+        ->Unit(benchmark::kSecond);
   return 0;
 }();
 

@@ -12,7 +12,8 @@ namespace meshloom {
 // The candidate with the least simulated time, its simulation applied; ties: the first.
 Plan choose_by_simulation(std::vector<Plan> candidates, const std::function<Simulation(const Plan&)>& run);
 
-// Search, and unless `with_baselines` is false the best uniform layouts as further candidates; Plan::origin says which won.
+// Search, and unless `with_baselines` is false the best uniform layouts as further candidates; Plan::origin says which
+// won.
 struct MakePlanOptions {
   SearchOptions search;
   bool with_baselines = true;
