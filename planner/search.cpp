@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <optional>
+#include <set>
 #include <stdexcept>
 
 #include "graphs/input_error.hpp"
@@ -100,13 +102,21 @@ Seconds lower_bound(const SearchSpace& space, const StageCosts& costs, std::int6
   return solution.feasible ? solution.objective : impossible;
 }
 
-std::vector<std::int64_t> microbatch_sizes(const SearchOptions& options) {
+std::int64_t odd_part(std::int64_t number) {
+  while (number % 2 == 0) number /= 2;
+  return number;
+}
+
+// Powers of two, the same times the odd factor that the batch shares with the devices (so that three hosts may each
+// take a third), and the whole batch; those that divide it.
+std::vector<std::int64_t> microbatch_sizes(const PlanningInput& input, const SearchOptions& options) {
   if (options.microbatch_size) return {*options.microbatch_size};
-  std::vector<std::int64_t> sizes;
-  for (std::int64_t size = 1; size <= options.global_batch; size *= 2)
-    if (options.global_batch % size == 0) sizes.push_back(size);
-  if (sizes.back() != options.global_batch) sizes.push_back(options.global_batch);
-  return sizes;
+  const std::int64_t batch = options.global_batch;
+  std::set<std::int64_t> sizes{batch};
+  for (const std::int64_t odd : {std::int64_t{1}, std::gcd(odd_part(batch), odd_part(input.cluster.devices()))})
+    for (std::int64_t size = odd; size <= batch; size *= 2)
+      if (batch % size == 0) sizes.insert(size);
+  return {sizes.begin(), sizes.end()};
 }
 
 void check(const SearchOptions& options) {
@@ -122,7 +132,7 @@ void check(const SearchOptions& options) {
 
 SearchResult run(const SearchSpace& space) {
   SearchResult result;
-  for (const std::int64_t size : microbatch_sizes(space.options)) {
+  for (const std::int64_t size : microbatch_sizes(space.input, space.options)) {
     const std::int64_t count = space.options.global_batch / size;
     const StageCosts costs = price_stages(space, size, count);
     result.lower_bound = std::min(result.lower_bound, lower_bound(space, costs, size, count));

@@ -76,4 +76,16 @@ TEST_CASE("what cannot fit is an answer with a reason and remedies that work", "
   }
 }
 
+TEST_CASE("three hosts can share a batch in thirds", "[make_plan]") {
+  PlanningInput input = small_gpt_on_v100s();
+  input.cluster.hosts = 3;
+  MakePlanOptions options = batch_of(192);     // sizes 1, 2, 4 … 64 and 3, 6 … 192
+  options.search.layers = 1;                   // one stage, so the hosts can only share work within it
+  options.search.recompute = Recompute::none;  // and the whole batch at once does not fit
+  input.cluster.device.memory = Bytes(6e9);
+  const Plan plan = make_plan(input, options);
+  CHECK(plan.microbatch_size % 3 == 0);
+  CHECK(plan.microbatch_size < 192);
+}
+
 }  // namespace meshloom
