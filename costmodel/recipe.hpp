@@ -27,6 +27,8 @@ struct Recipe {
   DType compute_dtype = DType::bf16;
   Bytes parameter_bytes{2};       // per parameter: the working copy
   Bytes gradient_bytes{4};        // per parameter: the accumulated gradient, also what is reduced
+  // Collectives of parameters and gradients run in buckets of this size: a small tensor pays its share of a latency.
+  Bytes bucket_bytes{25e6};
   Bytes optimizer_bytes{12};      // per parameter: master copy and moments
   double optimizer_traffic = 28;  // bytes moved per parameter by one optimizer step
   std::vector<ParameterState> parameter_states{ParameterState::replicated, ParameterState::zero1,

@@ -49,7 +49,7 @@ void read_sources(const JsonInput& root, Recipe& recipe) {
 
 Recipe recipe_from(const JsonInput& root) {
   expect_schema(root, schema);
-  root.only_keys({"schema", "name", "extends", "compute_dtype", "parameter_bytes", "gradient_bytes", "optimizer_bytes",
+  root.only_keys({"schema", "name", "extends", "compute_dtype", "parameter_bytes", "gradient_bytes", "bucket_bytes", "optimizer_bytes",
                   "optimizer_traffic", "parameter_states", "regather_saved_activations", "elementwise_traffic",
                   "context_memory", "memory_fragmentation", "sources"});
   const auto extends = root.find("extends");
@@ -58,6 +58,10 @@ Recipe recipe_from(const JsonInput& root) {
   if (const auto value = root.find("compute_dtype")) recipe.compute_dtype = read_compute_dtype(*value);
   if (const auto value = root.find("parameter_bytes")) recipe.parameter_bytes = Bytes(value->bytes());
   if (const auto value = root.find("gradient_bytes")) recipe.gradient_bytes = Bytes(value->bytes());
+  if (const auto value = root.find("bucket_bytes")) {
+    recipe.bucket_bytes = Bytes(value->bytes());
+    if (!(recipe.bucket_bytes > Bytes(0))) value->fail("must be more than 0; write \"1 B\" for no buckets");
+  }
   if (const auto value = root.find("optimizer_bytes")) recipe.optimizer_bytes = Bytes(value->bytes());
   if (const auto value = root.find("optimizer_traffic")) recipe.optimizer_traffic = value->bytes();
   if (const auto value = root.find("parameter_states")) recipe.parameter_states = read_parameter_states(*value);
@@ -101,6 +105,7 @@ std::string write_recipe(const Recipe& recipe) {
                {"compute_dtype", name(recipe.compute_dtype)},
                {"parameter_bytes", text_of(recipe.parameter_bytes)},
                {"gradient_bytes", text_of(recipe.gradient_bytes)},
+               {"bucket_bytes", text_of(recipe.bucket_bytes)},
                {"optimizer_bytes", text_of(recipe.optimizer_bytes)},
                {"optimizer_traffic", text_of(Bytes(recipe.optimizer_traffic))},
                {"parameter_states", states},

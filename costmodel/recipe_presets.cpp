@@ -19,6 +19,7 @@ Recipe neutral() {
   recipe.compute_dtype = DType::bf16;
   recipe.parameter_bytes = Bytes(2);
   recipe.gradient_bytes = Bytes(2);
+  recipe.bucket_bytes = Bytes(25 * 1048576.0);
   recipe.optimizer_bytes = Bytes(12);
   recipe.optimizer_traffic = 28;
   recipe.parameter_states = {ParameterState::replicated, ParameterState::zero1, ParameterState::zero3};
@@ -30,6 +31,7 @@ Recipe neutral() {
       {"compute_dtype", "assumed: today's usual choice; falls to fp16 on a device without bf16"},
       {"parameter_bytes", zero_paper},
       {"gradient_bytes", zero_paper},
+      {"bucket_bytes", "PyTorch DistributedDataParallel: bucket_cap_mb = 25 MiB"},
       {"optimizer_bytes", zero_paper},
       {"optimizer_traffic", adam_traffic},
       {"parameter_states",
@@ -47,6 +49,7 @@ Recipe megatron() {
   Recipe recipe = neutral();
   recipe.name = "megatron";
   recipe.gradient_bytes = Bytes(4);
+  recipe.bucket_bytes = Bytes(160e6);
   recipe.optimizer_traffic = 30;
   recipe.parameter_states = {ParameterState::replicated, ParameterState::zero1};
   recipe.regather_saved_activations = true;
@@ -59,6 +62,7 @@ Recipe megatron() {
       {"gradient_bytes",
        "Megatron-LM: gradients are accumulated and reduced in fp32 with --bf16; 18 B per parameter in "
        "all (Megatron-LM docs, distributed optimizer)"},
+      {"bucket_bytes", "Megatron-LM DistributedDataParallelConfig: at least 40 million parameters, here of 4 B"},
       {"optimizer_bytes", "Megatron-LM docs, distributed optimizer: fp32 master copy, momentum, variance"},
       {"optimizer_traffic", adam_traffic},
       {"parameter_states", "Megatron-LM: --use-distributed-optimizer is ZeRO-1"},
@@ -80,6 +84,7 @@ Recipe alpa() {
   Recipe recipe = neutral();
   recipe.name = "alpa";
   recipe.compute_dtype = DType::fp16;
+  recipe.bucket_bytes = Bytes(30 * 1048576.0);
   recipe.elementwise_traffic = 0.5;
   recipe.context_memory = 1.6 * gibibyte;
   recipe.memory_fragmentation = 0;
@@ -89,6 +94,7 @@ Recipe alpa() {
       {"gradient_bytes",
        "assumed: gradients have the dtype of the fp16 parameters; in all 16 B per parameter, the "
        "accounting of the ZeRO paper"},
+      {"bucket_bytes", "XLA: xla_gpu_all_reduce_combine_threshold_bytes = 30 MiB"},
       {"optimizer_bytes", zero_paper},
       {"optimizer_traffic", adam_traffic},
       {"parameter_states",

@@ -131,15 +131,15 @@ class Builder {
   void add_parameters(const Op& op, const Strategy& strategy, Choice& choice) const {
     for (std::size_t i = 0; i < op.inputs.size(); ++i) {
       if (tensor(op.inputs[i]).role != TensorRole::parameter || needs_node(op.inputs[i])) continue;
-      add_parameter(strategy.inputs[i], local_elements(op.rule.inputs[i], strategy.local_sizes), choice);
+      add_parameter(op.inputs[i], strategy.inputs[i], local_elements(op.rule.inputs[i], strategy.local_sizes), choice);
     }
   }
 
-  void add_parameter(const Layout& layout, double elements_here, Choice& choice) const {
+  void add_parameter(TensorId t, const Layout& layout, double elements_here, Choice& choice) const {
     for (const ParameterState state :
          {ParameterState::replicated, ParameterState::zero1, ParameterState::zero2, ParameterState::zero3})
-      choice.parameters[static_cast<std::size_t>(state)].push_back(
-          parameter_cost(context_.cluster, context_.recipe, context_.strategies.mesh, layout, elements_here, state));
+      choice.parameters[static_cast<std::size_t>(state)].push_back(parameter_cost(
+          context_.cluster, context_.recipe, context_.strategies.mesh, layout, elements_here, tensor(t).dtype, state));
   }
 
   void add_tensor_node(TensorId t) {
@@ -157,7 +157,7 @@ class Builder {
       if (parameter) {
         double elements_here = 1;
         for (const std::int64_t size : sizes_of(tensor(t), 1)) elements_here *= static_cast<double>(size);
-        add_parameter(layout, elements_here / static_cast<double>(shards(layout, context_.strategies.mesh)), choice);
+        add_parameter(t, layout, elements_here / static_cast<double>(shards(layout, context_.strategies.mesh)), choice);
       }
       node.choices.push_back(std::move(choice));
     }
@@ -167,8 +167,18 @@ class Builder {
 
   bool saved_somewhere(TensorId t) const { return producer_reads(t) || some_consumer_reads(t); }
 
+  // A parameter held R/R but used R/P would be reduced with every microbatch, past its parameter state: R/P is the
+  // layout for that.
+  bool skips_the_state(TensorId t, const Layout& from, const Layout& to) const {
+    if (tensor(t).role != TensorRole::parameter) return false;
+    for (std::size_t axis = 0; axis < context_.strategies.mesh.dimensions(); ++axis)
+      if (from.axes[axis] == replicated && to.axes[axis] == replicated_partial_gradient) return true;
+    return false;
+  }
+
   EdgeCost conversion(TensorId t, const Layout& from, const Layout& to) const {
-    if (!conversion_allowed(context_.strategies, t, from, to)) return {impossible, impossible, {}};
+    if (!conversion_allowed(context_.strategies, t, from, to) || skips_the_state(t, from, to))
+      return {impossible, impossible, {}};
     ConversionTable& table = conversion_table(context_, t);
     EdgeCost cost;
     cost.forward = table.value_time(from, to);
@@ -265,7 +275,7 @@ Cost cost_of_choice(const Choice& choice, ParameterState state, Recompute recomp
     cost.working += parameter.gathered;
   }
   if (recompute == Recompute::full) {
-    cost.backward += cost.forward;
+    cost.backward += choice.forward;  // gathered parameters stay for the backward that follows at once
     cost.recomputed = choice.saved;
   } else {
     cost.activations = choice.saved;
@@ -273,12 +283,16 @@ Cost cost_of_choice(const Choice& choice, ParameterState state, Recompute recomp
   return cost;
 }
 
-Cost cost_of_edge(const EdgeCost& edge, Recompute recompute) {
+bool is_parameter_edge(const LayerModel& model, const ModelEdge& edge) {
+  return model.nodes[edge.a].kind == ModelNode::Kind::parameter;
+}
+
+Cost cost_of_edge(const EdgeCost& edge, bool of_parameter, Recompute recompute) {
   Cost cost;
   cost.forward = edge.forward;
   cost.backward = edge.backward;
   if (recompute == Recompute::full) {
-    cost.backward += edge.forward;
+    if (!of_parameter) cost.backward += edge.forward;
     cost.recomputed = edge.saved;
   } else {
     cost.activations = edge.saved;
@@ -325,7 +339,7 @@ ConversionTable& ConversionTables::of(const std::vector<std::int64_t>& shape, By
 
 ConversionTable& conversion_table(const ModelContext& context, TensorId id) {
   const Tensor& tensor = context.strategies.graph.tensor(id);
-  const Bytes element = tensor.role == TensorRole::parameter ? context.recipe.parameter_bytes
+  const Bytes element = tensor.role == TensorRole::parameter ? stored_element(context.recipe, tensor.dtype)
                                                              : element_size(context.recipe, tensor.dtype);
   return context.conversions.of(sizes_of(tensor, context.strategies.batch), element);
 }
@@ -352,8 +366,8 @@ Cost cost_of_choices(const LayerModel& model, const std::vector<std::uint32_t>& 
     total = add_within_layer(total, cost_of_choice(model.nodes[n].choices[choices[n]], state, recompute));
   for (const ModelEdge& edge : model.edges)
     total = add_within_layer(
-        total,
-        cost_of_edge(edge.costs[choices[edge.a] * model.nodes[edge.b].choices.size() + choices[edge.b]], recompute));
+        total, cost_of_edge(edge.costs[choices[edge.a] * model.nodes[edge.b].choices.size() + choices[edge.b]],
+                            is_parameter_edge(model, edge), recompute));
   return total;
 }
 
@@ -365,6 +379,56 @@ Cost cost_of_variable(const ModelNode& node, std::uint32_t choice, ParameterStat
   for (const ParameterCost& parameter : node.choices[choice].parameters[static_cast<std::size_t>(state)])
     cost.shared_gradients += parameter.gradients;
   return cost;
+}
+
+std::vector<Cost> arrival_costs(const ModelContext& context, const ModelNode& node) {
+  std::vector<Cost> costs;
+  for (const Choice& choice : node.choices) {
+    Cost cost;
+    cost.forward = arrival_time(context, node.tensor, choice.layout);
+    costs.push_back(cost);
+  }
+  return costs;
+}
+
+std::vector<Cost> departure_costs(const ModelContext& context, const ModelNode& node) {
+  std::vector<Cost> costs;
+  for (const Choice& choice : node.choices) {
+    Cost cost;
+    cost.backward = departure_time(context, node.tensor, choice.layout);
+    costs.push_back(cost);
+  }
+  return costs;
+}
+
+unsigned redundant_axes(const Layout& layout, const DeviceMesh& mesh) {
+  unsigned axes = 0;
+  for (std::size_t axis = 0; axis < mesh.dimensions(); ++axis)
+    if (layout.axes[axis] == replicated) axes |= 1U << axis;
+  return axes;
+}
+
+namespace {
+
+Seconds spread_time(const ModelContext& context, TensorId tensor, const Layout& layout) {
+  const DeviceMesh& mesh = context.strategies.mesh;
+  const unsigned axes = redundant_axes(layout, mesh);
+  if (axes == 0) return Seconds(0);
+  return collective_time(context.cluster, Collective::all_gather, conversion_table(context, tensor).local_bytes(layout),
+                         group_of(mesh, axes));
+}
+
+}  // namespace
+
+Seconds arrival_time(const ModelContext& context, TensorId tensor, const Layout& layout) {
+  for (std::size_t axis = 0; axis < context.strategies.mesh.dimensions(); ++axis)
+    if (layout.axes[axis] == replicated_partial_gradient) return impossible;
+  return spread_time(context, tensor, layout);
+}
+
+Seconds departure_time(const ModelContext& context, TensorId tensor, const Layout& layout) {
+  if (!context.strategies.training.relations.needs_gradient[index(tensor)]) return Seconds(0);
+  return spread_time(context, tensor, layout);
 }
 
 IntraOpProblem layer_problem(const LayerModel& model, const Weights& weights, ParameterState state,
@@ -380,8 +444,9 @@ IntraOpProblem layer_problem(const LayerModel& model, const Weights& weights, Pa
     IntraOpEdge scalar{edge.a, edge.b, {}};
     scalar.costs.reserve(edge.costs.size());
     for (const EdgeCost& cost : edge.costs)
-      scalar.costs.push_back(cost.forward < impossible ? integer_cost(cost_of_edge(cost, recompute), weights)
-                                                       : infinite_cost);
+      scalar.costs.push_back(cost.forward < impossible
+                                 ? integer_cost(cost_of_edge(cost, is_parameter_edge(model, edge), recompute), weights)
+                                 : infinite_cost);
     problem.edges.push_back(std::move(scalar));
   }
   return problem;

@@ -109,6 +109,17 @@ Cost cost_of_choices(const LayerModel& model, const std::vector<std::uint32_t>& 
 // The own cost of an interface variable's choice: a parameter's storage; an activation that is saved.
 Cost cost_of_variable(const ModelNode& node, std::uint32_t choice, ParameterState state, Recompute recompute);
 
+// Between stages unique tiles travel, spread over the devices [Alpa, section 6]. A stage that holds a received
+// activation redundantly (R/R) gathers it among its devices first; one whose sent activation is R/R does the same with
+// the gradient that comes back. A received activation is never R/P: nobody would reduce its gradient; there the time is
+// `impossible`.
+Seconds arrival_time(const ModelContext& context, TensorId tensor, const Layout& layout);
+Seconds departure_time(const ModelContext& context, TensorId tensor, const Layout& layout);
+std::vector<Cost> arrival_costs(const ModelContext& context, const ModelNode& node);    // by choice
+std::vector<Cost> departure_costs(const ModelContext& context, const ModelNode& node);  // by choice
+// The axes along which every device holds the same: bit k is mesh axis k.
+unsigned redundant_axes(const Layout& layout, const DeviceMesh& mesh);
+
 // The scalar problem: interior nodes and edges in picoseconds of a step, interface nodes free.
 IntraOpProblem layer_problem(const LayerModel& model, const Weights& weights, ParameterState state,
                              Recompute recompute);

@@ -4,7 +4,8 @@
 
 #include <algorithm>
 #include <set>
-#include <stdexcept>
+
+#include "graphs/input_error.hpp"
 
 namespace meshloom {
 namespace {
@@ -31,8 +32,15 @@ class StageWriter {
   }
 
   Stage write() {
-    const RangeChoices choices = solver_.ranges().choices(request_.settings, request_.first, request_.last);
-    for (std::size_t l = request_.first; l <= request_.last; ++l) write_layer(l, choices[l - request_.first]);
+    const std::optional<RangeChoices> choices =
+        solver_.ranges().choices(request_.settings, request_.first, request_.last);
+    if (!choices)
+      throw InputError("layout",
+                       fmt::format("layers {} to {} cannot be sharded so on {}: a size does not divide; pad the "
+                                   "vocabulary (--pad-vocab-to) or change the degrees",
+                                   space_.layers.layers[request_.first].name, space_.layers.layers[request_.last].name,
+                                   axes_text()));
+    for (std::size_t l = request_.first; l <= request_.last; ++l) write_layer(l, (*choices)[l - request_.first]);
     if (shares_parameters_outside(space_.layers, request_.first, request_.last)) share_gradients();
     finish_times();
     stage_.memory.activations_per_microbatch = activations_;
@@ -42,6 +50,13 @@ class StageWriter {
 
  private:
   const Graph& graph() const { return space_.input.graph; }
+
+  std::string axes_text() const {
+    std::string text;
+    for (const MeshAxis& axis : request_.mesh.axes)
+      text += fmt::format("{}{}={}", text.empty() ? "" : " ", axis.name, axis.size);
+    return text;
+  }
   const std::string& name_of(TensorId t) const { return graph().tensor(t).id; }
 
   // The model belongs to a layer of equal structure; its tensors are translated by their places in the ops.
@@ -51,6 +66,8 @@ class StageWriter {
       const Op& modelled = graph().op(model.nodes[k].op);
       const Op& op = graph().op(layer.ops[k]);
       for (std::size_t i = 0; i < op.inputs.size(); ++i) actual_[modelled.inputs[i]] = op.inputs[i];
+      for (const auto* operands : {&op.inputs, &op.outputs})
+        for (const TensorId t : *operands) id_of_[name_of(t)] = t;
       for (std::size_t o = 0; o < op.outputs.size(); ++o) actual_[modelled.outputs[o]] = op.outputs[o];
     }
   }
@@ -127,7 +144,42 @@ class StageWriter {
     }
     stage_.tensors.push_back({name_of(t), false, choice.layout, choice.layout, ParameterState::replicated,
                               conversion_table(solver_.context(), t).local_bytes(choice.layout)});
-    if (!crosses) save(choice.saved);
+    if (!crosses)
+      save(choice.saved);
+    else
+      write_border(t, choice.layout);
+  }
+
+  // What a border of stages costs an activation that is held redundantly.
+  void write_border(TensorId t, const Layout& layout) {
+    const std::optional<OpId> producer = space_.training.relations.producer[index(t)];
+    const std::size_t made = producer ? space_.layers.layer_of[index(*producer)] : 0;
+    std::size_t last = made;
+    for (const OpId consumer : space_.training.relations.consumers[index(t)])
+      last = std::max(last, space_.layers.layer_of[index(consumer)]);
+    const std::vector<std::string> axes = axis_names(request_.mesh, redundant_axes(layout, request_.mesh));
+    const Bytes whole = conversion_table(solver_.context(), t).local_bytes(layout);
+    if (made < request_.first) {
+      const Seconds time = arrival_time(solver_.context(), t, layout);
+      if (time > Seconds(0))
+        stage_.conversions.push_back({name_of(t),
+                                      "receive",
+                                      layout,
+                                      layout,
+                                      Rate::per_microbatch,
+                                      {{Collective::all_gather, axes, whole, time}},
+                                      {}});
+    } else if (last > request_.last) {
+      const Seconds time = departure_time(solver_.context(), t, layout);
+      if (time > Seconds(0))
+        stage_.conversions.push_back({name_of(t),
+                                      "send",
+                                      layout,
+                                      layout,
+                                      Rate::per_microbatch,
+                                      {},
+                                      {{Collective::all_gather, axes, whole, time}}});
+    }
   }
 
   // True once per tensor: in the first layer of the range whose backward, or whose recomputation, starts from it.
@@ -178,7 +230,7 @@ class StageWriter {
 
   void share_gradients() {
     if (!(shared_gradients_ > Bytes(0))) return;
-    const Seconds time = shared_gradient_time(space_.input.cluster, shared_gradients_);
+    const Seconds time = shared_gradient_time(space_.input.cluster, shared_gradients_, request_.mesh.submesh);
     stage_.shared_gradients = shared_gradients_;
     stage_.shared_gradients_time = time;
     stage_.synchronization += time;
@@ -189,6 +241,7 @@ class StageWriter {
       stage_.forward += op.forward;
       stage_.backward += op.backward;
     }
+    Seconds kept;  // of the forward, what recompute need not repeat
     for (const Conversion& conversion : stage_.conversions) {
       Seconds forward, backward;
       for (const CollectiveStep& step : conversion.forward) forward += step.time;
@@ -198,10 +251,11 @@ class StageWriter {
       } else {
         stage_.forward += forward;
         stage_.backward += backward;
+        if (!repeats(conversion, space_.input.graph.tensor(id_of_.at(conversion.tensor)).role)) kept += forward;
       }
     }
     if (stage_.recompute == Recompute::full) {
-      stage_.backward += stage_.forward;
+      stage_.backward += stage_.forward - kept;
       stage_.backward_compute += stage_.forward_compute;
     }
   }
@@ -211,6 +265,7 @@ class StageWriter {
   MeshSolver solver_;
   Stage stage_;
   std::map<TensorId, TensorId> actual_;
+  std::map<std::string, TensorId> id_of_;
   std::set<TensorId> with_node_;  // of the layer at hand
   std::set<TensorId> written_, saved_;
   Bytes activations_, recomputed_, largest_recomputed_, largest_working_, shared_gradients_;
@@ -251,8 +306,12 @@ bool shares_parameters_outside(const PlanningLayers& layers, std::size_t first, 
   return false;
 }
 
-Seconds shared_gradient_time(const Cluster& cluster, Bytes gradients) {
-  const DeviceGroup pair{2, cluster.hosts > 1 ? 2 : 1, cluster.devices_per_host};
+bool repeats(const Conversion& conversion, TensorRole role) {
+  return role != TensorRole::parameter && conversion.consumer != "receive";
+}
+
+Seconds shared_gradient_time(const Cluster& cluster, Bytes gradients, const Submesh& stage) {
+  const DeviceGroup pair{2, cluster.hosts > 1 ? 2 : 1, stage.devices_per_host};
   return collective_time(cluster, Collective::all_reduce, gradients, pair);
 }
 

@@ -29,7 +29,11 @@ Plan materialize_plan(const SearchSpace& space, PipelineRequest request);
 StageBoundary boundary_after(const SearchSpace& space, std::size_t layer, LinkClass link, std::int64_t microbatch_size);
 
 // Gradients of parameters that other stages use, too: all-reduced between two stages once per step.
-Seconds shared_gradient_time(const Cluster& cluster, Bytes gradients);
+Seconds shared_gradient_time(const Cluster& cluster, Bytes gradients, const Submesh& stage);
+
+// Whether full recompute repeats the forward of a conversion: not the gathering of parameters, which then stay for the
+// backward that follows at once, nor what was received, which is saved.
+bool repeats(const Conversion& conversion, TensorRole role);
 bool shares_parameters_outside(const PlanningLayers& layers, std::size_t first, std::size_t last);
 
 }  // namespace meshloom

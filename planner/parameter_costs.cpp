@@ -1,17 +1,34 @@
 #include "planner/parameter_costs.hpp"
 
+#include <algorithm>
+
 namespace meshloom {
 
+namespace {
+
+Bytes at_least(Bytes bytes, DType dtype) { return dtype == DType::fp32 ? std::max(bytes, size_of(dtype)) : bytes; }
+
+}  // namespace
+
+Seconds bucketed_collective_time(const Cluster& cluster, const Recipe& recipe, Collective kind, Bytes whole,
+                                 const DeviceGroup& group) {
+  const Seconds full = collective_time(cluster, kind, whole, group);
+  const Seconds latency = collective_time(cluster, kind, Bytes(0), group);
+  return full - latency + latency * std::min(1.0, whole / recipe.bucket_bytes);
+}
+
+Bytes stored_element(const Recipe& recipe, DType dtype) { return at_least(recipe.parameter_bytes, dtype); }
+
 ParameterCost parameter_cost(const Cluster& cluster, const Recipe& recipe, const DeviceMesh& mesh, const Layout& layout,
-                             double local_elements, ParameterState state) {
+                             double local_elements, DType dtype, ParameterState state) {
   ParameterCost cost;
   for (std::size_t axis = 0; axis < mesh.dimensions(); ++axis)
     if (layout.axes[axis] == replicated_partial_gradient) cost.axis_set |= 1U << axis;
   const DeviceGroup group = cost.axis_set == 0 ? DeviceGroup{} : group_of(mesh, cost.axis_set);
-  const Bytes values = recipe.parameter_bytes * local_elements;
-  const Bytes gradients = recipe.gradient_bytes * local_elements;
+  const Bytes values = stored_element(recipe, dtype) * local_elements;
+  const Bytes gradients = at_least(recipe.gradient_bytes, dtype) * local_elements;
   const auto collective = [&](Collective kind, Bytes whole) {
-    return ParameterCollective{kind, whole, collective_time(cluster, kind, whole, group)};
+    return ParameterCollective{kind, whole, bucketed_collective_time(cluster, recipe, kind, whole, group)};
   };
   const double share = 1.0 / static_cast<double>(group.size);
   const bool optimizer_sharded = state != ParameterState::replicated;

@@ -35,9 +35,18 @@ struct ParameterCost {
   unsigned axis_set = 0;  // the axes that form the collectives' groups: those where it is R/P
 };
 
-// `local_elements`: of one device's shard, before the state cuts it further.
+// `local_elements`: of one device's shard, before the state cuts it further. `dtype` as in the graph: fp32 parameters
+// are kept, and their gradients reduced, in at least 4 bytes. Collectives run in the recipe's buckets: a tensor smaller
+// than a bucket pays its share of the latency, as every parameter of a bucket does.
 ParameterCost parameter_cost(const Cluster& cluster, const Recipe& recipe, const DeviceMesh& mesh, const Layout& layout,
-                             double local_elements, ParameterState state);
+                             double local_elements, DType dtype, ParameterState state);
+
+// A collective of one tensor within the recipe's buckets.
+Seconds bucketed_collective_time(const Cluster& cluster, const Recipe& recipe, Collective kind, Bytes whole,
+                                 const DeviceGroup& group);
+
+// Bytes of one element of the working copy.
+Bytes stored_element(const Recipe& recipe, DType dtype);
 
 Seconds total_time(const std::vector<ParameterCollective>& collectives);
 

@@ -1,7 +1,6 @@
 #include "planner/range_solver.hpp"
 
 #include <algorithm>
-#include <cassert>
 #include <cmath>
 #include <limits>
 #include <numeric>
@@ -13,6 +12,11 @@ constexpr double infinity = std::numeric_limits<double>::infinity();
 
 std::size_t least(const std::vector<double>& values) {
   return static_cast<std::size_t>(std::min_element(values.begin(), values.end()) - values.begin());
+}
+
+void add_scalars(std::vector<double>& scalars, const std::vector<Cost>& costs, const Weights& weights) {
+  for (std::size_t c = 0; c < scalars.size(); ++c)
+    scalars[c] += costs[c].forward < impossible ? weighted(costs[c], weights) : infinity;
 }
 
 }  // namespace
@@ -27,7 +31,8 @@ const LayerModel& RangeSolver::model(std::size_t layer) {
                                 : models_.emplace(planned.key, build_layer_model(context_, planned)).first->second;
 }
 
-LayerTable RangeSolver::reduce(const LayerModel& model, const IntraOpProblem& problem, const RangeSettings& settings) {
+LayerTable RangeSolver::reduce(const LayerModel& model, const IntraOpProblem& problem,
+                               const RangeSettings& settings) const {
   std::vector<std::uint32_t> kept(model.nodes.size() - model.interior);
   std::iota(kept.begin(), kept.end(), static_cast<std::uint32_t>(model.interior));
   ReducedTable reduced = eliminate_all_but(problem, kept);
@@ -44,6 +49,8 @@ LayerTable RangeSolver::reduce(const LayerModel& model, const IntraOpProblem& pr
     result.own.emplace_back();
     for (std::uint32_t choice = 0; choice < model.nodes[variable].choices.size(); ++choice)
       result.own.back().push_back(cost_of_variable(model.nodes[variable], choice, settings.state, settings.recompute));
+    result.arrival.push_back(arrival_costs(context_, model.nodes[variable]));
+    result.departure.push_back(departure_costs(context_, model.nodes[variable]));
   }
   return result;
 }
@@ -75,6 +82,7 @@ std::vector<double> RangeSolver::objective_by_choice(const RangeSettings& settin
     Front front = empty_front();
     for (std::size_t l = first; l <= last; ++l)
       front = extend(front, l, l == layer ? held_table : by_key.at(layers_.layers[l].key), settings);
+    front = closed(std::move(front), settings.weights);
     objectives.push_back(front.scalar[least(front.scalar)]);
   }
   return objectives;
@@ -88,11 +96,11 @@ RangeSolver::Front RangeSolver::extend(const Front& front, std::size_t layer, co
   struct Joined {
     OpenVariable variable;
     std::size_t front_stride = 0, table_stride = 0, next_stride = 0;
-    const std::vector<Cost>* charge = nullptr;
+    std::vector<const std::vector<Cost>*> charges;
   };
   std::vector<Joined> joined;
   for (const OpenVariable& open : front.open)
-    joined.push_back({{open.age + 1, open.rank, open.parameter, open.charged, open.size}});
+    joined.push_back({{open.age + 1, open.rank, open.parameter, open.charged, open.size, open.departure}});
   std::size_t stride = 1;
   for (std::size_t k = joined.size(); k-- > 0; stride *= joined[k].variable.size) joined[k].front_stride = stride;
   const std::vector<InterfaceVariable>& variables = layers_.layers[layer].variables;
@@ -108,16 +116,18 @@ RangeSolver::Front RangeSolver::extend(const Front& front, std::size_t layer, co
     });
     const bool fresh = found == joined.end();
     if (fresh) {
-      joined.push_back({{age, variable.rank, variable.parameter, false, table.sizes[v]}});
+      joined.push_back({{age, variable.rank, variable.parameter, false, table.sizes[v],
+                         variable.parameter || variable.incoming ? nullptr : &table.departure[v]}});
       stays.push_back(true);
       found = std::prev(joined.end());
     }
     found->table_stride = table_strides[v];
     const bool saved = settings.recompute == Recompute::full ? variable.incoming : variable.saved_here;
     if (variable.parameter ? fresh : saved && !found->variable.charged) {
-      found->charge = &table.own[v];
+      found->charges.push_back(&table.own[v]);
       found->variable.charged = true;
     }
+    if (fresh && variable.incoming) found->charges.push_back(&table.arrival[v]);
     stays[static_cast<std::size_t>(found - joined.begin())] = variable.last_layer > layer;
   }
   Front next;
@@ -135,9 +145,10 @@ RangeSolver::Front RangeSolver::extend(const Front& front, std::size_t layer, co
   next.table_entry.assign(entries, 0);
   // Own costs of the charged variables, as scalars.
   std::vector<std::vector<double>> charge(joined.size());
-  for (std::size_t k = 0; k < joined.size(); ++k)
-    for (std::uint32_t c = 0; c < joined[k].variable.size; ++c)
-      charge[k].push_back(joined[k].charge == nullptr ? 0 : weighted((*joined[k].charge)[c], settings.weights));
+  for (std::size_t k = 0; k < joined.size(); ++k) {
+    charge[k].assign(joined[k].variable.size, 0);
+    for (const std::vector<Cost>* costs : joined[k].charges) add_scalars(charge[k], *costs, settings.weights);
+  }
   std::vector<std::uint32_t> digits(joined.size(), 0);
   std::vector<std::size_t> best_position(entries, 0);  // in the odometer's order, to find the digits again
   std::size_t position = 0;
@@ -169,10 +180,26 @@ RangeSolver::Front RangeSolver::extend(const Front& front, std::size_t layer, co
     next.costs[e] = add_layers(front.costs[next.previous[e]], table.costs[next.table_entry[e]]);
     std::size_t rest = best_position[e];
     for (std::size_t k = joined.size(); k-- > 0; rest /= joined[k].variable.size)
-      if (joined[k].charge != nullptr)
-        next.costs[e] = add_layers(next.costs[e], (*joined[k].charge)[rest % joined[k].variable.size]);
+      for (const std::vector<Cost>* costs : joined[k].charges)
+        next.costs[e] = add_layers(next.costs[e], (*costs)[rest % joined[k].variable.size]);
   }
   return next;
+}
+
+RangeSolver::Front RangeSolver::closed(Front front, const Weights& weights) {
+  std::size_t stride = 1;
+  for (std::size_t k = front.open.size(); k-- > 0; stride *= front.open[k].size) {
+    const std::vector<Cost>* departure = front.open[k].departure;
+    if (departure == nullptr) continue;
+    std::vector<double> scalars(front.open[k].size, 0);
+    add_scalars(scalars, *departure, weights);
+    for (std::size_t e = 0; e < front.scalar.size(); ++e) {
+      const std::size_t choice = e / stride % front.open[k].size;
+      front.scalar[e] += scalars[choice];
+      if (front.scalar[e] < infinity) front.costs[e] = add_layers(front.costs[e], (*departure)[choice]);
+    }
+  }
+  return front;
 }
 
 std::vector<Cost> RangeSolver::solve(const RangeSettings& settings) {
@@ -183,16 +210,17 @@ std::vector<Cost> RangeSolver::solve(const RangeSettings& settings) {
   for (std::size_t c = 1; c < fronts.size(); ++c) {
     const RangeClasses::Class& range = classes_.classes[c];
     fronts[c] = extend(fronts[range.parent], range.last, by_key.at(layers_.layers[range.last].key), settings);
-    const std::size_t entry = least(fronts[c].scalar);
-    if (fronts[c].scalar[entry] < infinity)
-      result[c] = fronts[c].costs[entry];
+    const Front end = closed(fronts[c], settings.weights);
+    const std::size_t entry = least(end.scalar);
+    if (end.scalar[entry] < infinity)
+      result[c] = end.costs[entry];
     else
       result[c].forward = impossible;
   }
   return result;
 }
 
-RangeChoices RangeSolver::choices(const RangeSettings& settings, std::size_t first, std::size_t last) {
+std::optional<RangeChoices> RangeSolver::choices(const RangeSettings& settings, std::size_t first, std::size_t last) {
   std::map<std::uint32_t, LayerTable> by_key;
   for (std::size_t l = first; l <= last; ++l)
     if (!by_key.contains(layers_.layers[l].key)) by_key.emplace(layers_.layers[l].key, table(l, settings));
@@ -200,8 +228,9 @@ RangeChoices RangeSolver::choices(const RangeSettings& settings, std::size_t fir
   for (std::size_t l = first; l <= last; ++l)
     fronts.push_back(extend(fronts.back(), l, by_key.at(layers_.layers[l].key), settings));
   RangeChoices result(last - first + 1);
-  std::size_t entry = least(fronts.back().scalar);
-  assert(fronts.back().scalar[entry] < infinity);
+  const Front end = closed(fronts.back(), settings.weights);
+  std::size_t entry = least(end.scalar);
+  if (!(end.scalar[entry] < infinity)) return std::nullopt;
   for (std::size_t l = last + 1; l-- > first;) {
     const Front& front = fronts[l - first + 1];
     result[l - first] = by_key.at(layers_.layers[l].key).choices[front.table_entry[entry]];

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "planner/layer_model.hpp"
@@ -26,8 +27,9 @@ struct LayerTable {
   std::vector<std::uint32_t> sizes;
   std::vector<double> scalar;  // weighted; infinite where impossible
   std::vector<Cost> costs;
-  std::vector<std::vector<std::uint32_t>> choices;  // of all nodes
-  std::vector<std::vector<Cost>> own;               // of each variable's choices
+  std::vector<std::vector<std::uint32_t>> choices;    // of all nodes
+  std::vector<std::vector<Cost>> own;                 // of each variable's choices
+  std::vector<std::vector<Cost>> arrival, departure;  // likewise, when a border of stages cuts the variable
 };
 
 // The choices of a range: for each layer, of each node of its model.
@@ -41,8 +43,8 @@ class RangeSolver {
   // By class of RangeClasses (class 0 unused). A range that cannot be run costs `impossible` forward time.
   std::vector<Cost> solve(const RangeSettings& settings);
 
-  // The choices behind solve()[class of (first, last)].
-  RangeChoices choices(const RangeSettings& settings, std::size_t first, std::size_t last);
+  // The choices behind solve()[class of (first, last)]; none where the range cannot be run.
+  std::optional<RangeChoices> choices(const RangeSettings& settings, std::size_t first, std::size_t last);
 
   // The weighted objective of a range when one node of one of its layers is held at each of its choices and the rest is
   // optimised again; infinite where that is impossible.
@@ -56,6 +58,7 @@ class RangeSolver {
     std::size_t age, rank;
     bool parameter, charged;
     std::uint32_t size;
+    const std::vector<Cost>* departure;  // of an activation that this range made; null for others
   };
   struct Front {
     std::vector<OpenVariable> open;
@@ -65,9 +68,11 @@ class RangeSolver {
   };
 
   std::map<std::uint32_t, LayerTable> tables(const RangeSettings& settings);
-  static LayerTable reduce(const LayerModel& model, const IntraOpProblem& problem, const RangeSettings& settings);
+  LayerTable reduce(const LayerModel& model, const IntraOpProblem& problem, const RangeSettings& settings) const;
   LayerTable table(std::size_t layer, const RangeSettings& settings);
   static Front empty_front();
+  // The front as a stage's end: what is still open leaves the stage.
+  static Front closed(Front front, const Weights& weights);
   Front extend(const Front& front, std::size_t layer, const LayerTable& table, const RangeSettings& settings) const;
 
   const ModelContext& context_;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 
 #include "costmodel/conversions.hpp"
 #include "costmodel/op_costs.hpp"
@@ -60,11 +61,15 @@ class Repricer {
       stage.forward += time.forward;
       stage.backward += time.backward;
     }
+    Seconds kept;
     for (std::size_t k = 0; k < stored.conversions.size(); ++k) {
       const std::string place = fmt::format("{}/conversions/{}", path, k);
       const Conversion& conversion = stored.conversions[k];
-      const Seconds forward = price_steps(place + "/forward", mesh, conversion.forward);
-      const Seconds backward = price_steps(place + "/backward", mesh, conversion.backward);
+      const TensorRole role = role_of(place, conversion.tensor);
+      const bool bucketed = role == TensorRole::parameter && conversion.from == conversion.to;
+      const Seconds forward = price_steps(place + "/forward", mesh, conversion.forward, bucketed);
+      const Seconds backward = price_steps(place + "/backward", mesh, conversion.backward, bucketed);
+      if (conversion.rate == Rate::per_microbatch && !repeats(conversion, role)) kept += forward;
       check_conversion(place, mesh, conversion);
       if (conversion.rate == Rate::per_step)
         stage.synchronization += forward + backward;
@@ -72,11 +77,12 @@ class Repricer {
         stage.forward += forward, stage.backward += backward;
     }
     if (stored.shared_gradients > Bytes(0)) {
-      const Seconds time = shared_gradient_time(cluster_, stored.shared_gradients);
+      const Seconds time = shared_gradient_time(cluster_, stored.shared_gradients, stored.submesh);
       note(path + "/shared_gradients_s", stored.shared_gradients_time.value(), time.value());
       stage.synchronization += time;
     }
-    if (stored.recompute == Recompute::full) stage.backward += stage.forward;
+    if (stored.recompute == Recompute::full) stage.backward += stage.forward - kept;
+    check_borders(path, mesh, stored);
     stage.update = Seconds(0);
     for (const TensorLayout& tensor : stored.tensors)
       if (tensor.parameter) stage.update += price_update(place_of(path, tensor.tensor), mesh, tensor);
@@ -129,7 +135,45 @@ class Repricer {
     return time;
   }
 
-  Seconds price_steps(const std::string& path, const DeviceMesh& mesh, const std::vector<CollectiveStep>& steps) {
+  TensorRole role_of(const std::string& path, const std::string& tensor) const {
+    const auto found = tensors_.find(tensor);
+    if (found == tensors_.end())
+      throw InputError(path, fmt::format("the graph has no tensor \"{}\"; give the graph that was planned", tensor));
+    return graph_.tensor(found->second).role;
+  }
+
+  // What a border of stages cuts is received, and its gradient sent back, as the layouts say.
+  void check_borders(const std::string& path, const DeviceMesh& mesh, const Stage& stored) {
+    std::set<std::string> own, sent(stored.boundary.tensors.begin(), stored.boundary.tensors.end());
+    for (const OpSharding& op : stored.ops)
+      if (const auto found = ops_.find(op.op); found != ops_.end())
+        for (const TensorId t : graph_.op(found->second).outputs) own.insert(graph_.tensor(t).id);
+    ConversionTables tables(cluster_, mesh);
+    const ModelContext context{{graph_, training_, tokens_, mesh,
+                                std::vector<AxisRole>(mesh.dimensions(), AxisRole::free), plan_.microbatch_size},
+                               cluster_,
+                               plan_.recipe,
+                               tables};
+    for (const TensorLayout& tensor : stored.tensors) {
+      if (tensor.parameter) continue;
+      const TensorId id = tensors_.at(tensor.tensor);
+      Seconds received, returned;
+      for (const Conversion& conversion : stored.conversions)
+        if (conversion.tensor == tensor.tensor && (conversion.consumer == "receive" || conversion.consumer == "send"))
+          for (const auto* steps : {&conversion.forward, &conversion.backward})
+            for (const CollectiveStep& step : *steps)
+              (conversion.consumer == "receive" ? received : returned) += step.time;
+      if (!own.contains(tensor.tensor))
+        note(place_of(path, tensor.tensor) + "/receive", received.value(),
+             arrival_time(context, id, tensor.layout).value());
+      else if (sent.contains(tensor.tensor))
+        note(place_of(path, tensor.tensor) + "/send", returned.value(),
+             departure_time(context, id, tensor.layout).value());
+    }
+  }
+
+  Seconds price_steps(const std::string& path, const DeviceMesh& mesh, const std::vector<CollectiveStep>& steps,
+                      bool bucketed) {
     Seconds total;
     for (std::size_t k = 0; k < steps.size(); ++k) {
       const CollectiveStep& step = steps[k];
@@ -141,7 +185,10 @@ class Repricer {
         if (axis == mesh.axes.end()) throw InputError(place, fmt::format("the stage's mesh has no axis \"{}\"", name));
         axis_set |= 1U << (axis - mesh.axes.begin());
       }
-      const Seconds time = collective_time(cluster_, step.collective, step.whole, group_of(mesh, axis_set));
+      const DeviceGroup group = group_of(mesh, axis_set);
+      const Seconds time = bucketed
+                               ? bucketed_collective_time(cluster_, plan_.recipe, step.collective, step.whole, group)
+                               : collective_time(cluster_, step.collective, step.whole, group);
       note(place + "/time_s", step.time.value(), time.value());
       total += time;
     }
@@ -152,7 +199,8 @@ class Repricer {
   // arrive, a dearer one is waste.
   void check_conversion(const std::string& path, const DeviceMesh& mesh, const Conversion& conversion) {
     const auto found = tensors_.find(conversion.tensor);
-    if (found == tensors_.end() || graph_.tensor(found->second).role == TensorRole::parameter) return;
+    const bool border = conversion.consumer == "receive" || conversion.consumer == "send";
+    if (border || found == tensors_.end() || graph_.tensor(found->second).role == TensorRole::parameter) return;
     ConversionTables tables(cluster_, mesh);
     ConversionTable& table = tables.of(sizes_of(graph_.tensor(found->second), plan_.microbatch_size),
                                        element_size(plan_.recipe, graph_.tensor(found->second).dtype));
@@ -172,7 +220,8 @@ class Repricer {
     if (found == tensors_.end())
       throw InputError(path, "the graph has no such parameter; give the graph that was planned");
     const double local = elements(graph_.tensor(found->second), 1) / static_cast<double>(shards(stored.layout, mesh));
-    const ParameterCost cost = parameter_cost(cluster_, plan_.recipe, mesh, stored.layout, local, stored.state);
+    const ParameterCost cost = parameter_cost(cluster_, plan_.recipe, mesh, stored.layout, local,
+                                              graph_.tensor(found->second).dtype, stored.state);
     note(path + "/bytes", stored.bytes.value(), cost.parameters.value());
     return cost.update;
   }

@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 #include <tbb/global_control.h>
+#include <tbb/parallel_for.h>
 
 #include <algorithm>
 #include <map>
+#include <mutex>
 #include <numeric>
 #include <optional>
 #include <set>
@@ -69,7 +71,8 @@ std::optional<Pipeline> best_pipeline(const SearchSpace& space, const StageCosts
     for (const StageCandidate& candidate : costs.candidates[c][submesh]) {
       Seconds per_step = candidate.cost.per_step();
       if (shares && candidate.cost.shared_gradients > Bytes(0))
-        per_step += shared_gradient_time(space.input.cluster, candidate.cost.shared_gradients);
+        per_step +=
+            shared_gradient_time(space.input.cluster, candidate.cost.shared_gradients, space.submeshes[submesh]);
       problem.options.push_back({first, last, submesh, candidate.cost.forward, candidate.cost.backward, per_step,
                                  candidate.max_following_stages});
       origin.push_back(&candidate);
@@ -132,20 +135,32 @@ void check(const SearchOptions& options) {
 
 SearchResult run(const SearchSpace& space) {
   SearchResult result;
-  for (const std::int64_t size : microbatch_sizes(space.input, space.options)) {
-    const std::int64_t count = space.options.global_batch / size;
-    const StageCosts costs = price_stages(space, size, count);
-    result.lower_bound = std::min(result.lower_bound, lower_bound(space, costs, size, count));
-    const std::optional<Pipeline> pipeline = best_pipeline(space, costs, size, count);
-    if (space.options.progress)
+  const std::vector<std::int64_t> sizes = microbatch_sizes(space.input, space.options);
+  struct BySize {
+    std::optional<Pipeline> pipeline;
+    Seconds lower_bound;
+    std::vector<MemoryNeed> needs;
+  };
+  std::vector<BySize> by_size(sizes.size());
+  std::mutex progress;
+  tbb::parallel_for(std::size_t{0}, sizes.size(), [&](std::size_t k) {
+    const std::int64_t count = space.options.global_batch / sizes[k];
+    const StageCosts costs = price_stages(space, sizes[k], count);
+    by_size[k].lower_bound = lower_bound(space, costs, sizes[k], count);
+    by_size[k].pipeline = best_pipeline(space, costs, sizes[k], count);
+    if (!by_size[k].pipeline) add_needs(by_size[k].needs, space, costs);
+    if (space.options.progress) {
+      const std::lock_guard lock(progress);
+      const std::optional<Pipeline>& found = by_size[k].pipeline;
       space.options.progress(fmt::format(
-          "{} microbatches of {}: {}", count, size,
-          pipeline ? fmt::format("{} stages, {:.4g} s", pipeline->options.size(), pipeline->estimate.value())
-                   : "does not fit"));
-    if (pipeline)
-      result.pipelines.push_back(*pipeline);
-    else
-      add_needs(result.needs, space, costs);
+          "{} microbatches of {}: {}", count, sizes[k],
+          found ? fmt::format("{} stages, {:.4g} s", found->options.size(), found->estimate.value()) : "does not fit"));
+    }
+  });
+  for (BySize& size : by_size) {
+    result.lower_bound = std::min(result.lower_bound, size.lower_bound);
+    if (size.pipeline) result.pipelines.push_back(std::move(*size.pipeline));
+    result.needs.insert(result.needs.end(), size.needs.begin(), size.needs.end());
   }
   std::stable_sort(result.pipelines.begin(), result.pipelines.end(),
                    [](const Pipeline& a, const Pipeline& b) { return a.estimate < b.estimate; });

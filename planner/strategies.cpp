@@ -28,8 +28,18 @@ bool multiplies_a_parameter(const Graph& graph, const Op& op) {
          std::any_of(op.inputs.begin(), op.inputs.end(), [&](TensorId t) { return is_parameter(graph, t); });
 }
 
+// Logits sharded by vocabulary stay so for the loss.
+bool vocabulary_divides(const StrategyContext& context, const Op& op, std::size_t axis) {
+  for (std::size_t f = 0; f < op.rule.factors.size(); ++f)
+    if (op.rule.factors[f].mark == FactorMark::inner_collective &&
+        op.factor_sizes[f].at(context.batch) % context.mesh.size(axis) == 0)
+      return true;
+  return false;
+}
+
 // May an axis with a tensor-parallel role shard this factor?
-bool tensor_parallel_factor(const StrategyContext& context, const Op& op, FactorId factor, bool along_tokens) {
+bool tensor_parallel_factor(const StrategyContext& context, const Op& op, std::size_t axis, FactorId factor,
+                            bool along_tokens) {
   const bool token = is_token_factor(context, op, factor);
   if (multiplies_a_parameter(context.graph, op)) {
     if (token || (op.kind == OpKind::gather && in_outputs(op.rule, factor))) return false;
@@ -40,7 +50,8 @@ bool tensor_parallel_factor(const StrategyContext& context, const Op& op, Factor
   const bool batch = op.factor_sizes[index(factor)].scales_with_batch;
   if (op.kind == OpKind::einsum || op.kind == OpKind::attention)
     return !token && in_inputs(op.rule, factor) && in_outputs(op.rule, factor);
-  if (token) return along_tokens && !batch && op.kind != OpKind::cross_entropy;  // its logits are sharded by vocabulary
+  if (token)
+    return along_tokens && !batch && (op.kind != OpKind::cross_entropy || !vocabulary_divides(context, op, axis));
   const bool normalised = op.rule.factors[index(factor)].mark == FactorMark::inner_collective;
   return !normalised || op.kind == OpKind::cross_entropy;
 }
@@ -52,22 +63,23 @@ bool role_allows(const StrategyContext& context, const Op& op, std::size_t axis,
     case AxisRole::data_parallel:
       return op.factor_sizes[index(factor)].scales_with_batch;
     case AxisRole::tensor_parallel:
-      return tensor_parallel_factor(context, op, factor, false);
+      return tensor_parallel_factor(context, op, axis, factor, false);
     case AxisRole::sequence_parallel:
-      return tensor_parallel_factor(context, op, factor, true);
+      return tensor_parallel_factor(context, op, axis, factor, true);
   }
   return false;
 }
 
-// Roles that oblige: data parallelism shards every batch, tensor parallelism every product with a parameter.
+// Roles that oblige: data parallelism shards every batch, tensor parallelism every product with a parameter, and
+// sequence parallelism whatever lies between them, too.
 bool role_obliges(const StrategyContext& context, const Op& op, std::size_t axis) {
   switch (context.roles[axis]) {
     case AxisRole::free:
       return false;
     case AxisRole::data_parallel:
+    case AxisRole::sequence_parallel:
       return true;
     case AxisRole::tensor_parallel:
-    case AxisRole::sequence_parallel:
       return multiplies_a_parameter(context.graph, op);
   }
   return false;

@@ -86,7 +86,7 @@ Stage optimum(MeshCase& on_mesh, const RangeSettings& settings) {
   const IntraOpProblem problem = layer_problem(model, settings.weights, settings.state, settings.recompute);
   const IntraOpSolution by_cbc = solve_by_cbc(problem, {});
   REQUIRE(by_cbc.status == SolveStatus::optimal);
-  const TotalCost found = cost_of(problem, on_mesh.solver().ranges().choices(settings, 0, 0)[0]);
+  const TotalCost found = cost_of(problem, on_mesh.solver().ranges().choices(settings, 0, 0).value()[0]);
   CHECK(static_cast<std::int64_t>(found) == static_cast<std::int64_t>(by_cbc.objective));
   return on_mesh.stage(settings, 0, 0);
 }

@@ -82,7 +82,7 @@ TEST_CASE("three hosts can share a batch in thirds", "[make_plan]") {
   MakePlanOptions options = batch_of(192);     // sizes 1, 2, 4 … 64 and 3, 6 … 192
   options.search.layers = 1;                   // one stage, so the hosts can only share work within it
   options.search.recompute = Recompute::none;  // and the whole batch at once does not fit
-  input.cluster.device.memory = Bytes(6e9);
+  input.cluster.device.memory = Bytes(5e9);
   const Plan plan = make_plan(input, options);
   CHECK(plan.microbatch_size % 3 == 0);
   CHECK(plan.microbatch_size < 192);

@@ -33,7 +33,7 @@ constexpr ParameterState all_states[] = {ParameterState::replicated, ParameterSt
 
 ParameterCost cost_of(ParameterState state) {
   return parameter_cost(eight_devices(), mixed_precision(), data_parallel, {{replicated_partial_gradient}}, parameters,
-                        state);
+                        DType::bf16, state);
 }
 
 double gigabytes(Bytes bytes) { return bytes.value() / 1e9; }
@@ -110,8 +110,8 @@ TEST_CASE("only the axes where the parameter is R/P reduce its gradient or shard
   const DeviceMesh mesh{{1, 8}, {{"data", 2}, {"model", 4}}};
   // Sharded over the four devices of an axis: 1/4 of the parameters here, and groups of two.
   const Layout column{{replicated_partial_gradient, sharded(1)}};
-  const ParameterCost zero1 =
-      parameter_cost(eight_devices(), mixed_precision(), mesh, column, parameters / 4, ParameterState::zero1);
+  const ParameterCost zero1 = parameter_cost(eight_devices(), mixed_precision(), mesh, column, parameters / 4,
+                                             DType::bf16, ParameterState::zero1);
   CHECK(zero1.axis_set == 1);
   CHECK(gigabytes(zero1.parameters) == Approx(0.5));
   CHECK(gigabytes(zero1.optimizer) == Approx(1.5));  // 12 GB / 4 / 2
@@ -120,8 +120,8 @@ TEST_CASE("only the axes where the parameter is R/P reduce its gradient or shard
   // Used redundantly, every device has the whole gradient: nothing to reduce, nothing that a state could shard.
   for (const ParameterState state : all_states) {
     CAPTURE(name(state));
-    const ParameterCost cost =
-        parameter_cost(eight_devices(), mixed_precision(), mesh, {{replicated, sharded(1)}}, parameters / 4, state);
+    const ParameterCost cost = parameter_cost(eight_devices(), mixed_precision(), mesh, {{replicated, sharded(1)}},
+                                              parameters / 4, DType::bf16, state);
     CHECK(cost.axis_set == 0);
     CHECK(gigabytes(cost.parameters + cost.gradients + cost.optimizer) == Approx(18.0 / 4));
     CHECK((cost.forward.empty() && cost.backward.empty() && cost.per_step.empty()));
@@ -134,7 +134,8 @@ TEST_CASE("several R/P axes form one group of their product") {
   const Layout layout{{replicated_partial_gradient, replicated_partial_gradient}};
   for (const ParameterState state : all_states) {
     CAPTURE(name(state));
-    const ParameterCost cost = parameter_cost(eight_devices(), mixed_precision(), mesh, layout, parameters, state);
+    const ParameterCost cost =
+        parameter_cost(eight_devices(), mixed_precision(), mesh, layout, parameters, DType::bf16, state);
     CHECK(cost.axis_set == 3);
     CHECK(cost.parameters == cost_of(state).parameters);
     CHECK(cost.optimizer == cost_of(state).optimizer);
@@ -159,4 +160,25 @@ TEST_CASE("each further ZeRO stage holds less, and all but ZeRO-3 move the same 
   // One more all-gather of values: half as many bytes again as ZeRO-1 when values and gradients have the same size,
   // here 17.5 ms more than 52.5 ms.
   CHECK(once(ParameterState::zero3).value() == Approx(once(ParameterState::zero1).value() + 17.5e-3));
+}
+
+TEST_CASE("a parameter smaller than a bucket pays its share of the latency") {
+  // 10^6 parameters of 4 B gradients are 4 MB, a tenth of a 40 MB bucket. The ring's 14 steps of 1 us cost 1.4 us of
+  // the bucket's 14 us; 2·7/8·4 MB at 100 GB/s take 70 us.
+  Cluster cluster = eight_devices();
+  cluster.intra_host.latency = Seconds(1e-6);
+  Recipe recipe = mixed_precision();
+  recipe.bucket_bytes = Bytes(40e6);
+  const ParameterCost cost = parameter_cost(cluster, recipe, data_parallel, {{replicated_partial_gradient}}, 1e6,
+                                            DType::bf16, ParameterState::replicated);
+  CHECK(total_time(cost.per_step).value() == Approx(71.4e-6));
+}
+
+TEST_CASE("fp32 parameters are kept and reduced in four bytes") {
+  Recipe recipe = mixed_precision();
+  recipe.gradient_bytes = Bytes(2);
+  const ParameterCost cost = parameter_cost(eight_devices(), recipe, data_parallel, {{replicated_partial_gradient}},
+                                            parameters, DType::fp32, ParameterState::replicated);
+  CHECK(gigabytes(cost.parameters) == Approx(4));
+  CHECK(gigabytes(cost.gradients) == Approx(4));
 }

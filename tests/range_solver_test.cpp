@@ -119,6 +119,22 @@ RangeSettings random_settings(std::mt19937& random) {
   return settings;
 }
 
+// What arrives from the stage before is gathered where it is redundant, and never R/P; so is the gradient of what
+// leaves.
+void add_border(MeshCase& on_mesh, const ModelNode& node, bool arrives, bool leaves, const Weights& weights,
+                IntraOpNode& into) {
+  for (std::uint32_t c = 0; c < node.choices.size(); ++c) {
+    const Layout& layout = node.choices[c].layout;
+    const ModelContext& context = on_mesh.solver().context();
+    const Seconds time = arrives  ? arrival_time(context, node.tensor, layout)
+                         : leaves ? departure_time(context, node.tensor, layout)
+                                  : Seconds(0);
+    into.costs[c] = time < impossible
+                        ? into.costs[c] + static_cast<std::int64_t>(1e12 * weights.microbatches * time.value())
+                        : infinite_cost;
+  }
+}
+
 // The whole range as one problem: the layers' problems side by side, in which equal interface tensors are one node; its
 // own cost counts once, if it is a parameter or its layers save it.
 IntraOpProblem joined(MeshCase& on_mesh, const RangeSettings& settings, std::size_t first, std::size_t last) {
@@ -137,12 +153,17 @@ IntraOpProblem joined(MeshCase& on_mesh, const RangeSettings& settings, std::siz
       if (position.back() == next) whole.nodes.push_back(layer.nodes[n]);
       if (!crosses) continue;
       const InterfaceVariable& v = variables[n - model.interior];
+      if (position.back() == next && !v.parameter)
+        add_border(on_mesh, model.nodes[n], v.first_layer<first, v.last_layer> last, settings.weights,
+                   whole.nodes.back());
       const bool counts = v.parameter || (settings.recompute == Recompute::full ? v.incoming : v.saved_here);
       if (!counts || charged[v.tensor]) continue;
       charged[v.tensor] = true;
       for (std::uint32_t c = 0; c < layer.nodes[n].costs.size(); ++c)
-        whole.nodes[position.back()].costs[c] += static_cast<std::int64_t>(
-            1e12 * weighted(cost_of_variable(model.nodes[n], c, settings.state, settings.recompute), settings.weights));
+        if (whole.nodes[position.back()].costs[c] < infinite_cost)
+          whole.nodes[position.back()].costs[c] += static_cast<std::int64_t>(
+              1e12 *
+              weighted(cost_of_variable(model.nodes[n], c, settings.state, settings.recompute), settings.weights));
     }
     for (IntraOpEdge edge : layer.edges) {
       edge.a = position[edge.a], edge.b = position[edge.b];
@@ -257,7 +278,7 @@ TEST_CASE("holding an op at its chosen strategy changes nothing, at another neve
     RangeSolver& ranges = on_mesh.solver().ranges();
     const std::size_t last = on_mesh.layers() - 1;
     const double least = weighted(on_mesh.cost(settings, 0, last), settings.weights);
-    const RangeChoices chosen = ranges.choices(settings, 0, last);
+    const RangeChoices chosen = ranges.choices(settings, 0, last).value();
     INFO("seed " << seed);
     for (std::size_t layer = 0; layer <= last; ++layer) {
       const std::vector<double> held = ranges.objective_by_choice(settings, 0, last, layer, 0);

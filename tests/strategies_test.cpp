@@ -196,7 +196,7 @@ TEST_CASE("tensor parallelism shards parameters, and activations between them, n
   CHECK(gpt.strategies("h0.mlp.gelu") == Lines{"-", "f"});
   CHECK(gpt.strategies("head.token_loss") == Lines{"-", "v"});
   const Enumerated sequence(small_gpt(), mesh_of({4}), 4, {AxisRole::sequence_parallel});
-  CHECK(sequence.strategies("h0.ln1") == Lines{"-", "s"});
+  CHECK(sequence.strategies("h0.ln1") == Lines{"s"});
   CHECK(sequence.strategies("h0.attn.q") == gpt.strategies("h0.attn.q"));
 }
 
