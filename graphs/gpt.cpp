@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include "graphs/builders.hpp"
+#include "graphs/input_error.hpp"
 #include "graphs/model_draft.hpp"
 
 namespace meshloom {
@@ -30,6 +31,8 @@ class GptBuilder {
     require_at_least("heads", options_.heads, 1);
     require_at_least("seq-len", options_.seq_len, 1);
     require_at_least("ffn-hidden", options_.ffn_hidden, 0);
+    if (options_.causal && !options_.fused_attention)
+      throw InputError("--causal", "needs fused attention: unfused scores are computed whole; drop --unfused-attention");
     require_divides("heads", options_.heads, "hidden", options_.hidden);
     model_.dim("s", options_.seq_len);
     model_.dim("h", options_.hidden);

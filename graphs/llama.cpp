@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include "graphs/builders.hpp"
+#include "graphs/input_error.hpp"
 #include "graphs/model_draft.hpp"
 
 namespace meshloom {
@@ -33,6 +34,8 @@ class LlamaBuilder {
     require_at_least("seq-len", options_.seq_len, 1);
     require_at_least("ffn-hidden", options_.ffn_hidden, 1);
     require_at_least("head-dim", options_.head_dim, 0);
+    if (options_.causal && !options_.fused_attention)
+      throw InputError("--causal", "needs fused attention: unfused scores are computed whole; drop --unfused-attention");
     require_divides("kv-heads", options_.kv_heads, "heads", options_.heads);
     if (options_.head_dim == 0) require_divides("heads", options_.heads, "hidden", options_.hidden);
     model_.dim("s", options_.seq_len);

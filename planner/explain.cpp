@@ -25,6 +25,18 @@ OpId find_op(const Graph& graph, const std::string& id) {
   throw InputError("--op", "the graph has no op \"" + id + "\"" + did_you_mean(id, names));
 }
 
+// A baseline's alternatives are those of its layout.
+std::vector<AxisRole> roles_of(const Plan& plan, const DeviceMesh& mesh) {
+  std::vector<AxisRole> roles(mesh.dimensions(), AxisRole::free);
+  if (!plan.origin.starts_with("baseline")) return roles;
+  const bool sequence = plan.origin.find("sequence-parallel") != std::string::npos;
+  for (std::size_t axis = 0; axis < mesh.dimensions(); ++axis)
+    roles[axis] = mesh.axes[axis].name == "dp" ? AxisRole::data_parallel
+                  : sequence                   ? AxisRole::sequence_parallel
+                                               : AxisRole::tensor_parallel;
+  return roles;
+}
+
 }  // namespace
 
 OpExplanation explain_op(const Plan& plan, const Graph& graph, const std::string& id) {
@@ -43,7 +55,7 @@ OpExplanation explain_op(const Plan& plan, const Graph& graph, const std::string
     throw InputError("--op", "the plan does not shard the op \"" + id + "\"; give the graph that was planned");
 
   const DeviceMesh mesh{stage->submesh, stage->mesh};
-  MeshSolver solver(space, mesh, std::vector<AxisRole>(mesh.dimensions(), AxisRole::free), plan.microbatch_size);
+  MeshSolver solver(space, mesh, roles_of(plan, mesh), plan.microbatch_size);
   const auto& ops = space.layers.layers[layer].ops;
   const auto node = static_cast<std::uint32_t>(std::find(ops.begin(), ops.end(), op_id) - ops.begin());
   const RangeSettings settings{

@@ -15,7 +15,8 @@ struct OpExplanation {
   std::vector<std::string> chosen;                    // factor per mesh axis, "" none
   std::optional<std::vector<std::string>> runner_up;  // none: no other strategy is possible
   // Of the stage's time per step, with the rest of the stage optimised again in both cases and memory not priced:
-  // negative where the chosen sharding costs time that it earns back in memory, or where a baseline prescribed it.
+  // negative where the chosen sharding costs time that it earns back in memory. Alternatives of a baseline are those
+  // that its layout allows.
   Seconds difference;
   std::vector<std::string> excluded;  // "axis x cannot shard factor n: 6 is not divisible by 4"
 };
