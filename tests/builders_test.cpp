@@ -172,3 +172,8 @@ TEST_CASE("options that do not fit are refused by the option's name") {
   CHECK_THROWS_WITH(build_llama({.heads = 32, .kv_heads = 12}),
                     "--kv-heads: 12 must divide --heads 32; change one of them");
 }
+
+TEST_CASE("causal attention needs the fused kernel") {
+  CHECK_THROWS_WITH(build_gpt({.fused_attention = false, .causal = true}),
+                    "--causal: needs fused attention: unfused scores are computed whole; drop --unfused-attention");
+}

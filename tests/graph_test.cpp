@@ -86,7 +86,7 @@ TEST_CASE("the format page's worked file is the zoo's, and page and schema name 
 TEST_CASE("built graphs are the same after writing and reading") {
   for (const bool fused : {true, false}) {
     const Graph gpt =
-        build_gpt({.layers = 2, .vocab = 1000, .pad_vocab_to = 128, .fused_attention = fused, .causal = true});
+        build_gpt({.layers = 2, .vocab = 1000, .pad_vocab_to = 128, .fused_attention = fused, .causal = fused});
     CHECK(parse_graph(write_graph(gpt), "gpt") == gpt);
     const Graph llama = build_llama({.layers = 2, .kv_heads = 8, .fused_attention = fused, .dtype = DType::fp16});
     CHECK(parse_graph(write_graph(llama), "llama") == llama);
