@@ -105,6 +105,14 @@ BAD_WORDS = {
     "output in a folder that does not exist": ([*PLAN[:5], "-o", "absent/out.json"],
                                                '--output absent/out.json: the folder "absent" does not exist; make it '
                                                'first'),
+    "output that is an input": ([*PLAN[:5], "-o", "./graph.json"],
+                                "GRAPH and --output: both are ./graph.json; an output must not overwrite an input, "
+                                "name another file"),
+    "two outputs in one file": ([*BASELINE[:5], "-o", "out", "--report", "./out"],
+                                "--output and --report: both write ./out; name two files"),
+    "trace over the plan": (["simulate", "cluster.json", "--trace", "cluster.json"],
+                            "PLAN and --trace: both are cluster.json; an output must not overwrite an input, name "
+                            "another file"),
     "two outputs on standard output": ([*PLAN[:5], "-o", "-", "--json"],
                                        "--output - and --json: both write to standard output; send all but one of "
                                        "them to a file"),

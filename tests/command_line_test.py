@@ -100,7 +100,15 @@ class NothingFits(unittest.TestCase):
                 self.assertGreater(reason["needs_bytes"], reason["has_bytes"])
                 self.assertEqual(1025 * 2**20, reason["has_bytes"])
                 self.assertTrue({"stage", "layers"} & reason.keys())
-            self.assertEqual({"graph.json", "cluster.json"}, place.files())
+            self.assertEqual({"graph.json", "cluster.json", "plan.json"}, place.files())
+            check(place.read("plan.json"), "plan")
+            self.assertEqual(0, place.run("validate", "plan.json").returncode)
+
+    def test_a_report_that_was_asked_for_is_missed_aloud(self):
+        with Workplace() as place:
+            place.write("cluster.json", SMALL_MEMORY)
+            run = place.run(*PLAN, "--report", "r.html")
+            self.assertEqual((3, "note: no plan fits, so no report was written\n"), (run.returncode, run.stderr))
 
     def test_the_text_names_layers_and_bytes(self):
         with Workplace() as place:
@@ -233,6 +241,28 @@ class Surroundings(unittest.TestCase):
             run = subprocess.run([PROGRAM, *PLAN], stdout=full, stderr=subprocess.PIPE, text=True, cwd=place.path)
             self.assertEqual(2, run.returncode)
             self.assertEqual("error: standard output: cannot be written: No space left on device\n", run.stderr)
+
+    def test_special_files_and_links_are_written_not_replaced(self):
+        with Workplace() as place:
+            full = place.run(*TINY_GPT, "-o", "/dev/full")
+            self.assertEqual((2, "error: /dev/full: cannot be written: No space left on device\n"),
+                             (full.returncode, full.stderr))
+            self.assertTrue(pathlib.Path("/dev/full").is_char_device())
+            os.mkfifo(place.path / "fifo")
+            with subprocess.Popen(["cat", "fifo"], stdout=subprocess.PIPE, text=True, cwd=place.path) as reader:
+                self.assertEqual(0, place.run(*TINY_GPT, "-o", "fifo").returncode)
+                check(json.loads(reader.stdout.read()), "graph")
+            self.assertTrue((place.path / "fifo").is_fifo())
+            (place.path / "folder").mkdir()
+            (place.path / "folder/model.json").write_text("old")
+            for link, target in [("link", "folder/model.json"), ("dangling", "folder/new.json")]:
+                (place.path / link).symlink_to(target)
+                self.assertEqual(0, place.run(*TINY_GPT, "-o", link).returncode)
+                self.assertTrue((place.path / link).is_symlink())
+                check(place.read(target), "graph")
+            self.assertEqual({"model.json", "new.json"}, {each.name for each in (place.path / "folder").iterdir()})
+            run = subprocess.run([PROGRAM, *TINY_GPT, "-o", "/dev/fd/1"], capture_output=True, text=True, check=True)
+            self.assertTrue(run.stdout.startswith('{\n  "schema": "meshloom.graph/1"'), run.stdout[:80])
 
     def test_bash_completes_commands_and_options(self):
         def completions(*words):
