@@ -152,6 +152,42 @@ class SimulateAndCompare(unittest.TestCase):
         check(again, "simulate")
         self.assertIn(f"/stages/0/ops/{op}/forward_s", [each["path"] for each in again["differences"]])
 
+    PRICED = ["--graph", "graph.json", "--cluster", "cluster.json"]
+
+    def test_a_wrong_iteration_time_is_a_difference_or_a_warning(self):
+        plan = self.place.read("plan.json")
+        plan["iteration_time_s"] *= 1.01
+        self.place.write("planted.json", plan)
+        again = self.place.json("simulate", "planted.json", *self.PRICED, exit_code=5)
+        self.assertEqual(["/iteration_time_s"], [each["path"] for each in again["differences"]])
+        self.assertEqual(self.planned["iteration_time_s"], again["differences"][0]["priced"])
+        run = self.place.run("simulate", "planted.json")
+        self.assertEqual(0, run.returncode)
+        self.assertRegex(run.stderr, r"^warning: planted.json: /iteration_time_s: states .*\n$")
+
+    def test_the_text_states_totals_first_and_ten_of_the_others(self):
+        self.place.write("slow.json", changed(CLUSTER, ["device", "peak", "bf16"], "50 TFLOP/s"))
+        self.assertEqual(0, self.place.run(*TINY_GPT, "-o", "tiny.json").returncode)
+        self.assertEqual(0, self.place.run("plan", "tiny.json", *PLAN[2:], "-o", "tiny_plan.json").returncode)
+        words = ["simulate", "tiny_plan.json", "--graph", "tiny.json", "--cluster", "slow.json"]
+        differences = self.place.json(*words, exit_code=5)["differences"]
+        run = self.place.run(*words)
+        self.assertEqual(5, run.returncode)
+        lines = run.stdout.split("priced again: ")[1].splitlines()
+        self.assertEqual(f"{len(differences)} differences over 0.1 %", lines[0])
+        self.assertRegex(lines[2], r"^/estimate_s +[\d.]+ m?s +[\d.]+ m?s +\+[\d.]+ %$")
+        others = lines[lines.index("largest of the others") + 2:]
+        self.assertEqual(11, len(others))
+        self.assertRegex(others[0], r"^/stages/0/ops/\d+/\w+_s .* %  h\d\.\w+")
+        of_parts = sum(each["path"].count("/") > 3 for each in differences)
+        self.assertEqual(f"… and {of_parts - 10} more; --json lists all", others[-1])
+
+    def test_a_cluster_whose_hosts_are_too_small_for_the_plan_is_refused(self):
+        self.place.write("pairs.json", changed(CLUSTER, ["devices_per_host"], 2))
+        run = self.place.run("simulate", "plan.json", "--graph", "graph.json", "--cluster", "pairs.json")
+        self.assertEqual(2, run.returncode)
+        self.assertRegex(run.stderr, r"^error: --cluster pairs.json: has 1 × 2 devices, but stage 0 of the plan takes")
+
     def test_another_graph_than_the_plans_is_refused(self):
         self.place.write("other.json", changed(GRAPH, ["dims", "f"], 2048))
         run = self.place.run("simulate", "plan.json", "--graph", "other.json", "--cluster", "cluster.json")
