@@ -39,7 +39,8 @@ WriteTarget write_target(const std::string& path) {
 }
 
 bool same_file(const std::string& one, const std::string& other) {
-  struct stat first {}, second {};
+  struct stat first {
+  }, second{};
   const bool first_exists = ::stat(one.c_str(), &first) == 0, second_exists = ::stat(other.c_str(), &second) == 0;
   if (first_exists != second_exists) return false;
   if (first_exists) return S_ISREG(first.st_mode) && first.st_dev == second.st_dev && first.st_ino == second.st_ino;

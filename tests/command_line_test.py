@@ -130,6 +130,7 @@ class SimulateAndCompare(unittest.TestCase):
         cls.addClassCleanup(cls.place.__exit__)
         cls.planned = cls.place.json(*PLAN, "-o", "plan.json")
         assert cls.place.run(*PLAN[:4], "65536", "-o", "larger.json").returncode == 0
+        assert cls.place.run(*PLAN, "--recompute", "full", "-o", "slower.json").returncode == 0
 
     def test_simulating_a_plan_finds_the_time_it_states(self):
         again = self.place.json("simulate", "plan.json", "--trace", "trace.json")
@@ -200,24 +201,33 @@ class SimulateAndCompare(unittest.TestCase):
         self.assertEqual((0, True, []), (verdict["slowdown"], verdict["passed"], verdict["differences"]))
 
     def test_a_slower_plan_fails_the_threshold(self):
-        verdict = self.place.json("compare", "plan.json", "larger.json", "--max-slowdown", "2%", exit_code=5)
+        verdict = self.place.json("compare", "plan.json", "slower.json", "--max-slowdown", "2%", exit_code=5)
         check(verdict, "compare")
         self.assertFalse(verdict["passed"])
         self.assertAlmostEqual(verdict["new_s"] / verdict["base_s"] - 1, verdict["slowdown"])
 
     def test_without_a_threshold_a_slower_plan_is_no_failure(self):
-        self.assertTrue(self.place.json("compare", "plan.json", "larger.json")["passed"])
+        self.assertTrue(self.place.json("compare", "plan.json", "slower.json")["passed"])
+
+    def test_plans_of_different_work_are_compared_with_a_warning_but_not_against_a_threshold(self):
+        compared = self.place.json("compare", "plan.json", "larger.json")
+        check(compared, "compare")
+        self.assertEqual(["the global batches differ: 64 and 65536 samples per step"], compared["warnings"])
+        self.assertIn("\nwarning: not the same work: the global", self.place.run("compare", "plan.json", "larger.json").stdout)
+        run = self.place.run("compare", "plan.json", "larger.json", "--max-slowdown", "2%")
+        self.assertEqual((2, ""), (run.returncode, run.stdout))
+        self.assertRegex(run.stderr, "^error: --max-slowdown: plan.json and larger.json are not comparable: the global batches")
 
     def test_junit_states_the_failure(self):
-        run = self.place.run("compare", "plan.json", "larger.json", "--max-slowdown", "2%", "--format", "junit")
+        run = self.place.run("compare", "plan.json", "slower.json", "--max-slowdown", "2%", "--format", "junit")
         self.assertEqual(5, run.returncode)
         suite = xml.etree.ElementTree.fromstring(run.stdout.encode())
         self.assertEqual("1", suite.get("failures"))
         self.assertIsNotNone(suite.find("testcase/failure"))
 
     def test_markdown_has_one_row_for_each_difference(self):
-        differences = self.place.json("compare", "plan.json", "larger.json")["differences"]
-        run = self.place.run("compare", "plan.json", "larger.json", "--format", "markdown")
+        differences = self.place.json("compare", "plan.json", "slower.json")["differences"]
+        run = self.place.run("compare", "plan.json", "slower.json", "--format", "markdown")
         self.assertEqual(len(differences), run.stdout.count("\n| `"))
 
     def test_the_explanation_accounts_for_all_time_and_memory(self):
@@ -320,6 +330,8 @@ class Surroundings(unittest.TestCase):
         with Workplace() as place:
             self.assertRegex(place.run("--version").stdout, r"^meshloom \d+\.\d+\.\d+\n$")
             self.assertEqual(0, place.run("--help").returncode)
+            self.assertEqual(place.run("--help").stdout, place.run("help").stdout)
+            self.assertEqual(place.run("plan", "--help").stdout, place.run("help", "plan").stdout)
 
 
 class Nesting(html.parser.HTMLParser):

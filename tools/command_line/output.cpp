@@ -99,9 +99,9 @@ void check_distinct(const std::vector<NamedPath>& inputs, const std::vector<Name
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     for (const NamedPath& input : inputs)
       if (clash(input, outputs[i]))
-        throw InputError(fmt::format("{} and {}", input.option, outputs[i].option),
-                         fmt::format("both are {}; an output must not overwrite an input, name another file",
-                                     *outputs[i].path));
+        throw InputError(
+            fmt::format("{} and {}", input.option, outputs[i].option),
+            fmt::format("both are {}; an output must not overwrite an input, name another file", *outputs[i].path));
     for (std::size_t k = 0; k < i; ++k)
       if (clash(outputs[k], outputs[i]))
         throw InputError(fmt::format("{} and {}", outputs[k].option, outputs[i].option),

@@ -76,12 +76,12 @@ void check_stages_lie_on(const Cluster& cluster, const Plan& plan, const std::st
     const bool whole_hosts = stage.submesh.devices_per_host == per_host && *first % per_host == 0;
     const bool fits = stage.submesh.hosts > 1 ? whole_hosts : *first / per_host == *last / per_host;
     if (!fits || *last >= cluster.devices())
-      throw InputError(place, fmt::format("has {} × {} devices, but stage {} of the plan takes {} × {} of its cluster's "
-                                          "{} × {} (hosts × devices per host); give a cluster with such hosts, or plan "
-                                          "for this one",
-                                          cluster.hosts, per_host, i, stage.submesh.hosts,
-                                          stage.submesh.devices_per_host, plan.cluster.hosts,
-                                          plan.cluster.devices_per_host));
+      throw InputError(place,
+                       fmt::format("has {} × {} devices, but stage {} of the plan takes {} × {} of its cluster's "
+                                   "{} × {} (hosts × devices per host); give a cluster with such hosts, or plan "
+                                   "for this one",
+                                   cluster.hosts, per_host, i, stage.submesh.hosts, stage.submesh.devices_per_host,
+                                   plan.cluster.hosts, plan.cluster.devices_per_host));
   }
 }
 
@@ -89,13 +89,14 @@ std::string price_differences_text(const Plan& plan, const std::vector<PriceDiff
   if (differences.empty()) return "priced again: every time agrees\n";
   std::vector<PriceDifference> totals, others;
   for (const PriceDifference& each : differences) (is_total(each) ? totals : others).push_back(each);
-  std::stable_partition(totals.begin(), totals.end(), [](const auto& each) { return !each.path.starts_with("/stages"); });
+  std::stable_partition(totals.begin(), totals.end(),
+                        [](const auto& each) { return !each.path.starts_with("/stages"); });
   std::stable_sort(others.begin(), others.end(),
                    [](const auto& one, const auto& other) { return relative(one) > relative(other); });
   const std::size_t hidden = others.size() - std::min(others.size(), shown_differences);
   others.resize(others.size() - hidden);
-  std::string text = fmt::format("priced again: {} difference{} over 0.1 %\n", differences.size(),
-                                 differences.size() == 1 ? "" : "s");
+  std::string text =
+      fmt::format("priced again: {} difference{} over 0.1 %\n", differences.size(), differences.size() == 1 ? "" : "s");
   if (!totals.empty()) text += table_of(plan, totals);
   if (!others.empty()) text += "\nlargest of the others\n" + table_of(plan, others);
   if (hidden > 0) text += fmt::format("… and {} more; --json lists all\n", hidden);
