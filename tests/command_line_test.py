@@ -244,6 +244,12 @@ class SimulateAndCompare(unittest.TestCase):
         self.assertEqual("up", explained["op"]["op"])
         self.assertGreaterEqual(explained["op"]["difference_s"], 0)
 
+    def test_equal_ops_of_equal_layers_are_one_row(self):
+        with Workplace() as place:
+            place.run(*TINY_GPT, "-o", "graph.json")
+            self.assertEqual(0, place.run("baseline", *PLAN[1:], "--dp", "4", "-o", "plan.json").returncode)
+            self.assertRegex(place.run("explain", "plan.json").stdout, r"\nh0…h3\.mlp\.up ×4 +[\d.]+ us +[\d.]+ %\n")
+
     def test_an_unknown_op_is_refused_with_a_suggestion(self):
         run = self.place.run("explain", "plan.json", "--op", "dwn")
         self.assertEqual(2, run.returncode)
@@ -318,6 +324,12 @@ class Surroundings(unittest.TestCase):
         self.assertEqual(["simulate"], completions("meshloom", "si"))
         self.assertEqual(["gpt", "llama"], completions("meshloom", "graph", '""'))
         self.assertEqual(["--max-slowdown"], completions("meshloom", "compare", "a", "b", "--max"))
+        self.assertEqual(["auto", "1f1b", "gpipe"], completions("meshloom", "plan", "g", "c", "--schedule", '""'))
+        self.assertEqual(["megatron"], completions("meshloom", "baseline", "--recipe", "me"))
+        self.assertEqual(["none", "full"], completions("meshloom", "baseline", "--recompute", '""'))
+        self.assertEqual(["zero1", "zero2", "zero3"], completions("meshloom", "plan", "--parameter-state", "z"))
+        self.assertEqual(["markdown"], completions("meshloom", "compare", "--format", "m"))
+        self.assertEqual(["bash", "zsh", "fish"], completions("meshloom", "completion", '""'))
         self.assertEqual(["--kv-heads"], completions("meshloom", "graph", "llama", "--kv"))
 
     def test_the_other_shells_name_every_command(self):
@@ -359,13 +371,25 @@ class Nesting(html.parser.HTMLParser):
 class Report(unittest.TestCase):
     def test_it_is_one_well_formed_page_that_needs_no_network(self):
         with Workplace() as place:
-            self.assertEqual(0, place.run(*PLAN, "--report", "r.html").returncode)
+            self.assertEqual(0, place.run(*PLAN, "--microbatches", "4", "--report", "r.html").returncode)
             page = Nesting()
             page.feed((place.path / "r.html").read_text())
             self.assertEqual([], page.open)
             self.assertEqual([], page.links)
             self.assertEqual(3, page.seen.count("svg"))
             self.assertNotIn("script", page.seen)
+
+    def test_of_many_microbatches_it_draws_the_begin_and_the_end_and_stays_small(self):
+        with Workplace() as place:
+            words = ["baseline", *PLAN[1:4], "65536", "--pp", "2", "--dp", "2", "--microbatch-size", "1"]
+            self.assertEqual(0, place.run(*words, "--report", "r.html").returncode)
+            text = (place.path / "r.html").read_text()
+            self.assertLess(len(text), 500_000)
+            self.assertEqual(4, text.count("<svg"))
+            begin, end = text.split("<svg")[3:]
+            self.assertIn("run forward of microbatch 0,", begin)
+            self.assertIn("run backward of microbatch 32767,", end)
+            self.assertNotIn("run backward of microbatch 32767,", begin)
 
     def test_names_are_escaped(self):
         with Workplace() as place:

@@ -131,7 +131,7 @@ void add_inputs(CLI::App& app, InputPaths& inputs) {
   app.add_option("GRAPH", inputs.graph, "Graph file (meshloom.graph/1); - for standard input")->required();
   app.add_option("CLUSTER", inputs.cluster, "Cluster file (meshloom.cluster/1); - for standard input")->required();
   app.add_option("--recipe", inputs.recipe, "What the training framework does: neutral, megatron, alpa or a file")
-      ->type_name("NAME|FILE");
+      ->type_name("neutral|megatron|alpa|FILE");
   add_text(app, "--hosts", "N", "Number of hosts, instead of the cluster file's",
            [&inputs](const std::string& text) { inputs.hosts = parse_integer("--hosts", text, most_hosts); });
 }
@@ -332,10 +332,34 @@ std::vector<std::string> option_names(const CLI::App& app) {
   return names;
 }
 
+// The parts of "auto|1f1b|gpipe"; not those that stand for values, as in "auto|N".
+std::vector<std::string> choices_of(const std::string& type) {
+  std::vector<std::string> choices;
+  for (std::size_t start = 0; start <= type.size();) {
+    const std::size_t end = std::min(type.find('|', start), type.size());
+    const std::string choice = type.substr(start, end - start);
+    if (choice != "N" && choice != "NAME" && choice != "FILE") choices.push_back(choice);
+    start = end + 1;
+  }
+  return choices;
+}
+
+// What the names of the options' types say: "auto|1f1b|gpipe".
+std::vector<OptionValues> option_values(const CLI::App& app) {
+  std::vector<OptionValues> values;
+  for (const CLI::Option* option : app.get_options()) {
+    std::vector<std::string> choices = choices_of(option->get_type_name());
+    if (choices.size() < 2) continue;
+    for (const std::string& name : option->get_lnames()) values.push_back({"--" + name, choices});
+    if (option->get_positional()) values.push_back({"", choices});
+  }
+  return values;
+}
+
 void collect_names(const CLI::App& app, const std::string& prefix, std::vector<CommandNames>& names) {
   for (const CLI::App* child : children(app)) {
     const std::string command = prefix + child->get_name();
-    if (children(*child).empty()) names.push_back({command, option_names(*child)});
+    if (children(*child).empty()) names.push_back({command, option_names(*child), option_values(*child)});
     collect_names(*child, command + " ", names);
   }
 }
@@ -348,7 +372,7 @@ void add_completion(CLI::App& root, Parsed& parsed) {
                                 collect_names(root, "", names);
                                 return PrintCommand{completion_script(parsed.shell, names)};
                               });
-  app.add_option("SHELL", parsed.shell, "bash, zsh or fish")->required();
+  app.add_option("SHELL", parsed.shell, "The shell")->required()->type_name("bash|zsh|fish");
 }
 
 // CLI11's own complaints do not guess what was meant, so unknown names are found before it parses. Returns the command

@@ -95,8 +95,7 @@ std::string price_differences_text(const Plan& plan, const std::vector<PriceDiff
                    [](const auto& one, const auto& other) { return relative(one) > relative(other); });
   const std::size_t hidden = others.size() - std::min(others.size(), shown_differences);
   others.resize(others.size() - hidden);
-  std::string text =
-      fmt::format("priced again: {} difference{} over 0.1 %\n", differences.size(), differences.size() == 1 ? "" : "s");
+  std::string text = fmt::format("priced again: {} over 0.1 %\n", counted(std::ssize(differences), "difference"));
   if (!totals.empty()) text += table_of(plan, totals);
   if (!others.empty()) text += "\nlargest of the others\n" + table_of(plan, others);
   if (hidden > 0) text += fmt::format("… and {} more; --json lists all\n", hidden);
