@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <string_view>
+#include <utility>
 
 #include "planner/plan/readable.hpp"
 #include "planner/plan/stage_breakdown.hpp"
@@ -14,6 +16,9 @@ namespace {
 
 // Pixels.
 constexpr double chart_width = 960, label_width = 150, bar_height = 26, bar_gap = 10;
+constexpr double axis_margin = 40;  // for the last label of the time axis
+// In one chart: a page stays under half a megabyte.
+constexpr std::size_t most_slices = 800;
 
 constexpr std::string_view page_head = R"(<meta name="viewport" content="width=device-width">
 <style>
@@ -24,7 +29,8 @@ constexpr std::string_view page_head = R"(<meta name="viewport" content="width=d
   dl div { background: #f3f5f8; border-radius: 8px; padding: .5rem .9rem; }
   dt { color: #5b6675; font-size: .8rem; } dd { margin: 0; font-size: 1.15rem; font-variant-numeric: tabular-nums; }
   table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-  th, td { padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #e3e7ec; }
+  .wide { overflow-x: auto; }
+  th, td { white-space: nowrap; padding: .25rem .8rem; text-align: right; border-bottom: 1px solid #e3e7ec; }
   th { color: #5b6675; font-weight: 500; } .left { text-align: left; }
   svg { display: block; max-width: 100%; height: auto; } svg text { font: 12px system-ui, sans-serif; fill: #1c2430; }
   ul.legend { list-style: none; display: flex; flex-wrap: wrap; gap: 1rem; padding: 0; font-size: .85rem; }
@@ -124,25 +130,102 @@ bool waits(InstructionKind kind) {
   return kind == InstructionKind::receive_activation || kind == InstructionKind::receive_gradient;
 }
 
-std::string timeline(const std::vector<std::string>& labels, const Simulation& simulation) {
+bool is_drawn(const TimelineEntry& entry) { return entry.start < entry.end && !waits(entry.instruction.kind); }
+
+// A part of the step's time.
+struct Window {
+  Picoseconds from = 0, to = 0;
+};
+
+std::size_t slices_in(const Simulation& simulation, const Window& window) {
+  return static_cast<std::size_t>(
+      std::count_if(simulation.timeline.begin(), simulation.timeline.end(), [&](const TimelineEntry& entry) {
+        return is_drawn(entry) && entry.end > window.from && entry.start < window.to;
+      }));
+}
+
+std::string readable_at(Picoseconds time) { return readable(Seconds(static_cast<double>(time) * 1e-12)); }
+
+// Lines and labels at 1, 2 or 5 times a power of ten, at most ten of them.
+std::string time_axis(const Window& window, double scale, double height) {
+  Picoseconds step = 1;
+  for (std::size_t i = 0; (window.to - window.from) / step > 10; ++i) step = i % 3 == 1 ? step / 2 * 5 : step * 2;
+  std::string svg;
+  for (Picoseconds time = (window.from + step - 1) / step * step; time <= window.to; time += step) {
+    const double x = label_width + static_cast<double>(time - window.from) * scale;
+    svg += fmt::format(
+        "<path d=\"M{0:.1f} 0V{1:.0f}\" stroke=\"#c9d0d9\"/><text x=\"{0:.1f}\" y=\"{2:.0f}\" "
+        "text-anchor=\"middle\">{3}</text>\n",
+        x, height, height + 14, readable_at(time));
+  }
+  return svg;
+}
+
+std::string slice(const TimelineEntry& entry, const Window& window, double scale) {
+  const Picoseconds start = std::max(entry.start, window.from), end = std::min(entry.end, window.to);
+  const double y = entry.stage * (bar_height + bar_gap);
+  return fmt::format(
+      "<rect x=\"{:.2f}\" y=\"{}\" width=\"{:.2f}\" height=\"{}\" fill=\"{}\"><title>{} of microbatch "
+      "{}, {}</title></rect>\n",
+      label_width + static_cast<double>(start - window.from) * scale, y, static_cast<double>(end - start) * scale,
+      bar_height, timeline_color(entry.instruction.kind), words_of(std::string(name(entry.instruction.kind))),
+      entry.instruction.microbatch, readable_at(entry.end - entry.start));
+}
+
+std::string timeline(const std::vector<std::string>& labels, const Simulation& simulation, const Window& window) {
   const double height = static_cast<double>(labels.size()) * (bar_height + bar_gap);
-  const double scale = simulation.makespan > 0 ? chart_width / static_cast<double>(simulation.makespan) : 0;
+  const double scale = window.to > window.from ? chart_width / static_cast<double>(window.to - window.from) : 0;
   std::string svg = fmt::format("<svg width=\"{0:.0f}\" height=\"{1:.0f}\" viewBox=\"0 0 {0:.0f} {1:.0f}\">",
-                                label_width + chart_width, height);
+                                label_width + chart_width + axis_margin, height + 20);
+  svg += time_axis(window, scale, height);
   for (std::size_t i = 0; i < labels.size(); ++i)
     svg += fmt::format("<text x=\"0\" y=\"{:.1f}\">{}</text>",
                        static_cast<double>(i) * (bar_height + bar_gap) + 0.65 * bar_height, escaped(labels[i]));
-  for (const TimelineEntry& entry : simulation.timeline) {
-    if (entry.start == entry.end || waits(entry.instruction.kind)) continue;
-    const Seconds time(static_cast<double>(entry.end - entry.start) * 1e-12);
-    svg += fmt::format(
-        "<rect x=\"{:.2f}\" y=\"{}\" width=\"{:.2f}\" height=\"{}\" fill=\"{}\"><title>{} of microbatch "
-        "{}, {}</title></rect>\n",
-        label_width + static_cast<double>(entry.start) * scale, entry.stage * (bar_height + bar_gap),
-        static_cast<double>(entry.end - entry.start) * scale, bar_height, timeline_color(entry.instruction.kind),
-        words_of(std::string(name(entry.instruction.kind))), entry.instruction.microbatch, readable(time));
-  }
+  std::size_t drawn = 0;
+  for (const TimelineEntry& entry : simulation.timeline)
+    if (is_drawn(entry) && entry.end > window.from && entry.start < window.to && drawn++ < most_slices)
+      svg += slice(entry, window, scale);
   return svg + "</svg>\n";
+}
+
+// The times at which the stages' `count`-th forwards or backwards, from one end of the step, are over.
+Window reach(const std::vector<std::vector<Window>>& runs, std::size_t count) {
+  Window reached{std::numeric_limits<Picoseconds>::max(), 0};
+  for (const std::vector<Window>& stage : runs) {
+    const std::size_t last = std::min(count, stage.size());
+    if (last == 0) continue;
+    reached.to = std::max(reached.to, stage[last - 1].to);
+    reached.from = std::min(reached.from, stage[stage.size() - last].from);
+  }
+  return reached;
+}
+
+// Begin and end of the step, enlarged: as many forwards and backwards of each stage as S + 2 microbatches have, or
+// fewer where that would be too much to draw.
+std::pair<Window, Window> ends_of_step(const Simulation& simulation, std::size_t stages) {
+  std::vector<std::vector<Window>> runs(stages);
+  for (const TimelineEntry& entry : simulation.timeline)
+    if (entry.instruction.kind == InstructionKind::run_forward ||
+        entry.instruction.kind == InstructionKind::run_backward)
+      runs[static_cast<std::size_t>(entry.stage)].push_back({entry.start, entry.end});
+  for (std::size_t count = 2 * (stages + 2);; count /= 2) {
+    const Window reached = reach(runs, count);
+    const std::pair ends{Window{0, reached.to}, Window{reached.from, simulation.makespan}};
+    if (count <= 1 || std::max(slices_in(simulation, ends.first), slices_in(simulation, ends.second)) <= most_slices)
+      return ends;
+  }
+}
+
+std::string timelines(const std::vector<std::string>& labels, const Plan& plan, const Simulation& simulation) {
+  const Window whole{0, simulation.makespan};
+  const bool few = plan.microbatches <= 2 * (std::ssize(plan.stages) + 2);
+  if (few && slices_in(simulation, whole) <= most_slices) return timeline(labels, simulation, whole);
+  const auto [begin, end] = ends_of_step(simulation, plan.stages.size());
+  return fmt::format("<p class=\"place\">begin of the step, until {} of {}</p>\n", readable_at(begin.to),
+                     readable_at(simulation.makespan)) +
+         timeline(labels, simulation, begin) +
+         fmt::format("<p class=\"place\">end of the step, from {}</p>\n", readable_at(end.from)) +
+         timeline(labels, simulation, end);
 }
 
 std::string fact(std::string_view name, const std::string& value) {
@@ -157,14 +240,16 @@ std::string summary(const Plan& plan) {
   html += fact("TFLOP/s per device", fmt::format("{:.1f}", plan.flops_per_device_second() / 1e12));
   html += fact("bubble", percent(plan.bubble_fraction));
   html += fact("schedule", fmt::format("{}, {} × {}", name(plan.schedule), plan.microbatches, plan.microbatch_size));
-  html +=
-      fact("peak memory", fmt::format("{} of {}", readable(plan.peak_memory()), readable(plan.cluster.device.memory)));
+  html += fact("peak memory",
+               fmt::format("{} of {}, {}", readable(plan.peak_memory()), readable(plan.cluster.device.memory),
+                           percent(plan.peak_memory() / plan.cluster.device.memory)));
   return html + fact("origin", plan.origin) + "</dl>\n";
 }
 
 std::string stage_table(const Plan& plan) {
   std::string html =
-      "<table><tr><th class=\"left\">stage</th><th class=\"left\">layers</th><th>devices</th><th>mesh</th>"
+      "<div class=\"wide\"><table><tr><th class=\"left\">stage</th><th "
+      "class=\"left\">layers</th><th>devices</th><th>mesh</th>"
       "<th>forward</th><th>backward</th><th>sync and update</th><th>memory</th><th>in flight</th><th>recompute</th>"
       "<th>parameters</th></tr>\n";
   for (std::size_t i = 0; i < plan.stages.size(); ++i) {
@@ -177,7 +262,7 @@ std::string stage_table(const Plan& plan) {
                         readable(stage.memory.peak()), stage.memory.in_flight, name(stage.recompute),
                         name(stage.parameter_state));
   }
-  return html + "</table>\n";
+  return html + "</table></div>\n";
 }
 
 }  // namespace
@@ -199,12 +284,12 @@ std::string report_html(const Plan& plan, const Simulation& simulation) {
   return fmt::format(
              "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{0}</title>\n{1}<h1>{0}</h1>\n",
              title, page_head) +
-         fmt::format("<p class=\"place\">{}, {} hosts, recipe {}, global batch {}</p>\n", escaped(plan.cluster.name),
-                     plan.cluster.hosts, escaped(plan.recipe.name), plan.global_batch) +
+         fmt::format("<p class=\"place\">{}, {}, recipe {}, global batch {}</p>\n", escaped(plan.cluster.name),
+                     counted(plan.cluster.hosts, "host"), escaped(plan.recipe.name), plan.global_batch) +
          summary(plan) + "<h2>Stages</h2>\n" + stage_table(plan) + "<h2>Time of one step</h2>\n" +
          bars(labels, times, plan.iteration_time.value()) + "<h2>Memory of one device</h2>\n" +
          bars(labels, memory, plan.cluster.device.memory.value()) + "<h2>Simulated step</h2>\n" +
-         timeline(labels, simulation) + "</html>\n";
+         timelines(labels, plan, simulation) + "</html>\n";
 }
 
 }  // namespace meshloom

@@ -29,7 +29,11 @@ BAD_FILES = {
     "no schema": ({"graph.json": without(GRAPH, "schema")}, PLAN,
                   'graph.json: missing key "schema"; expected "meshloom.graph/1"'),
     "wrong schema": ({}, ["plan", "cluster.json", "cluster.json", "--global-batch", "8", "-o", "out.json"],
-                     'cluster.json: /schema: is "meshloom.cluster/1"; expected "meshloom.graph/1"'),
+                     'cluster.json: /schema: is "meshloom.cluster/1"; expected "meshloom.graph/1"; this is a '
+                     'cluster file, the order is GRAPH CLUSTER'),
+    "a graph as cluster": ({}, ["plan", "graph.json", "graph.json", "--global-batch", "8"],
+                           'graph.json: /schema: is "meshloom.graph/1"; expected "meshloom.cluster/1"; this is a graph '
+                           'file, the order is GRAPH CLUSTER'),
     "unknown schema": ({"graph.json": changed(GRAPH, ["schema"], "meshloom.grap/1")}, ["validate", "graph.json"],
                        'graph.json: /schema: unknown schema "meshloom.grap/1"; expected one of: meshloom.graph/1, '
                        'meshloom.cluster/1, meshloom.recipe/1, meshloom.plan/1; did you mean "meshloom.graph/1"?'),
@@ -74,7 +78,12 @@ BAD_FILES = {
 BAD_WORDS = {
     "no command": ([], "meshloom needs a command: plan, baseline, simulate, compare, graph, validate, explain, "
                        "completion; see meshloom --help"),
-    "unknown command": (["paln"], 'unknown command "paln"; expected one of: …'),
+    "missing graph": (["plan", "absent.json", *PLAN[2:]],
+                      "GRAPH absent.json: cannot be read: No such file or directory"),
+    "missing cluster": (["plan", "graph.json", "absent.json", *PLAN[3:]],
+                        "CLUSTER absent.json: cannot be read: No such file or directory"),
+    "unknown command": (["frobnicate"], 'unknown command "frobnicate"; expected one of: …'),
+    "swapped letters": (["graph", "gtp"], 'unknown command "gtp"; did you mean "gpt"?'),
     "mistyped command": (["simulat"], 'unknown command "simulat"; did you mean "simulate"?'),
     "unknown option": ([*PLAN, "--global-bach", "8"],
                        'unknown option "--global-bach"; did you mean "--global-batch"?'),
@@ -84,7 +93,13 @@ BAD_WORDS = {
                        '--global-batch: expected a whole number of at least 1, found "0"'),
     "garbage for a number": ([*PLAN[:4], "8x", "-o", "out.json"],
                              '--global-batch: expected a whole number of at least 1, found "8x"'),
-    "number too large": ([*PLAN[:4], "9" * 30], "--global-batch: expected a whole number of at least 1, found …"),
+    "number too large": ([*PLAN[:4], "9" * 30], "--global-batch: expected at most 2147483648, found 999…"),
+    "absurd number of hosts": ([*PLAN, "--hosts", "100001"], "--hosts: expected at most 100000, found 100001"),
+    "absurd number of layers": (["graph", "gpt", "--layers", "10001"], "--layers: expected at most 10000, found 10001"),
+    "very negative number": ([*PLAN, "--hosts", "-" + "9" * 30],
+                             "--hosts: expected a whole number of at least 1, found …"),
+    "percentage without its sign": (["compare", "a", "b", "--max-slowdown", "2"],
+                                    '--max-slowdown: "2" would be 200 %; write "2%" or 0.02'),
     "microbatch size that does not divide": ([*PLAN, "--microbatch-size", "3"],
                                              "--microbatch-size: 3 does not divide the global batch 8"),
     "number of microbatches that does not divide": ([*PLAN, "--microbatches", "3"],
@@ -105,6 +120,14 @@ BAD_WORDS = {
     "output in a folder that does not exist": ([*PLAN[:5], "-o", "absent/out.json"],
                                                '--output absent/out.json: the folder "absent" does not exist; make it '
                                                'first'),
+    "output that is an input": ([*PLAN[:5], "-o", "./graph.json"],
+                                "GRAPH and --output: both are ./graph.json; an output must not overwrite an input, "
+                                "name another file"),
+    "two outputs in one file": ([*BASELINE[:5], "-o", "out", "--report", "./out"],
+                                "--output and --report: both write ./out; name two files"),
+    "trace over the plan": (["simulate", "cluster.json", "--trace", "cluster.json"],
+                            "PLAN and --trace: both are cluster.json; an output must not overwrite an input, name "
+                            "another file"),
     "two outputs on standard output": ([*PLAN[:5], "-o", "-", "--json"],
                                        "--output - and --json: both write to standard output; send all but one of "
                                        "them to a file"),

@@ -100,7 +100,15 @@ class NothingFits(unittest.TestCase):
                 self.assertGreater(reason["needs_bytes"], reason["has_bytes"])
                 self.assertEqual(1025 * 2**20, reason["has_bytes"])
                 self.assertTrue({"stage", "layers"} & reason.keys())
-            self.assertEqual({"graph.json", "cluster.json"}, place.files())
+            self.assertEqual({"graph.json", "cluster.json", "plan.json"}, place.files())
+            check(place.read("plan.json"), "plan")
+            self.assertEqual(0, place.run("validate", "plan.json").returncode)
+
+    def test_a_report_that_was_asked_for_is_missed_aloud(self):
+        with Workplace() as place:
+            place.write("cluster.json", SMALL_MEMORY)
+            run = place.run(*PLAN, "--report", "r.html")
+            self.assertEqual((3, "note: no plan fits, so no report was written\n"), (run.returncode, run.stderr))
 
     def test_the_text_names_layers_and_bytes(self):
         with Workplace() as place:
@@ -122,6 +130,7 @@ class SimulateAndCompare(unittest.TestCase):
         cls.addClassCleanup(cls.place.__exit__)
         cls.planned = cls.place.json(*PLAN, "-o", "plan.json")
         assert cls.place.run(*PLAN[:4], "65536", "-o", "larger.json").returncode == 0
+        assert cls.place.run(*PLAN, "--recompute", "full", "-o", "slower.json").returncode == 0
 
     def test_simulating_a_plan_finds_the_time_it_states(self):
         again = self.place.json("simulate", "plan.json", "--trace", "trace.json")
@@ -144,6 +153,42 @@ class SimulateAndCompare(unittest.TestCase):
         check(again, "simulate")
         self.assertIn(f"/stages/0/ops/{op}/forward_s", [each["path"] for each in again["differences"]])
 
+    PRICED = ["--graph", "graph.json", "--cluster", "cluster.json"]
+
+    def test_a_wrong_iteration_time_is_a_difference_or_a_warning(self):
+        plan = self.place.read("plan.json")
+        plan["iteration_time_s"] *= 1.01
+        self.place.write("planted.json", plan)
+        again = self.place.json("simulate", "planted.json", *self.PRICED, exit_code=5)
+        self.assertEqual(["/iteration_time_s"], [each["path"] for each in again["differences"]])
+        self.assertEqual(self.planned["iteration_time_s"], again["differences"][0]["priced"])
+        run = self.place.run("simulate", "planted.json")
+        self.assertEqual(0, run.returncode)
+        self.assertRegex(run.stderr, r"^warning: planted.json: /iteration_time_s: states .*\n$")
+
+    def test_the_text_states_totals_first_and_ten_of_the_others(self):
+        self.place.write("slow.json", changed(CLUSTER, ["device", "peak", "bf16"], "50 TFLOP/s"))
+        self.assertEqual(0, self.place.run(*TINY_GPT, "-o", "tiny.json").returncode)
+        self.assertEqual(0, self.place.run("plan", "tiny.json", *PLAN[2:], "-o", "tiny_plan.json").returncode)
+        words = ["simulate", "tiny_plan.json", "--graph", "tiny.json", "--cluster", "slow.json"]
+        differences = self.place.json(*words, exit_code=5)["differences"]
+        run = self.place.run(*words)
+        self.assertEqual(5, run.returncode)
+        lines = run.stdout.split("priced again: ")[1].splitlines()
+        self.assertEqual(f"{len(differences)} differences over 0.1 %", lines[0])
+        self.assertRegex(lines[2], r"^/estimate_s +[\d.]+ m?s +[\d.]+ m?s +\+[\d.]+ %$")
+        others = lines[lines.index("largest of the others") + 2:]
+        self.assertEqual(11, len(others))
+        self.assertRegex(others[0], r"^/stages/0/ops/\d+/\w+_s .* %  h\d\.\w+")
+        of_parts = sum(each["path"].count("/") > 3 for each in differences)
+        self.assertEqual(f"… and {of_parts - 10} more; --json lists all", others[-1])
+
+    def test_a_cluster_whose_hosts_are_too_small_for_the_plan_is_refused(self):
+        self.place.write("pairs.json", changed(CLUSTER, ["devices_per_host"], 2))
+        run = self.place.run("simulate", "plan.json", "--graph", "graph.json", "--cluster", "pairs.json")
+        self.assertEqual(2, run.returncode)
+        self.assertRegex(run.stderr, r"^error: --cluster pairs.json: has 1 × 2 devices, but stage 0 of the plan takes")
+
     def test_another_graph_than_the_plans_is_refused(self):
         self.place.write("other.json", changed(GRAPH, ["dims", "f"], 2048))
         run = self.place.run("simulate", "plan.json", "--graph", "other.json", "--cluster", "cluster.json")
@@ -156,24 +201,33 @@ class SimulateAndCompare(unittest.TestCase):
         self.assertEqual((0, True, []), (verdict["slowdown"], verdict["passed"], verdict["differences"]))
 
     def test_a_slower_plan_fails_the_threshold(self):
-        verdict = self.place.json("compare", "plan.json", "larger.json", "--max-slowdown", "2%", exit_code=5)
+        verdict = self.place.json("compare", "plan.json", "slower.json", "--max-slowdown", "2%", exit_code=5)
         check(verdict, "compare")
         self.assertFalse(verdict["passed"])
         self.assertAlmostEqual(verdict["new_s"] / verdict["base_s"] - 1, verdict["slowdown"])
 
     def test_without_a_threshold_a_slower_plan_is_no_failure(self):
-        self.assertTrue(self.place.json("compare", "plan.json", "larger.json")["passed"])
+        self.assertTrue(self.place.json("compare", "plan.json", "slower.json")["passed"])
+
+    def test_plans_of_different_work_are_compared_with_a_warning_but_not_against_a_threshold(self):
+        compared = self.place.json("compare", "plan.json", "larger.json")
+        check(compared, "compare")
+        self.assertEqual(["the global batches differ: 64 and 65536 samples per step"], compared["warnings"])
+        self.assertIn("\nwarning: not the same work: the global", self.place.run("compare", "plan.json", "larger.json").stdout)
+        run = self.place.run("compare", "plan.json", "larger.json", "--max-slowdown", "2%")
+        self.assertEqual((2, ""), (run.returncode, run.stdout))
+        self.assertRegex(run.stderr, "^error: --max-slowdown: plan.json and larger.json are not comparable: the global batches")
 
     def test_junit_states_the_failure(self):
-        run = self.place.run("compare", "plan.json", "larger.json", "--max-slowdown", "2%", "--format", "junit")
+        run = self.place.run("compare", "plan.json", "slower.json", "--max-slowdown", "2%", "--format", "junit")
         self.assertEqual(5, run.returncode)
         suite = xml.etree.ElementTree.fromstring(run.stdout.encode())
         self.assertEqual("1", suite.get("failures"))
         self.assertIsNotNone(suite.find("testcase/failure"))
 
     def test_markdown_has_one_row_for_each_difference(self):
-        differences = self.place.json("compare", "plan.json", "larger.json")["differences"]
-        run = self.place.run("compare", "plan.json", "larger.json", "--format", "markdown")
+        differences = self.place.json("compare", "plan.json", "slower.json")["differences"]
+        run = self.place.run("compare", "plan.json", "slower.json", "--format", "markdown")
         self.assertEqual(len(differences), run.stdout.count("\n| `"))
 
     def test_the_explanation_accounts_for_all_time_and_memory(self):
@@ -189,6 +243,12 @@ class SimulateAndCompare(unittest.TestCase):
         check(explained, "explain")
         self.assertEqual("up", explained["op"]["op"])
         self.assertGreaterEqual(explained["op"]["difference_s"], 0)
+
+    def test_equal_ops_of_equal_layers_are_one_row(self):
+        with Workplace() as place:
+            place.run(*TINY_GPT, "-o", "graph.json")
+            self.assertEqual(0, place.run("baseline", *PLAN[1:], "--dp", "4", "-o", "plan.json").returncode)
+            self.assertRegex(place.run("explain", "plan.json").stdout, r"\nh0…h3\.mlp\.up ×4 +[\d.]+ us +[\d.]+ %\n")
 
     def test_an_unknown_op_is_refused_with_a_suggestion(self):
         run = self.place.run("explain", "plan.json", "--op", "dwn")
@@ -234,6 +294,28 @@ class Surroundings(unittest.TestCase):
             self.assertEqual(2, run.returncode)
             self.assertEqual("error: standard output: cannot be written: No space left on device\n", run.stderr)
 
+    def test_special_files_and_links_are_written_not_replaced(self):
+        with Workplace() as place:
+            full = place.run(*TINY_GPT, "-o", "/dev/full")
+            self.assertEqual((2, "error: /dev/full: cannot be written: No space left on device\n"),
+                             (full.returncode, full.stderr))
+            self.assertTrue(pathlib.Path("/dev/full").is_char_device())
+            os.mkfifo(place.path / "fifo")
+            with subprocess.Popen(["cat", "fifo"], stdout=subprocess.PIPE, text=True, cwd=place.path) as reader:
+                self.assertEqual(0, place.run(*TINY_GPT, "-o", "fifo").returncode)
+                check(json.loads(reader.stdout.read()), "graph")
+            self.assertTrue((place.path / "fifo").is_fifo())
+            (place.path / "folder").mkdir()
+            (place.path / "folder/model.json").write_text("old")
+            for link, target in [("link", "folder/model.json"), ("dangling", "folder/new.json")]:
+                (place.path / link).symlink_to(target)
+                self.assertEqual(0, place.run(*TINY_GPT, "-o", link).returncode)
+                self.assertTrue((place.path / link).is_symlink())
+                check(place.read(target), "graph")
+            self.assertEqual({"model.json", "new.json"}, {each.name for each in (place.path / "folder").iterdir()})
+            run = subprocess.run([PROGRAM, *TINY_GPT, "-o", "/dev/fd/1"], capture_output=True, text=True, check=True)
+            self.assertTrue(run.stdout.startswith('{\n  "schema": "meshloom.graph/1"'), run.stdout[:80])
+
     def test_bash_completes_commands_and_options(self):
         def completions(*words):
             script = f'source <("$0" completion bash); COMP_WORDS=({" ".join(words)}); COMP_CWORD={len(words) - 1}; ' \
@@ -242,6 +324,12 @@ class Surroundings(unittest.TestCase):
         self.assertEqual(["simulate"], completions("meshloom", "si"))
         self.assertEqual(["gpt", "llama"], completions("meshloom", "graph", '""'))
         self.assertEqual(["--max-slowdown"], completions("meshloom", "compare", "a", "b", "--max"))
+        self.assertEqual(["auto", "1f1b", "gpipe"], completions("meshloom", "plan", "g", "c", "--schedule", '""'))
+        self.assertEqual(["megatron"], completions("meshloom", "baseline", "--recipe", "me"))
+        self.assertEqual(["none", "full"], completions("meshloom", "baseline", "--recompute", '""'))
+        self.assertEqual(["zero1", "zero2", "zero3"], completions("meshloom", "plan", "--parameter-state", "z"))
+        self.assertEqual(["markdown"], completions("meshloom", "compare", "--format", "m"))
+        self.assertEqual(["bash", "zsh", "fish"], completions("meshloom", "completion", '""'))
         self.assertEqual(["--kv-heads"], completions("meshloom", "graph", "llama", "--kv"))
 
     def test_the_other_shells_name_every_command(self):
@@ -254,6 +342,8 @@ class Surroundings(unittest.TestCase):
         with Workplace() as place:
             self.assertRegex(place.run("--version").stdout, r"^meshloom \d+\.\d+\.\d+\n$")
             self.assertEqual(0, place.run("--help").returncode)
+            self.assertEqual(place.run("--help").stdout, place.run("help").stdout)
+            self.assertEqual(place.run("plan", "--help").stdout, place.run("help", "plan").stdout)
 
 
 class Nesting(html.parser.HTMLParser):
@@ -281,13 +371,25 @@ class Nesting(html.parser.HTMLParser):
 class Report(unittest.TestCase):
     def test_it_is_one_well_formed_page_that_needs_no_network(self):
         with Workplace() as place:
-            self.assertEqual(0, place.run(*PLAN, "--report", "r.html").returncode)
+            self.assertEqual(0, place.run(*PLAN, "--microbatches", "4", "--report", "r.html").returncode)
             page = Nesting()
             page.feed((place.path / "r.html").read_text())
             self.assertEqual([], page.open)
             self.assertEqual([], page.links)
             self.assertEqual(3, page.seen.count("svg"))
             self.assertNotIn("script", page.seen)
+
+    def test_of_many_microbatches_it_draws_the_begin_and_the_end_and_stays_small(self):
+        with Workplace() as place:
+            words = ["baseline", *PLAN[1:4], "65536", "--pp", "2", "--dp", "2", "--microbatch-size", "1"]
+            self.assertEqual(0, place.run(*words, "--report", "r.html").returncode)
+            text = (place.path / "r.html").read_text()
+            self.assertLess(len(text), 500_000)
+            self.assertEqual(4, text.count("<svg"))
+            begin, end = text.split("<svg")[3:]
+            self.assertIn("run forward of microbatch 0,", begin)
+            self.assertIn("run backward of microbatch 32767,", end)
+            self.assertNotIn("run backward of microbatch 32767,", begin)
 
     def test_names_are_escaped(self):
         with Workplace() as place:

@@ -76,10 +76,42 @@ TEST_CASE("plans with different numbers of stages are told apart by their stages
               "/stages: 2: layers 0-1 on 1 x 2, layers 2-2 on 1 x 2 -> 1: layers 0-2 on 1 x 4"});
 }
 
-TEST_CASE("numbers that three digits do not tell apart are printed in full") {
+TEST_CASE("numbers that three digits do not tell apart are printed with as many as do") {
   Plan next = sample_plan();
   next.estimate = Seconds(3.80001e-5);
-  CHECK(print(compare_plans(sample_plan(), next)) == Lines{"/estimate_s: 3.8e-05 s -> 3.80001e-05 s"});
+  CHECK(print(compare_plans(sample_plan(), next)) == Lines{"/estimate_s: 38 us -> 38.0001 us"});
+}
+
+TEST_CASE("numbers are told as numbers, too, and a time that does not exist as none") {
+  Plan next = sample_plan();
+  next.schedule = ScheduleKind::gpipe;
+  next.microbatches = 2;
+  next.lower_bound = Seconds(0);
+  const std::vector<PlanDifference> found = compare_plans(sample_plan(), next).differences;
+  REQUIRE(found.size() == 3);
+  CHECK(found[0].path == "/lower_bound_s");
+  CHECK(found[0].base_value == sample_plan().lower_bound.value());
+  CHECK(found[0].next == "none");
+  CHECK(!found[0].next_value);
+  CHECK(found[1].path == "/schedule");
+  CHECK(!found[1].base_value);
+  CHECK(found[2].base_value == 3);
+  CHECK(found[2].next_value == 2);
+}
+
+TEST_CASE("plans of other graphs or global batches come with a warning each") {
+  CHECK(compare_plans(sample_plan(), sample_plan()).warnings.empty());
+  Plan next = sample_plan();
+  next.graph_name = "other";
+  next.global_batch = 24;
+  CHECK(compare_plans(sample_plan(), next).warnings ==
+        Lines{"the graphs differ: \"" + sample_plan().graph_name + "\" and \"other\"",
+              "the global batches differ: 12 and 24 samples per step"});
+  Plan same_name = sample_plan();
+  same_name.graph.digest = "fnv1a64:0000000000000000";
+  CHECK(compare_plans(sample_plan(), same_name).warnings.size() == 1);
+  same_name.graph.digest = "";  // was not a file: nothing is known
+  CHECK(compare_plans(sample_plan(), same_name).warnings.empty());
 }
 
 TEST_CASE("a plan without a simulated time takes forever") {

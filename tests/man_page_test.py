@@ -2,8 +2,11 @@
 import os
 import pathlib
 import re
+import shlex
 import subprocess
 import unittest
+
+from meshloom_program import Workplace
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROGRAM = os.environ.get("MESHLOOM_PROGRAM", str(ROOT / "build/release/meshloom"))
@@ -40,6 +43,15 @@ class ManPage(unittest.TestCase):
 
     def test_the_page_states_every_exit_code(self):
         self.assertEqual(["0", "1", "2", "3", "4", "5"], re.findall(r"^\.B (\d)$", self.page, re.MULTILINE))
+
+    def test_its_examples_run_in_order(self):
+        block = re.search(r"^\.SH EXAMPLES\n\.nf\n(.*?)^\.fi", self.page, re.MULTILINE | re.DOTALL)[1]
+        with Workplace() as place:
+            (place.path / "cluster_specs").symlink_to(ROOT / "cluster_specs")
+            for line in block.splitlines():
+                name, *words = shlex.split(line)
+                run = place.run(*words)
+                self.assertEqual(("meshloom", 0), (name, run.returncode), line + run.stderr)
 
 
 if __name__ == "__main__":

@@ -30,3 +30,9 @@ TEST_CASE("what is not finite is shown as a dash") {
   CHECK(percent(std::numeric_limits<double>::infinity()) == "-");
   CHECK(percent(0.155) == "15.5 %");
 }
+
+TEST_CASE("one of a thing has no plural") {
+  CHECK(counted(1, "host") == "1 host");
+  CHECK(counted(0, "host") == "0 hosts");
+  CHECK(counted(3, "microbatch", "es") == "3 microbatches");
+}

@@ -2,16 +2,41 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
+#include <initializer_list>
 #include <limits>
+#include <utility>
 
 #include "planner/plan/readable.hpp"
 
 namespace meshloom {
 namespace {
 
-// For people, and exactly for the case that people's digits do not tell two values apart.
-std::string exact(Seconds value) { return fmt::format("{} s", value.value()); }
-std::string exact(Bytes value) { return fmt::format("{} B", value.value()); }
+struct Unit {
+  double size;
+  std::string_view name;
+};
+using Texts = std::pair<std::string, std::string>;
+
+// Both values in one unit, in as few digits as tell them apart.
+Texts told_apart(double base, double next, std::initializer_list<Unit> units) {
+  const double larger = std::max(std::abs(base), std::abs(next));
+  const auto reached = std::find_if(units.begin(), units.end(), [&](const Unit& each) { return larger >= each.size; });
+  const Unit unit = reached == units.end() ? *(units.end() - 1) : *reached;
+  const auto print = [&](double value, int digits) {
+    return fmt::format("{:.{}g} {}", value / unit.size, digits, unit.name);
+  };
+  int digits = 4;
+  while (digits < 17 && print(base, digits) == print(next, digits)) ++digits;
+  return {print(base, digits), print(next, digits)};
+}
+Texts told_apart(Seconds base, Seconds next) {
+  return told_apart(base.value(), next.value(), {{1, "s"}, {1e-3, "ms"}, {1e-6, "us"}});
+}
+Texts told_apart(Bytes base, Bytes next) {
+  return told_apart(base.value(), next.value(), {{1073741824.0, "GiB"}, {1048576.0, "MiB"}, {1024, "KiB"}, {1, "B"}});
+}
 
 std::string print(const std::vector<MeshAxis>& mesh) {
   std::string text;
@@ -45,22 +70,33 @@ class Differences {
   explicit Differences(std::vector<PlanDifference>& list) : list_(list) {}
 
   void text(const std::string& path, std::string_view base, std::string_view next) {
-    if (base != next) list_.push_back({path, std::string(base), std::string(next)});
+    if (base != next) list_.push_back({path, std::string(base), std::string(next), {}, {}});
   }
   void count(const std::string& path, std::int64_t base, std::int64_t next) {
-    text(path, fmt::format("{}", base), fmt::format("{}", next));
+    if (base == next) return;
+    list_.push_back(
+        {path, fmt::format("{}", base), fmt::format("{}", next), static_cast<double>(base), static_cast<double>(next)});
   }
   template <typename Quantity>
   void quantity(const std::string& path, Quantity base, Quantity next) {
     if (base == next) return;
-    const bool told_apart = readable(base) != readable(next);
-    list_.push_back({path, told_apart ? readable(base) : exact(base), told_apart ? readable(next) : exact(next)});
+    Texts texts{readable(base), readable(next)};
+    if (texts.first == texts.second) texts = told_apart(base, next);
+    list_.push_back({path, texts.first, texts.second, base.value(), next.value()});
+  }
+  // A time that a plan may lack: then it is 0.
+  void time_if_any(const std::string& path, Seconds base, Seconds next) {
+    const bool both = base > Seconds(0) && next > Seconds(0);
+    if (both || base == next) return quantity(path, base, next);
+    const auto shown = [](Seconds time) { return time > Seconds(0) ? readable(time) : "none"; };
+    const auto value = [](Seconds time) { return time > Seconds(0) ? std::optional(time.value()) : std::nullopt; };
+    list_.push_back({path, shown(base), shown(next), value(base), value(next)});
   }
   void share(const std::string& path, double base, double next) {
     if (base == next) return;
-    const bool told_apart = percent(base) != percent(next);
-    list_.push_back({path, told_apart ? percent(base) : fmt::format("{}", base),
-                     told_apart ? percent(next) : fmt::format("{}", next)});
+    Texts texts{percent(base), percent(next)};
+    if (texts.first == texts.second) texts = told_apart(base, next, {{0.01, "%"}});
+    list_.push_back({path, texts.first, texts.second, base, next});
   }
 
  private:
@@ -106,16 +142,31 @@ void compare_totals(const Plan& base, const Plan& next, Differences& found) {
   found.text("/recipe/name", base.recipe.name, next.recipe.name);
   found.text("/origin", base.origin, next.origin);
   found.text("/status", name(base.status), name(next.status));
-  found.quantity("/iteration_time_s", base.iteration_time, next.iteration_time);
-  found.quantity("/estimate_s", base.estimate, next.estimate);
-  found.quantity("/best_estimate_s", base.best_estimate, next.best_estimate);
-  found.quantity("/lower_bound_s", base.lower_bound, next.lower_bound);
+  found.time_if_any("/iteration_time_s", base.iteration_time, next.iteration_time);
+  found.time_if_any("/estimate_s", base.estimate, next.estimate);
+  found.time_if_any("/best_estimate_s", base.best_estimate, next.best_estimate);
+  found.time_if_any("/lower_bound_s", base.lower_bound, next.lower_bound);
   found.share("/bubble_fraction", base.bubble_fraction, next.bubble_fraction);
   found.quantity("/peak_memory_bytes", base.peak_memory(), next.peak_memory());
   found.text("/schedule", name(base.schedule), name(next.schedule));
   found.count("/global_batch", base.global_batch, next.global_batch);
   found.count("/microbatch_size", base.microbatch_size, next.microbatch_size);
   found.count("/microbatches", base.microbatches, next.microbatches);
+}
+
+// What the step times cannot be held against each other for.
+std::vector<std::string> warnings_of(const Plan& base, const Plan& next) {
+  std::vector<std::string> warnings;
+  const bool digests = !base.graph.digest.empty() && !next.graph.digest.empty();
+  if (base.graph_name != next.graph_name)
+    warnings.push_back(fmt::format("the graphs differ: \"{}\" and \"{}\"", base.graph_name, next.graph_name));
+  else if (digests && base.graph.digest != next.graph.digest)
+    warnings.push_back(fmt::format("the graphs differ: two files named \"{}\", digests {} and {}", base.graph_name,
+                                   base.graph.digest, next.graph.digest));
+  if (base.global_batch != next.global_batch)
+    warnings.push_back(
+        fmt::format("the global batches differ: {} and {} samples per step", base.global_batch, next.global_batch));
+  return warnings;
 }
 
 // A plan without a simulated time, an infeasible one, takes forever.
@@ -130,8 +181,11 @@ double slowdown(Seconds base, Seconds next) {
 }  // namespace
 
 Comparison compare_plans(const Plan& base, const Plan& next) {
-  Comparison comparison{
-      base.iteration_time, next.iteration_time, slowdown(base.iteration_time, next.iteration_time), {}};
+  Comparison comparison{base.iteration_time,
+                        next.iteration_time,
+                        slowdown(base.iteration_time, next.iteration_time),
+                        warnings_of(base, next),
+                        {}};
   Differences found(comparison.differences);
   compare_totals(base, next, found);
   if (base.stages.size() != next.stages.size()) {

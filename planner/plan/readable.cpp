@@ -36,4 +36,8 @@ std::string readable(Bytes size) {
 
 std::string percent(double share) { return std::isfinite(share) ? fmt::format("{:.1f} %", 100 * share) : "-"; }
 
+std::string counted(std::int64_t count, std::string_view noun, std::string_view plural_ending) {
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : plural_ending);
+}
+
 }  // namespace meshloom

@@ -16,11 +16,19 @@
 namespace meshloom {
 namespace {
 
-std::int64_t parse_integer(const std::string& option, const std::string& text, std::int64_t least) {
+// Beyond these nobody means it, and sums of such numbers would no longer be exact.
+constexpr std::int64_t most_samples = std::int64_t{1} << 31, most_layers = 10'000, most_hosts = 100'000,
+                       most_degree = 10'000'000, most_threads = 4'096, most_size = 1 << 20, most_heads = 1 << 14,
+                       most_tokens = std::int64_t{1} << 31;
+
+std::int64_t parse_integer(const std::string& option, const std::string& text, std::int64_t most) {
   std::int64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || error != std::errc() || end != text.data() + text.size() || value < least)
-    throw InputError(option, fmt::format("expected a whole number of at least {}, found \"{}\"", least, text));
+  const bool whole = !text.empty() && end == text.data() + text.size();
+  if (whole && (error == std::errc::result_out_of_range || value > most) && text[0] != '-')
+    throw InputError(option, fmt::format("expected at most {}, found {}", most, text));
+  if (!whole || error != std::errc() || value < 1)
+    throw InputError(option, fmt::format("expected a whole number of at least 1, found \"{}\"", text));
   return value;
 }
 
@@ -32,6 +40,9 @@ double parse_share(const std::string& option, const std::string& text) {
   const bool is_percentage = rest == "%" || rest == " %";
   if (error != std::errc() || !std::isfinite(value) || value < 0 || !(rest.empty() || is_percentage))
     throw InputError(option, fmt::format("expected a share such as 2% or 0.02, found \"{}\"", text));
+  if (!is_percentage && value >= 1)
+    throw InputError(option,
+                     fmt::format("\"{0}\" would be {1:g} %; write \"{0}%\" or {2:g}", text, 100 * value, value / 100));
   return is_percentage ? value / 100 : value;
 }
 
@@ -48,10 +59,10 @@ CLI::Option* add_text(CLI::App& app, const std::string& option, const std::strin
 }
 
 template <typename Target>
-CLI::Option* add_integer(CLI::App& app, const std::string& option, Target& target, std::int64_t least,
+CLI::Option* add_integer(CLI::App& app, const std::string& option, Target& target, std::int64_t most,
                          const std::string& help) {
-  return add_text(app, option, "N", help, [&target, option, least](const std::string& text) {
-    target = static_cast<Target>(parse_integer(option, text, least));
+  return add_text(app, option, "N", help, [&target, option, most](const std::string& text) {
+    target = static_cast<Target>(parse_integer(option, text, most));
   });
 }
 
@@ -60,7 +71,7 @@ CLI::Option* add_integer_or_auto(CLI::App& app, const std::string& option, std::
                                  const std::string& help) {
   return add_text(app, option, "auto|N", help, [&target, option](const std::string& text) {
     target.reset();
-    if (text != "auto") target = parse_integer(option, text, 1);
+    if (text != "auto") target = parse_integer(option, text, most_samples);
   });
 }
 
@@ -76,7 +87,7 @@ CLI::Option* add_choice(CLI::App& app, const std::string& option, std::vector<st
 // Options that are read but whose feature comes later: only `value` is accepted.
 void add_not_yet(CLI::App& app, const std::string& option, const std::string& feature) {
   add_text(app, option, "1", feature + "; not supported yet, only 1", [option, feature](const std::string& text) {
-    if (parse_integer(option, text, 1) != 1)
+    if (parse_integer(option, text, most_degree) != 1)
       throw InputError(option, fmt::format("{} is not supported yet; leave it at 1", feature));
   });
 }
@@ -107,7 +118,7 @@ CLI::App& add_command(CLI::App& parent, const std::string& name, const std::stri
   CLI::App* app = parent.add_subcommand(name, help);
   app->footer("Example:\n  " + example);
   app->final_callback([&parsed, command = std::move(command)] { parsed.arguments.command = command(); });
-  add_integer(*app, "--threads", parsed.arguments.threads, 1,
+  add_integer(*app, "--threads", parsed.arguments.threads, most_threads,
               "Use at most N threads; the answer does not depend on it");
   return *app;
 }
@@ -120,9 +131,9 @@ void add_inputs(CLI::App& app, InputPaths& inputs) {
   app.add_option("GRAPH", inputs.graph, "Graph file (meshloom.graph/1); - for standard input")->required();
   app.add_option("CLUSTER", inputs.cluster, "Cluster file (meshloom.cluster/1); - for standard input")->required();
   app.add_option("--recipe", inputs.recipe, "What the training framework does: neutral, megatron, alpa or a file")
-      ->type_name("NAME|FILE");
+      ->type_name("neutral|megatron|alpa|FILE");
   add_text(app, "--hosts", "N", "Number of hosts, instead of the cluster file's",
-           [&inputs](const std::string& text) { inputs.hosts = parse_integer("--hosts", text, 1); });
+           [&inputs](const std::string& text) { inputs.hosts = parse_integer("--hosts", text, most_hosts); });
 }
 
 void add_outputs(CLI::App& app, PlanOutputs& outputs) {
@@ -138,11 +149,12 @@ void add_plan(CLI::App& root, Parsed& parsed) {
                   "meshloom plan gpt.json cluster_specs/aws_p3_16xlarge.json --global-batch 1024 -o plan.json", parsed,
                   [&plan] { return plan; });
   add_inputs(app, plan.inputs);
-  add_integer(app, "--global-batch", plan.search.global_batch, 1, "Samples per training step")->required();
+  add_integer(app, "--global-batch", plan.search.global_batch, most_samples, "Samples per training step")->required();
   CLI::Option* size = add_integer_or_auto(app, "--microbatch-size", plan.search.microbatch_size,
                                           "Samples per microbatch over all devices of a stage");
-  add_text(app, "--microbatches", "N", "Number of microbatches, instead of their size",
-           [&plan](const std::string& text) { plan.microbatches = parse_integer("--microbatches", text, 1); })
+  add_text(
+      app, "--microbatches", "N", "Number of microbatches, instead of their size",
+      [&plan](const std::string& text) { plan.microbatches = parse_integer("--microbatches", text, most_samples); })
       ->excludes(size);
   add_choice(app, "--schedule", {"auto", "1f1b", "gpipe"}, "Pipeline schedule",
              [&plan](const std::string& text) { plan.search.schedule = schedule_named(text); });
@@ -151,12 +163,12 @@ void add_plan(CLI::App& root, Parsed& parsed) {
              [&plan](const std::string& text) { plan.search.parameter_state = parameter_state_named(text); });
   add_choice(app, "--recompute", {"auto", "none", "full"}, "What the backward computes again",
              [&plan](const std::string& text) { plan.search.recompute = recompute_named(text); });
-  add_integer(app, "--layers", plan.search.layers, 1,
+  add_integer(app, "--layers", plan.search.layers, most_layers,
               "Plan with N layers: groups of the graph's layers, or of its ops where it names none");
   add_text(app, "--max-mesh-axes", "1|2|3|4", "Axes of a device mesh at most; 2 unless told",
            [&plan](const std::string& text) {
              check_choice("--max-mesh-axes", text, {"1", "2", "3", "4"});
-             plan.search.max_mesh_axes = static_cast<std::size_t>(parse_integer("--max-mesh-axes", text, 1));
+             plan.search.max_mesh_axes = static_cast<std::size_t>(parse_integer("--max-mesh-axes", text, 4));
            });
   app.add_flag("--no-baselines", plan.without_baselines, "Do not add uniform layouts to the candidates");
   add_outputs(app, plan.outputs);
@@ -170,10 +182,10 @@ void add_baseline(CLI::App& root, Parsed& parsed) {
                               "4 --pp 2 -o baseline.json",
                               parsed, [&baseline] { return baseline; });
   add_inputs(app, baseline.inputs);
-  add_integer(app, "--global-batch", baseline.global_batch, 1, "Samples per training step")->required();
-  add_integer(app, "--tp", layout.tensor_parallel, 1, "Tensor-parallel degree; 1 unless told");
-  add_integer(app, "--pp", layout.pipeline_parallel, 1, "Pipeline stages; 1 unless told");
-  add_integer(app, "--dp", layout.data_parallel, 1, "Data-parallel degree; 1 unless told");
+  add_integer(app, "--global-batch", baseline.global_batch, most_samples, "Samples per training step")->required();
+  add_integer(app, "--tp", layout.tensor_parallel, most_degree, "Tensor-parallel degree; 1 unless told");
+  add_integer(app, "--pp", layout.pipeline_parallel, most_degree, "Pipeline stages; 1 unless told");
+  add_integer(app, "--dp", layout.data_parallel, most_degree, "Data-parallel degree; 1 unless told");
   add_not_yet(app, "--cp", "Context parallelism");
   add_not_yet(app, "--ep", "Expert parallelism");
   add_not_yet(app, "--vpp", "Interleaving (virtual pipeline stages)");
@@ -181,12 +193,13 @@ void add_baseline(CLI::App& root, Parsed& parsed) {
   add_choice(app, "--zero", {"0", "1", "2", "3"}, "ZeRO stage; 0 unless told", [&layout](const std::string& text) {
     layout.parameter_state = static_cast<ParameterState>(text[0] - '0');
   });
-  add_choice(app, "--recompute", {"none", "selective", "full"}, "What the backward computes again; none unless told",
-             [&layout](const std::string& text) {
-               if (text == "selective")
-                 throw InputError("--recompute", "selective recompute is not supported yet; use none or full");
-               layout.recompute = *recompute_named(text);
-             });
+  add_text(app, "--recompute", "none|full", "What the backward computes again; none unless told",
+           [&layout](const std::string& text) {
+             if (text == "selective")
+               throw InputError("--recompute", "selective recompute is not supported yet; use none or full");
+             check_choice("--recompute", text, {"none", "full"});
+             layout.recompute = *recompute_named(text);
+           });
   add_integer_or_auto(app, "--microbatch-size", layout.micro_batch_per_replica,
                       "Samples per microbatch and replica, as Megatron counts");
   add_choice(app, "--schedule", {"1f1b", "gpipe"}, "Pipeline schedule; 1f1b unless told",
@@ -237,12 +250,14 @@ void add_graph_outputs(CLI::App& app, GraphCommand& graph) {
 template <typename Options>
 void add_model(CLI::App& app, Options& options) {
   app.add_option("--name", options.name, "Name of the graph")->type_name("TEXT");
-  add_integer(app, "--layers", options.layers, 1, fmt::format("Transformer layers; {} unless told", options.layers));
-  add_integer(app, "--hidden", options.hidden, 1, fmt::format("Hidden size; {} unless told", options.hidden));
-  add_integer(app, "--heads", options.heads, 1, fmt::format("Attention heads; {} unless told", options.heads));
-  add_integer(app, "--seq-len", options.seq_len, 1, fmt::format("Tokens per sample; {} unless told", options.seq_len));
-  add_integer(app, "--vocab", options.vocab, 1, fmt::format("Vocabulary; {} unless told", options.vocab));
-  add_integer(app, "--pad-vocab-to", options.pad_vocab_to, 1, "Round the vocabulary up to a multiple of N");
+  add_integer(app, "--layers", options.layers, most_layers,
+              fmt::format("Transformer layers; {} unless told", options.layers));
+  add_integer(app, "--hidden", options.hidden, most_size, fmt::format("Hidden size; {} unless told", options.hidden));
+  add_integer(app, "--heads", options.heads, most_heads, fmt::format("Attention heads; {} unless told", options.heads));
+  add_integer(app, "--seq-len", options.seq_len, most_tokens,
+              fmt::format("Tokens per sample; {} unless told", options.seq_len));
+  add_integer(app, "--vocab", options.vocab, most_tokens, fmt::format("Vocabulary; {} unless told", options.vocab));
+  add_integer(app, "--pad-vocab-to", options.pad_vocab_to, most_tokens, "Round the vocabulary up to a multiple of N");
   app.add_flag("--tied-embeddings,!--untied-embeddings", options.tied_embeddings,
                options.tied_embeddings ? "Logits use the embedding's weights (the default)"
                                        : "Logits use the embedding's weights (not by default)");
@@ -266,7 +281,8 @@ void add_graph(CLI::App& root, Parsed& parsed) {
                     return parsed.graph;
                   });
   add_model(gpt, parsed.gpt);
-  add_integer(gpt, "--ffn-hidden", parsed.gpt.ffn_hidden, 1, "Hidden size of the MLP; 4 times --hidden unless told");
+  add_integer(gpt, "--ffn-hidden", parsed.gpt.ffn_hidden, most_size,
+              "Hidden size of the MLP; 4 times --hidden unless told");
   gpt.add_flag("--dropout,!--no-dropout", parsed.gpt.dropout, "Dropout after attention and MLP (the default)");
   add_graph_outputs(gpt, parsed.graph);
 
@@ -278,11 +294,11 @@ void add_graph(CLI::App& root, Parsed& parsed) {
         return parsed.graph;
       });
   add_model(llama, parsed.llama);
-  add_integer(llama, "--kv-heads", parsed.llama.kv_heads, 1,
+  add_integer(llama, "--kv-heads", parsed.llama.kv_heads, most_heads,
               fmt::format("Key and value heads; {} unless told", parsed.llama.kv_heads));
-  add_integer(llama, "--ffn-hidden", parsed.llama.ffn_hidden, 1,
+  add_integer(llama, "--ffn-hidden", parsed.llama.ffn_hidden, most_size,
               fmt::format("Hidden size of the MLP; {} unless told", parsed.llama.ffn_hidden));
-  add_integer(llama, "--head-dim", parsed.llama.head_dim, 1, "Size of a head; --hidden / --heads unless told");
+  add_integer(llama, "--head-dim", parsed.llama.head_dim, most_heads, "Size of a head; --hidden / --heads unless told");
   add_graph_outputs(llama, parsed.graph);
 }
 
@@ -316,10 +332,34 @@ std::vector<std::string> option_names(const CLI::App& app) {
   return names;
 }
 
+// The parts of "auto|1f1b|gpipe"; not those that stand for values, as in "auto|N".
+std::vector<std::string> choices_of(const std::string& type) {
+  std::vector<std::string> choices;
+  for (std::size_t start = 0; start <= type.size();) {
+    const std::size_t end = std::min(type.find('|', start), type.size());
+    const std::string choice = type.substr(start, end - start);
+    if (choice != "N" && choice != "NAME" && choice != "FILE") choices.push_back(choice);
+    start = end + 1;
+  }
+  return choices;
+}
+
+// What the names of the options' types say: "auto|1f1b|gpipe".
+std::vector<OptionValues> option_values(const CLI::App& app) {
+  std::vector<OptionValues> values;
+  for (const CLI::Option* option : app.get_options()) {
+    std::vector<std::string> choices = choices_of(option->get_type_name());
+    if (choices.size() < 2) continue;
+    for (const std::string& name : option->get_lnames()) values.push_back({"--" + name, choices});
+    if (option->get_positional()) values.push_back({"", choices});
+  }
+  return values;
+}
+
 void collect_names(const CLI::App& app, const std::string& prefix, std::vector<CommandNames>& names) {
   for (const CLI::App* child : children(app)) {
     const std::string command = prefix + child->get_name();
-    if (children(*child).empty()) names.push_back({command, option_names(*child)});
+    if (children(*child).empty()) names.push_back({command, option_names(*child), option_values(*child)});
     collect_names(*child, command + " ", names);
   }
 }
@@ -332,7 +372,7 @@ void add_completion(CLI::App& root, Parsed& parsed) {
                                 collect_names(root, "", names);
                                 return PrintCommand{completion_script(parsed.shell, names)};
                               });
-  app.add_option("SHELL", parsed.shell, "bash, zsh or fish")->required();
+  app.add_option("SHELL", parsed.shell, "The shell")->required()->type_name("bash|zsh|fish");
 }
 
 // CLI11's own complaints do not guess what was meant, so unknown names are found before it parses. Returns the command
@@ -365,9 +405,17 @@ const CLI::App& check_names(const CLI::App& root, const std::vector<std::string>
   return *app;
 }
 
+// "help plan" is "plan --help".
+std::vector<std::string> with_help_as_option(std::vector<std::string> words) {
+  if (words.empty() || words[0] != "help") return words;
+  words.erase(words.begin());
+  words.push_back("--help");
+  return words;
+}
+
 }  // namespace
 
-Arguments parse_arguments(const std::vector<std::string>& words) {
+Arguments parse_arguments(const std::vector<std::string>& given) {
   CLI::App root("Plans how to train a neural network on a cluster, before anyone rents the cluster.", "meshloom");
   root.set_version_flag("--version", "meshloom " MESHLOOM_VERSION);
   root.require_subcommand(1);
@@ -383,6 +431,7 @@ Arguments parse_arguments(const std::vector<std::string>& words) {
   add_readers(root, parsed);
   add_completion(root, parsed);
 
+  const std::vector<std::string> words = with_help_as_option(given);
   const CLI::App& chosen = check_names(root, words);
   try {
     root.parse(std::vector<std::string>(words.rbegin(), words.rend()));

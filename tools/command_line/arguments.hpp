@@ -14,8 +14,8 @@ struct Arguments {
   std::size_t threads = 0;  // 0: all cores
 };
 
-// `words` without the program's name. Throws InputError: an unknown command or option (with a suggestion), a missing
+// `given` without the program's name. Throws InputError: an unknown command or option (with a suggestion), a missing
 // one, a value that is no number, no choice or out of range.
-Arguments parse_arguments(const std::vector<std::string>& words);
+Arguments parse_arguments(const std::vector<std::string>& given);
 
 }  // namespace meshloom

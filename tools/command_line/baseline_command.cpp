@@ -27,7 +27,7 @@ std::string canonical_options(const BaselineCommand& command) {
 }  // namespace
 
 ExitCode run(const BaselineCommand& command) {
-  check_outputs(command.outputs);
+  check_outputs(command.inputs, command.outputs);
   const PlanningInput input = read_planning_input(command.inputs);
   Seconds search_time;
   Plan plan;

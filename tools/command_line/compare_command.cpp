@@ -33,6 +33,21 @@ Verdict judge(const Plan& base, const Plan& next, std::optional<double> max_slow
   return verdict;
 }
 
+// A threshold on the times of two different tasks would say nothing.
+void check_comparable(const CompareCommand& command, const Comparison& comparison) {
+  if (command.max_slowdown && !comparison.warnings.empty())
+    throw InputError("--max-slowdown", fmt::format("{} and {} are not comparable: {}; plan both for the same graph and "
+                                                   "global batch, or leave the threshold out",
+                                                   command.base, command.next, joined(comparison.warnings, "; ")));
+}
+
+std::string warnings_text(const Verdict& verdict) {
+  std::string text;
+  for (const std::string& each : verdict.comparison.warnings)
+    text += fmt::format("warning: not the same work: {}\n", each);
+  return text;
+}
+
 std::string headline(const Verdict& verdict) {
   const Comparison& comparison = verdict.comparison;
   std::string text = fmt::format("base {}, new {}, slowdown {}", readable(comparison.base), readable(comparison.next),
@@ -44,7 +59,7 @@ std::string headline(const Verdict& verdict) {
 }
 
 std::string as_text(const Verdict& verdict) {
-  std::string text = headline(verdict) + "\n";
+  std::string text = headline(verdict) + "\n" + warnings_text(verdict);
   if (verdict.comparison.differences.empty()) return text + "the plans do not differ\n";
   Table table({"path", "base", "new"});
   for (const PlanDifference& each : verdict.comparison.differences) table.row({each.path, each.base, each.next});
@@ -52,7 +67,9 @@ std::string as_text(const Verdict& verdict) {
 }
 
 std::string as_markdown(const Verdict& verdict) {
-  std::string text = headline(verdict) + "\n\n| path | base | new |\n|---|---:|---:|\n";
+  const std::string warnings = warnings_text(verdict);
+  std::string text = headline(verdict) + "\n" + (warnings.empty() ? "" : "\n" + warnings) +
+                     "\n| path | base | new |\n|---|---:|---:|\n";
   for (const PlanDifference& each : verdict.comparison.differences)
     text += fmt::format("| `{}` | {} | {} |\n", each.path, each.base, each.next);
   return text;
@@ -96,6 +113,7 @@ ExitCode run(const CompareCommand& command) {
   if (command.base == "-" && command.next == "-")
     throw InputError("BASE and NEW", "only one of them can be standard input");
   const Verdict verdict = judge(read_plan(command.base), read_plan(command.next), command.max_slowdown);
+  check_comparable(command, verdict.comparison);
   write_file("-", printed(verdict, command));
   return verdict.passed ? ExitCode::done : ExitCode::comparison_failed;
 }

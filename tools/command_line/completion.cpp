@@ -28,6 +28,18 @@ std::string second_words(const std::vector<CommandNames>& commands, const std::s
   return result;
 }
 
+// For bash: by command and the word before, the values that may follow.
+std::string value_cases(const std::vector<CommandNames>& commands) {
+  std::string cases;
+  for (const CommandNames& each : commands)
+    for (const OptionValues& option : each.values)
+      cases += option.option.empty()
+                   ? fmt::format("    \"{}\") words=\"{}\" ;;\n", each.command, fmt::join(option.values, " "))
+                   : fmt::format("    \"{}\"*\" {}\") words=\"{}\" ;;\n", each.command, option.option,
+                                 fmt::join(option.values, " "));
+  return cases;
+}
+
 std::string bash_script(const std::vector<CommandNames>& commands) {
   std::string cases;
   for (const CommandNames& each : commands) {
@@ -49,6 +61,8 @@ _meshloom() {{
   fi
   case "${{COMP_WORDS[*]:1:COMP_CWORD-1}}" in
 {}  esac
+  case "${{COMP_WORDS[*]:1:COMP_CWORD-1}}" in
+{}  esac
   case "${{COMP_WORDS[*]:1}}" in
 {}  esac
   case "$current" in
@@ -62,7 +76,7 @@ _meshloom() {{
 }}
 complete -o filenames -F _meshloom meshloom
 )",
-      first_words(commands), nested, cases);
+      first_words(commands), nested, value_cases(commands), cases);
 }
 
 // zsh runs bash's completion functions.

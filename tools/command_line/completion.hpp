@@ -7,9 +7,15 @@
 
 namespace meshloom {
 
+struct OptionValues {
+  std::string option;               // "--schedule"; "" for the command's argument
+  std::vector<std::string> values;  // "auto", "1f1b", …
+};
+
 struct CommandNames {
   std::string command;               // "plan", "graph gpt"
   std::vector<std::string> options;  // "--global-batch", …
+  std::vector<OptionValues> values;  // of the options that have a fixed set of them
 };
 
 // `shell` is "bash", "zsh" or "fish".

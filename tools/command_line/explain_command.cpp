@@ -1,5 +1,8 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <map>
+
 #include "graphs/files.hpp"
 #include "graphs/input_error.hpp"
 #include "planner/explain.hpp"
@@ -22,6 +25,55 @@ std::string words_of(std::string name) {
   return name;
 }
 
+// Ops of several layers that are alike but for the layer's number: "h0.mlp.up" and "h1.mlp.up".
+struct OpGroup {
+  std::string kind;         // the name without the layer's number
+  std::string first, last;  // layers
+  std::string rest;         // of the name, after the layer
+  Seconds each;
+  std::int64_t count = 0;
+  Seconds time() const { return each * static_cast<double>(count); }
+  std::string name() const { return count == 1 ? first + rest : fmt::format("{}…{}{} ×{}", first, last, rest, count); }
+};
+
+OpGroup group_of_one(const NamedTime& op) {
+  const std::size_t dot = std::min(op.name.find('.'), op.name.size());
+  std::string layer = op.name.substr(0, dot);
+  const std::string rest = op.name.substr(dot);
+  OpGroup group{"", layer, layer, rest, op.time, 1};
+  if (!rest.empty()) std::erase_if(layer, [](char c) { return c >= '0' && c <= '9'; });
+  group.kind = layer + rest;
+  return group;
+}
+
+// Longest first. Ops of one group come next to each other or nearly so, being sorted by time and then by layer.
+std::vector<OpGroup> grouped(const std::vector<NamedTime>& ops) {
+  std::vector<OpGroup> groups;
+  std::map<std::string, std::size_t> last_of_kind;
+  for (const NamedTime& op : ops) {
+    const OpGroup one = group_of_one(op);
+    const auto known = last_of_kind.find(one.kind);
+    if (known != last_of_kind.end() && groups[known->second].each - one.each <= one.each * 1e-9) {
+      OpGroup& group = groups[known->second];
+      group.last = one.first;
+      ++group.count;
+    } else {
+      last_of_kind[one.kind] = groups.size();
+      groups.push_back(one);
+    }
+  }
+  std::stable_sort(groups.begin(), groups.end(), [](const auto& a, const auto& b) { return a.time() > b.time(); });
+  return groups;
+}
+
+std::string ops_text(const Plan& plan, const StageBreakdown& stage) {
+  Table ops({"longest ops", "per step", "share"});
+  const std::vector<OpGroup> groups = grouped(stage.ops);
+  for (std::size_t i = 0; i < std::min(shown_ops, groups.size()); ++i)
+    ops.row({groups[i].name(), readable(groups[i].time()), percent(groups[i].time() / plan.iteration_time)});
+  return ops.text();
+}
+
 std::string stage_text(const Plan& plan, const StageBreakdown& stage, std::size_t number) {
   std::string text = fmt::format("stage {}: {}, mesh {}\n", number, stage.layers, mesh_text(plan.stages[number].mesh));
   Table times({"time in one step", "time", "share"});
@@ -37,11 +89,8 @@ std::string stage_text(const Plan& plan, const StageBreakdown& stage, std::size_
     conversions.row({each.tensor, each.consumer.empty() ? "all consumers" : each.consumer, each.from, each.to,
                      joined(each.collectives, ", "), readable(each.per_step)});
   }
-  Table ops({"longest ops", "per step", "share"});
-  for (std::size_t i = 0; i < std::min(shown_ops, stage.ops.size()); ++i)
-    ops.row({stage.ops[i].name, readable(stage.ops[i].time), percent(stage.ops[i].time / plan.iteration_time)});
   return text + times.text() + "\n" + memory.text() + "\n" +
-         (stage.conversions.empty() ? "" : conversions.text() + "\n") + ops.text();
+         (stage.conversions.empty() ? "" : conversions.text() + "\n") + ops_text(plan, stage);
 }
 
 std::string sharding_text(const Plan& plan, std::int64_t stage, const std::vector<std::string>& factors) {
@@ -53,12 +102,20 @@ std::string sharding_text(const Plan& plan, std::int64_t stage, const std::vecto
   return parts.empty() ? "one device, nothing to shard" : joined(parts, ", ");
 }
 
+// The runner-up may take less time where the memory or a layout that was asked for speaks against it.
+std::string difference_text(Seconds difference) {
+  if (difference < Seconds(0))
+    return fmt::format("{} per step less, but the plan's memory or its prescribed layout stands against it",
+                       readable(difference * -1));
+  return readable(difference) + " per step more";
+}
+
 std::string op_text(const Plan& plan, const OpExplanation& op) {
   std::string text = fmt::format("{} in layer {}, stage {}\n", op.op, op.layer, op.stage);
   text += fmt::format("  chosen      {}\n", sharding_text(plan, op.stage, op.chosen));
   if (op.runner_up)
-    text += fmt::format("  runner-up   {}\n  difference  {} per step more\n",
-                        sharding_text(plan, op.stage, *op.runner_up), readable(op.difference));
+    text += fmt::format("  runner-up   {}\n  difference  {}\n", sharding_text(plan, op.stage, *op.runner_up),
+                        difference_text(op.difference));
   else
     text += "  runner-up   none: no other strategy is possible\n";
   for (const std::string& each : op.excluded) text += fmt::format("  excluded    {}\n", each);

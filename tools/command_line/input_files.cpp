@@ -5,6 +5,7 @@
 #include "graphs/files.hpp"
 #include "graphs/graph_json.hpp"
 #include "graphs/input_error.hpp"
+#include "graphs/json_input.hpp"
 
 namespace meshloom {
 namespace {
@@ -14,12 +15,36 @@ struct InputFile {
   FileReference reference;
 };
 
-InputFile read_input(const std::string& path) {
+// `argument` names the path in messages about a file that cannot be read.
+InputFile read_input(const std::string& argument, const std::string& path) {
   InputFile file;
-  file.text = read_file(path);
+  try {
+    file.text = read_file(path);
+  } catch (const InputError& error) {
+    throw InputError(fmt::format("{} {}", argument, error.what()));
+  }
   file.shown = path == "-" ? "<stdin>" : path;
   file.reference = {path == "-" ? "" : path, digest(file.text)};
   return file;
+}
+
+bool has_schema(const std::string& text, const std::string& schema) {
+  try {
+    return parse_json(text, "").at("schema").string() == schema;
+  } catch (const InputError&) {
+    return false;
+  }
+}
+
+// Runs `parse`; when the file is of `other_schema`, its complaint says that GRAPH and CLUSTER are swapped.
+template <typename Parse>
+auto parse_unswapped(const InputFile& file, const std::string& other_schema, const std::string& other, Parse parse) {
+  try {
+    return parse(file.text, file.shown);
+  } catch (const InputError& error) {
+    if (!has_schema(file.text, other_schema)) throw;
+    throw InputError(fmt::format("{}; this is a {} file, the order is GRAPH CLUSTER", error.what(), other));
+  }
 }
 
 }  // namespace
@@ -28,11 +53,11 @@ PlanningInput read_planning_input(const InputPaths& paths) {
   if (paths.graph == "-" && paths.cluster == "-")
     throw InputError("GRAPH and CLUSTER", "only one of them can be standard input");
   PlanningInput input;
-  const InputFile graph = read_input(paths.graph);
-  input.graph = parse_graph(graph.text, graph.shown);
+  const InputFile graph = read_input("GRAPH", paths.graph);
+  input.graph = parse_unswapped(graph, "meshloom.cluster/1", "cluster", parse_graph);
   input.graph_file = graph.reference;
-  const InputFile cluster = read_input(paths.cluster);
-  input.cluster = parse_cluster(cluster.text, cluster.shown);
+  const InputFile cluster = read_input("CLUSTER", paths.cluster);
+  input.cluster = parse_unswapped(cluster, "meshloom.graph/1", "graph", parse_cluster);
   input.cluster_file = cluster.reference;
   if (paths.hosts) input.cluster.hosts = *paths.hosts;
   input.recipe = find_recipe(paths.recipe);
@@ -43,7 +68,7 @@ Graph read_graph_of(const Plan& plan, const std::string& plan_path, const std::o
   if (!graph_path && plan.graph.path.empty())
     throw InputError(plan_path, "the plan names no graph file; say it with --graph");
   const std::string path = graph_path.value_or(plan.graph.path);
-  const InputFile file = read_input(path);
+  const InputFile file = read_input(graph_path ? "--graph" : "the plan's graph", path);
   if (file.reference.digest != plan.graph.digest)
     throw InputError(file.shown,
                      fmt::format("is not the graph of {} (digest {}, the plan's is {}); give that one with --graph",

@@ -94,12 +94,17 @@ std::string graph_json(const Graph& graph, const GraphSummary& summary) {
 std::string comparison_json(const Comparison& comparison, std::optional<double> max_slowdown, bool passed) {
   Json differences = Json::array();
   for (const PlanDifference& each : comparison.differences)
-    differences.push_back({{"path", each.path}, {"base", each.base}, {"new", each.next}});
+    differences.push_back({{"path", each.path},
+                           {"base", each.base},
+                           {"new", each.next},
+                           {"base_value", or_null(each.base_value)},
+                           {"new_value", or_null(each.next_value)}});
   return printed({{"base_s", comparison.base.value()},
                   {"new_s", comparison.next.value()},
                   {"slowdown", comparison.slowdown},
                   {"max_slowdown", or_null(max_slowdown)},
                   {"passed", passed},
+                  {"warnings", comparison.warnings},
                   {"differences", differences}});
 }
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "graphs/files.hpp"
 #include "graphs/input_error.hpp"
 
 namespace meshloom {
@@ -78,12 +79,34 @@ void check_output(std::string_view option, const std::optional<std::string>& pat
   if (path->empty()) throw InputError(place, "the path is empty; name a file, or - for standard output");
   if (::stat(path->c_str(), &status) == 0 && S_ISDIR(status.st_mode))
     throw InputError(place, "is a folder; name a file in it");
-  const std::size_t slash = path->rfind('/');
-  const std::string folder = slash == std::string::npos ? "." : path->substr(0, std::max<std::size_t>(slash, 1));
+  const WriteTarget target = write_target(*path);
+  if (target.direct && ::stat(path->c_str(), &status) == 0) {
+    if (::access(path->c_str(), W_OK) != 0) throw InputError(place, "cannot be written; choose another");
+    return;
+  }
+  const std::size_t slash = target.path.rfind('/');
+  const std::string folder = slash == std::string::npos ? "." : target.path.substr(0, std::max<std::size_t>(slash, 1));
   if (::stat(folder.c_str(), &status) != 0 || !S_ISDIR(status.st_mode))
     throw InputError(place, fmt::format("the folder \"{}\" does not exist; make it first", folder));
   if (::access(folder.c_str(), W_OK) != 0)
     throw InputError(place, fmt::format("the folder \"{}\" cannot be written; choose another", folder));
+}
+
+void check_distinct(const std::vector<NamedPath>& inputs, const std::vector<NamedPath>& outputs) {
+  const auto clash = [](const NamedPath& one, const NamedPath& other) {
+    return one.path && other.path && *one.path != "-" && *other.path != "-" && same_file(*one.path, *other.path);
+  };
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    for (const NamedPath& input : inputs)
+      if (clash(input, outputs[i]))
+        throw InputError(
+            fmt::format("{} and {}", input.option, outputs[i].option),
+            fmt::format("both are {}; an output must not overwrite an input, name another file", *outputs[i].path));
+    for (std::size_t k = 0; k < i; ++k)
+      if (clash(outputs[k], outputs[i]))
+        throw InputError(fmt::format("{} and {}", outputs[k].option, outputs[i].option),
+                         fmt::format("both write {}; name two files", *outputs[i].path));
+  }
 }
 
 bool is_standard_output(const std::optional<std::string>& path) { return path == "-"; }

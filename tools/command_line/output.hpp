@@ -49,6 +49,13 @@ class Progress {
 // Refuses an output path before the work begins: a folder that does not exist or cannot be written, a folder as file.
 void check_output(std::string_view option, const std::optional<std::string>& path);
 
+// Refuses outputs that would overwrite an input or each other.
+struct NamedPath {
+  std::string option;
+  std::optional<std::string> path;
+};
+void check_distinct(const std::vector<NamedPath>& inputs, const std::vector<NamedPath>& outputs);
+
 // Refuses two outputs that both go to standard output; each is an option's name and whether it does.
 void check_one_standard_output(const std::vector<std::pair<std::string, bool>>& outputs);
 bool is_standard_output(const std::optional<std::string>& path);

@@ -41,7 +41,7 @@ std::int64_t size_from_number(std::int64_t global_batch, std::int64_t microbatch
 }  // namespace
 
 ExitCode run(const PlanCommand& command) {
-  check_outputs(command.outputs);
+  check_outputs(command.inputs, command.outputs);
   SearchOptions search = command.search;
   if (command.microbatches) search.microbatch_size = size_from_number(search.global_batch, *command.microbatches);
   if (search.microbatch_size && search.global_batch % *search.microbatch_size != 0)

@@ -10,19 +10,20 @@
 
 namespace meshloom {
 
-void check_outputs(const PlanOutputs& outputs) {
+void check_outputs(const InputPaths& inputs, const PlanOutputs& outputs) {
   check_output("--output", outputs.plan);
   check_output("--report", outputs.report);
   check_one_standard_output({{"--output -", is_standard_output(outputs.plan)},
                              {"--report -", is_standard_output(outputs.report)},
                              {"--json", outputs.json}});
+  check_distinct({{"GRAPH", inputs.graph}, {"CLUSTER", inputs.cluster}, {"--recipe", inputs.recipe}},
+                 {{"--output", outputs.plan}, {"--report", outputs.report}});
 }
 
 ExitCode write_outputs(const Plan& plan, Seconds search_time, const PlanOutputs& outputs) {
-  if (is_runnable(plan)) {
-    if (outputs.plan) write_file(*outputs.plan, write_plan(plan));
-    if (outputs.report) write_file(*outputs.report, report_html(plan, simulate(plan)));
-  }
+  if (outputs.plan) write_file(*outputs.plan, write_plan(plan));
+  if (outputs.report && is_runnable(plan)) write_file(*outputs.report, report_html(plan, simulate(plan)));
+  if (outputs.report && !is_runnable(plan)) fmt::print(stderr, "note: no plan fits, so no report was written\n");
   const bool taken = is_standard_output(outputs.plan) || is_standard_output(outputs.report);
   if (outputs.json)
     write_file("-", summary_json(plan, search_time));

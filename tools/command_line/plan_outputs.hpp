@@ -6,10 +6,10 @@
 
 namespace meshloom {
 
-// Before the search: refuses paths that cannot be written and two outputs on standard output.
-void check_outputs(const PlanOutputs& outputs);
+// Before the search: refuses paths that cannot be written or are inputs, too, and two outputs to one place.
+void check_outputs(const InputPaths& inputs, const PlanOutputs& outputs);
 
-// Plan file and report (not when nothing fits), then the summary.
+// Plan file (when nothing fits, too: it says why), report (not then), then the summary.
 ExitCode write_outputs(const Plan& plan, Seconds search_time, const PlanOutputs& outputs);
 
 }  // namespace meshloom

@@ -9,8 +9,8 @@ namespace meshloom {
 namespace {
 
 std::string cluster_text(const Cluster& cluster) {
-  return fmt::format("{} × {} ({}, {} host{})", cluster.devices(), cluster.device.name, cluster.name, cluster.hosts,
-                     cluster.hosts == 1 ? "" : "s");
+  return fmt::format("{} × {} ({}, {})", cluster.devices(), cluster.device.name, cluster.name,
+                     counted(cluster.hosts, "host"));
 }
 
 std::string infeasible_text(const Plan& plan) {
@@ -56,8 +56,8 @@ std::string summary_text(const Plan& plan) {
                         readable(plan.lower_bound), percent(plan.gap()));
   text += fmt::format("  speed        {:.1f} TFLOP/s per device, bubble {}\n", plan.flops_per_device_second() / 1e12,
                       percent(plan.bubble_fraction));
-  text += fmt::format("  schedule     {}, {} microbatches of {} samples\n", name(plan.schedule), plan.microbatches,
-                      plan.microbatch_size);
+  text += fmt::format("  schedule     {}, {} of {}\n", name(plan.schedule),
+                      counted(plan.microbatches, "microbatch", "es"), counted(plan.microbatch_size, "sample"));
   text += fmt::format("  peak memory  {} of {} per device\n", readable(plan.peak_memory()),
                       readable(plan.cluster.device.memory));
   if (plan.origin != "search") text += fmt::format("  origin       {}\n", plan.origin);

@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "graphs/files.hpp"
@@ -13,11 +15,16 @@
 #include "tools/command_line/json_output.hpp"
 #include "tools/command_line/output.hpp"
 #include "tools/command_line/plan_text.hpp"
+#include "tools/command_line/price_differences.hpp"
 
 namespace meshloom {
 namespace {
 
 using Differences = std::optional<std::vector<PriceDifference>>;
+
+std::string differences_text(const Plan& plan, const Differences& differences) {
+  return differences ? "\n" + price_differences_text(plan, *differences) : "";
+}
 
 void check_streams(const SimulateCommand& command) {
   check_output("--trace", command.trace);
@@ -25,9 +32,18 @@ void check_streams(const SimulateCommand& command) {
   check_one_standard_output({{"--trace -", is_standard_output(command.trace)},
                              {"--report -", is_standard_output(command.report)},
                              {"--json", command.json}});
+  check_distinct({{"PLAN", command.plan}, {"--graph", command.graph}, {"--cluster", command.cluster}},
+                 {{"--trace", command.trace}, {"--report", command.report}});
   int inputs = command.plan == "-";
   inputs += is_standard_output(command.graph) + is_standard_output(command.cluster);
   if (inputs > 1) throw InputError("PLAN, --graph and --cluster", "only one of them can be standard input");
+}
+
+// What the simulation finds against the plan's own time.
+std::vector<PriceDifference> simulated_again(Seconds stored, Seconds simulated) {
+  const double difference = std::abs((stored - simulated).value());
+  if (difference <= 1e-3 * std::max(stored.value(), simulated.value())) return {};
+  return {{"/iteration_time_s", stored.value(), simulated.value()}};
 }
 
 Differences price_again(const SimulateCommand& command, const Plan& plan) {
@@ -35,17 +51,8 @@ Differences price_again(const SimulateCommand& command, const Plan& plan) {
   const Graph graph = read_graph_of(plan, command.plan, command.graph);
   Cluster cluster = read_cluster(*command.cluster);
   cluster.hosts = plan.cluster.hosts;
+  check_stages_lie_on(cluster, plan, "--cluster " + *command.cluster);
   return reprice(plan, graph, cluster);
-}
-
-std::string differences_text(const Differences& differences) {
-  if (!differences) return "";
-  if (differences->empty()) return "\npriced again: every time agrees\n";
-  std::string text = fmt::format("\npriced again: {} differences over 0.1 %\n", differences->size());
-  Table table({"path", "stored", "priced"});
-  for (const PriceDifference& each : *differences)
-    table.row({each.path, fmt::format("{:.6g}", each.stored), fmt::format("{:.6g}", each.priced)});
-  return text + table.text();
 }
 
 void write_files(const SimulateCommand& command, const Plan& plan, const Simulation& simulation) {
@@ -61,15 +68,22 @@ ExitCode run(const SimulateCommand& command) {
   if (!is_runnable(plan))
     throw InputError(command.plan, "nothing fitted, so there is no step to simulate; make another plan");
   const Simulation simulation = simulate(plan);
+  const Seconds stored = plan.iteration_time;
   apply_simulation(plan, simulation);
-  const Differences differences = price_again(command, plan);
+  const std::vector<PriceDifference> other_time = simulated_again(stored, plan.iteration_time);
+  Differences differences = price_again(command, plan);
+  if (differences)
+    differences->insert(differences->begin(), other_time.begin(), other_time.end());
+  else if (!other_time.empty())
+    fmt::print(stderr, "warning: {}: /iteration_time_s: states {}, the simulation gives {}; was the file edited?\n",
+               command.plan, readable(stored), readable(plan.iteration_time));
   write_files(command, plan, simulation);
   // Nothing was searched: the time of the search does not exist.
   const Seconds no_search(std::numeric_limits<double>::quiet_NaN());
   if (command.json)
     write_file("-", with_differences(summary_json(plan, no_search), differences));
   else if (!is_standard_output(command.trace) && !is_standard_output(command.report))
-    write_file("-", summary_text(plan) + differences_text(differences));
+    write_file("-", summary_text(plan) + differences_text(plan, differences));
   return differences && !differences->empty() ? ExitCode::comparison_failed : ExitCode::done;
 }
 
