@@ -120,7 +120,8 @@ class NothingFits(unittest.TestCase):
     def test_a_baseline_that_does_not_fit_says_so_too(self):
         with Workplace() as place:
             place.write("cluster.json", SMALL_MEMORY)
-            check(place.json("baseline", *PLAN[1:], "--dp", "4", exit_code=3), "summary")
+            check(place.json("baseline", *PLAN[1:], "--dp", "4", "-o", "b.json", exit_code=3), "summary")
+            check(place.read("b.json"), "plan")
 
 
 class SimulateAndCompare(unittest.TestCase):
