@@ -251,6 +251,14 @@ class SimulateAndCompare(unittest.TestCase):
             self.assertEqual(0, place.run("baseline", *PLAN[1:], "--dp", "4", "-o", "plan.json").returncode)
             self.assertRegex(place.run("explain", "plan.json").stdout, r"\nh0…h3\.mlp\.up ×4 +[\d.]+ us +[\d.]+ %\n")
 
+    def test_a_runner_up_that_takes_less_time_is_not_called_more(self):
+        with Workplace() as place:
+            place.run(*TINY_GPT, "-o", "graph.json")
+            self.assertEqual(0, place.run("baseline", *PLAN[1:], "--tp", "4", "-o", "plan.json").returncode)
+            words = ["explain", "plan.json", "--op", "embed.tokens"]
+            self.assertLess(place.json(*words)["op"]["difference_s"], 0)  # the baseline prescribes the vocabulary
+            self.assertRegex(place.run(*words).stdout, r"\n  difference  [\d.]+ us per step less, but the plan's memory")
+
     def test_an_unknown_op_is_refused_with_a_suggestion(self):
         run = self.place.run("explain", "plan.json", "--op", "dwn")
         self.assertEqual(2, run.returncode)
