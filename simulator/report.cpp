@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <limits>
 #include <string_view>
 #include <utility>
@@ -146,6 +147,17 @@ std::size_t slices_in(const Simulation& simulation, const Window& window) {
 
 std::string readable_at(Picoseconds time) { return readable(Seconds(static_cast<double>(time) * 1e-12)); }
 
+// `time` with the digits that tell steps of `step` apart.
+std::string tick_text(Picoseconds time, Picoseconds step, Picoseconds last) {
+  const bool seconds = last >= 1'000'000'000'000, milliseconds = last >= 1'000'000'000;
+  const double unit = seconds ? 1e12 : milliseconds ? 1e9 : 1e6;
+  const int digits = static_cast<int>(std::max(0.0, std::ceil(-std::log10(static_cast<double>(step) / unit))));
+  return fmt::format("{:.{}f} {}", static_cast<double>(time) / unit, digits,
+                     seconds        ? "s"
+                     : milliseconds ? "ms"
+                                    : "us");
+}
+
 // Lines and labels at 1, 2 or 5 times a power of ten, at most ten of them.
 std::string time_axis(const Window& window, double scale, double height) {
   Picoseconds step = 1;
@@ -156,7 +168,7 @@ std::string time_axis(const Window& window, double scale, double height) {
     svg += fmt::format(
         "<path d=\"M{0:.1f} 0V{1:.0f}\" stroke=\"#c9d0d9\"/><text x=\"{0:.1f}\" y=\"{2:.0f}\" "
         "text-anchor=\"middle\">{3}</text>\n",
-        x, height, height + 14, readable_at(time));
+        x, height, height + 14, tick_text(time, step, window.to));
   }
   return svg;
 }

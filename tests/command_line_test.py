@@ -120,7 +120,8 @@ class NothingFits(unittest.TestCase):
     def test_a_baseline_that_does_not_fit_says_so_too(self):
         with Workplace() as place:
             place.write("cluster.json", SMALL_MEMORY)
-            check(place.json("baseline", *PLAN[1:], "--dp", "4", exit_code=3), "summary")
+            check(place.json("baseline", *PLAN[1:], "--dp", "4", "-o", "b.json", exit_code=3), "summary")
+            check(place.read("b.json"), "plan")
 
 
 class SimulateAndCompare(unittest.TestCase):
@@ -249,6 +250,14 @@ class SimulateAndCompare(unittest.TestCase):
             place.run(*TINY_GPT, "-o", "graph.json")
             self.assertEqual(0, place.run("baseline", *PLAN[1:], "--dp", "4", "-o", "plan.json").returncode)
             self.assertRegex(place.run("explain", "plan.json").stdout, r"\nh0…h3\.mlp\.up ×4 +[\d.]+ us +[\d.]+ %\n")
+
+    def test_a_runner_up_that_takes_less_time_is_not_called_more(self):
+        with Workplace() as place:
+            place.run(*TINY_GPT, "-o", "graph.json")
+            self.assertEqual(0, place.run("baseline", *PLAN[1:], "--tp", "4", "-o", "plan.json").returncode)
+            words = ["explain", "plan.json", "--op", "embed.tokens"]
+            self.assertLess(place.json(*words)["op"]["difference_s"], 0)  # the baseline prescribes the vocabulary
+            self.assertRegex(place.run(*words).stdout, r"\n  difference  [\d.]+ us per step less, but the plan's memory")
 
     def test_an_unknown_op_is_refused_with_a_suggestion(self):
         run = self.place.run("explain", "plan.json", "--op", "dwn")

@@ -58,11 +58,20 @@ std::string headline(const Verdict& verdict) {
   return text;
 }
 
+// A list of many stages would tear the table apart; --json has it whole.
+std::string shortened(const std::string& text) {
+  std::size_t end = 60;
+  if (text.size() <= end) return text;
+  while ((text[end] & 0xC0) == 0x80) --end;  // not inside a character
+  return text.substr(0, end) + "…";
+}
+
 std::string as_text(const Verdict& verdict) {
   std::string text = headline(verdict) + "\n" + warnings_text(verdict);
   if (verdict.comparison.differences.empty()) return text + "the plans do not differ\n";
   Table table({"path", "base", "new"});
-  for (const PlanDifference& each : verdict.comparison.differences) table.row({each.path, each.base, each.next});
+  for (const PlanDifference& each : verdict.comparison.differences)
+    table.row({each.path, shortened(each.base), shortened(each.next)});
   return text + table.text();
 }
 

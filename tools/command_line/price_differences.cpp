@@ -11,7 +11,7 @@
 namespace meshloom {
 namespace {
 
-constexpr std::size_t shown_differences = 10;
+constexpr std::size_t shown_totals = 20, shown_differences = 10;
 
 std::vector<std::string> parts_of(const std::string& path) {
   std::vector<std::string> parts;
@@ -58,12 +58,16 @@ std::string name_of(const Plan& plan, const std::string& path) {
   return name_of(plan.stages[std::min<std::size_t>(std::stoul(parts[1]), plan.stages.size() - 1)], parts);
 }
 
-std::string table_of(const Plan& plan, const std::vector<PriceDifference>& differences) {
+std::string table_of(const Plan& plan, const std::vector<PriceDifference>& differences, std::size_t most) {
   Table table({"path", "stored", "priced", "change", "<of"});
-  for (const PriceDifference& each : differences)
+  const std::size_t shown = std::min(differences.size(), most);
+  for (std::size_t i = 0; i < shown; ++i) {
+    const PriceDifference& each = differences[i];
     table.row({each.path, value_text(each, each.stored), value_text(each, each.priced), change_text(each),
                name_of(plan, each.path)});
-  return table.text();
+  }
+  if (shown == differences.size()) return table.text();
+  return table.text() + fmt::format("… and {} more; --json lists all\n", differences.size() - shown);
 }
 
 }  // namespace
@@ -93,12 +97,9 @@ std::string price_differences_text(const Plan& plan, const std::vector<PriceDiff
                         [](const auto& each) { return !each.path.starts_with("/stages"); });
   std::stable_sort(others.begin(), others.end(),
                    [](const auto& one, const auto& other) { return relative(one) > relative(other); });
-  const std::size_t hidden = others.size() - std::min(others.size(), shown_differences);
-  others.resize(others.size() - hidden);
   std::string text = fmt::format("priced again: {} over 0.1 %\n", counted(std::ssize(differences), "difference"));
-  if (!totals.empty()) text += table_of(plan, totals);
-  if (!others.empty()) text += "\nlargest of the others\n" + table_of(plan, others);
-  if (hidden > 0) text += fmt::format("… and {} more; --json lists all\n", hidden);
+  if (!totals.empty()) text += table_of(plan, totals, shown_totals);
+  if (!others.empty()) text += "\nlargest of the others\n" + table_of(plan, others, shown_differences);
   return text;
 }
 
