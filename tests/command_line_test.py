@@ -3,6 +3,7 @@ import html.parser
 import json
 import os
 import pathlib
+import re
 import subprocess
 import unittest
 import xml.etree.ElementTree
@@ -256,7 +257,11 @@ class SimulateAndCompare(unittest.TestCase):
             place.run(*TINY_GPT, "-o", "graph.json")
             self.assertEqual(0, place.run("baseline", *PLAN[1:], "--tp", "4", "-o", "plan.json").returncode)
             words = ["explain", "plan.json", "--op", "embed.tokens"]
-            self.assertLess(place.json(*words)["op"]["difference_s"], 0)  # the baseline prescribes the vocabulary
+            self.assertIsNone(place.json(*words)["op"]["difference_s"])  # the layout leaves only the vocabulary
+            # Taken for a plan of the search, which may shard the table otherwise, the vocabulary costs time.
+            text = (place.path / "plan.json").read_text()
+            (place.path / "plan.json").write_text(re.sub('"origin": "baseline[^"]*"', '"origin": "search"', text))
+            self.assertLess(place.json(*words)["op"]["difference_s"], 0)
             self.assertRegex(place.run(*words).stdout, r"\n  difference  [\d.]+ us per step less, but the plan's memory")
 
     def test_an_unknown_op_is_refused_with_a_suggestion(self):
