@@ -10,27 +10,9 @@
 #include <optional>
 #include <vector>
 
-#include "planner/layer_model.hpp"
+#include "planner/layer_join.hpp"
 
 namespace meshloom {
-
-// What one solve is for.
-struct RangeSettings {
-  ParameterState state = ParameterState::replicated;
-  Recompute recompute = Recompute::none;
-  Weights weights;
-  bool operator==(const RangeSettings&) const = default;
-};
-
-// One layer after its interior has been eliminated; entries are assignments of its interface variables, row-major.
-struct LayerTable {
-  std::vector<std::uint32_t> sizes;
-  std::vector<double> scalar;  // weighted; infinite where impossible
-  std::vector<Cost> costs;
-  std::vector<std::vector<std::uint32_t>> choices;    // of all nodes
-  std::vector<std::vector<Cost>> own;                 // of each variable's choices
-  std::vector<std::vector<Cost>> arrival, departure;  // likewise, when a border of stages cuts the variable
-};
 
 // The choices of a range: for each layer, of each node of its model.
 using RangeChoices = std::vector<std::vector<std::uint32_t>>;
@@ -54,26 +36,9 @@ class RangeSolver {
   const LayerModel& model(std::size_t layer);
 
  private:
-  struct OpenVariable {
-    std::size_t age, rank;
-    bool parameter, charged;
-    std::uint32_t size;
-    const std::vector<Cost>* departure;  // of an activation that this range made; null for others
-  };
-  struct Front {
-    std::vector<OpenVariable> open;
-    std::vector<double> scalar;
-    std::vector<Cost> costs;
-    std::vector<std::uint32_t> previous, table_entry;  // by entry, for walking back
-  };
-
   std::map<std::uint32_t, LayerTable> tables(const RangeSettings& settings);
   LayerTable reduce(const LayerModel& model, const IntraOpProblem& problem, const RangeSettings& settings) const;
   LayerTable table(std::size_t layer, const RangeSettings& settings);
-  static Front empty_front();
-  // The front as a stage's end: what is still open leaves the stage.
-  static Front closed(Front front, const Weights& weights);
-  Front extend(const Front& front, std::size_t layer, const LayerTable& table, const RangeSettings& settings) const;
 
   const ModelContext& context_;
   const PlanningLayers& layers_;

@@ -1,0 +1,171 @@
+#include "planner/layer_join.hpp"
+
+#include <algorithm>
+#include <limits>
+
+namespace meshloom {
+namespace {
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+
+void add_scalars(std::vector<double>& scalars, const std::vector<Cost>& costs, const Weights& weights) {
+  for (std::size_t c = 0; c < scalars.size(); ++c)
+    scalars[c] += costs[c].forward < impossible ? weighted(costs[c], weights) : infinity;
+}
+
+// All variables of a join: those open before, then the layer's new ones. Strides are 0 in a table that lacks the
+// variable.
+struct Joined {
+  OpenVariable variable;
+  bool stays = true;
+  std::size_t front_stride = 0, table_stride = 0, next_stride = 0;
+  std::vector<const std::vector<Cost>*> charges;  // by choice
+  std::vector<double> scalars;                    // of the charges, by choice
+};
+
+class Join {
+ public:
+  Join(const Front& front, const LayerTable& table, const RangeSettings& settings)
+      : front_(front), table_(table), settings_(settings) {
+    for (const OpenVariable& open : front.open) {
+      joined_.push_back({open});
+      ++joined_.back().variable.age;
+    }
+    std::size_t stride = 1;
+    for (std::size_t k = joined_.size(); k-- > 0; stride *= joined_[k].variable.size) joined_[k].front_stride = stride;
+  }
+
+  void add_layer(std::size_t layer, const std::vector<InterfaceVariable>& variables) {
+    std::size_t stride = 1;
+    std::vector<std::size_t> strides(variables.size());
+    for (std::size_t v = variables.size(); v-- > 0; stride *= table_.sizes[v]) strides[v] = stride;
+    for (std::size_t v = 0; v < variables.size(); ++v) {
+      bool fresh = false;
+      Joined& joined = find(variables[v], layer, v, fresh);
+      joined.table_stride = strides[v];
+      joined.stays = variables[v].last_layer > layer;
+      charge(joined, variables[v], v, fresh);
+    }
+  }
+
+  Front run() {
+    Front next = empty_next();
+    std::vector<std::size_t> best_position(next.scalar.size(), 0);  // in the odometer's order, to find the digits again
+    scan(next, best_position);
+    for (std::size_t e = 0; e < next.scalar.size(); ++e) {
+      if (next.scalar[e] == infinity) continue;
+      next.costs[e] = add_layers(front_.costs[next.previous[e]], table_.costs[next.table_entry[e]]);
+      std::size_t rest = best_position[e];
+      for (std::size_t k = joined_.size(); k-- > 0; rest /= joined_[k].variable.size)
+        for (const std::vector<Cost>* costs : joined_[k].charges)
+          next.costs[e] = add_layers(next.costs[e], (*costs)[rest % joined_[k].variable.size]);
+    }
+    return next;
+  }
+
+ private:
+  Joined& find(const InterfaceVariable& variable, std::size_t layer, std::size_t position, bool& fresh) {
+    const std::size_t age = layer - variable.first_layer;
+    for (Joined& joined : joined_)
+      if (joined.variable.age == age && joined.variable.rank == variable.rank &&
+          joined.variable.parameter == variable.parameter)
+        return joined;
+    fresh = true;
+    const bool made_here = !variable.parameter && !variable.incoming;
+    joined_.push_back({{age, variable.rank, variable.parameter, false, table_.sizes[position],
+                        made_here ? &table_.departure[position] : nullptr}});
+    return joined_.back();
+  }
+
+  // A parameter costs where it first appears, an activation where it is first saved or arrives from another stage.
+  void charge(Joined& joined, const InterfaceVariable& variable, std::size_t position, bool fresh) {
+    const bool saved = settings_.recompute == Recompute::full ? variable.incoming : variable.saved_here;
+    if (variable.parameter ? fresh : saved && !joined.variable.charged) {
+      joined.charges.push_back(&table_.own[position]);
+      joined.variable.charged = true;
+    }
+    if (fresh && variable.incoming) joined.charges.push_back(&table_.arrival[position]);
+  }
+
+  Front empty_next() {
+    Front next;
+    std::size_t entries = 1;
+    for (std::size_t k = joined_.size(); k-- > 0;)
+      if (joined_[k].stays) {
+        joined_[k].next_stride = entries;
+        entries *= joined_[k].variable.size;
+      }
+    for (Joined& joined : joined_) {
+      if (joined.stays) next.open.push_back(joined.variable);
+      joined.scalars.assign(joined.variable.size, 0);
+      for (const std::vector<Cost>* costs : joined.charges) add_scalars(joined.scalars, *costs, settings_.weights);
+    }
+    next.scalar.assign(entries, infinity);
+    next.costs.resize(entries);
+    next.previous.assign(entries, 0);
+    next.table_entry.assign(entries, 0);
+    return next;
+  }
+
+  // All assignments in the order of an odometer; ties go to the first.
+  void scan(Front& next, std::vector<std::size_t>& best_position) const {
+    std::vector<std::uint32_t> digits(joined_.size(), 0);
+    std::size_t in_front = 0, in_table = 0, in_next = 0;
+    for (std::size_t position = 0;; ++position) {
+      double scalar = front_.scalar[in_front] + table_.scalar[in_table];
+      if (scalar < next.scalar[in_next]) {
+        for (std::size_t k = 0; k < joined_.size(); ++k) scalar += joined_[k].scalars[digits[k]];
+        if (scalar < next.scalar[in_next]) {
+          next.scalar[in_next] = scalar;
+          next.previous[in_next] = static_cast<std::uint32_t>(in_front);
+          next.table_entry[in_next] = static_cast<std::uint32_t>(in_table);
+          best_position[in_next] = position;
+        }
+      }
+      std::size_t k = joined_.size();
+      while (k-- > 0) {
+        const Joined& joined = joined_[k];
+        in_front += joined.front_stride, in_table += joined.table_stride, in_next += joined.next_stride;
+        if (++digits[k] < joined.variable.size) break;
+        in_front -= digits[k] * joined.front_stride, in_table -= digits[k] * joined.table_stride;
+        in_next -= digits[k] * joined.next_stride;
+        digits[k] = 0;
+      }
+      if (k == SIZE_MAX) return;
+    }
+  }
+
+  const Front& front_;
+  const LayerTable& table_;
+  const RangeSettings& settings_;
+  std::vector<Joined> joined_;
+};
+
+}  // namespace
+
+Front empty_front() { return {{}, {0.0}, {Cost{}}, {0}, {0}}; }
+
+Front join(const Front& front, std::size_t layer, const std::vector<InterfaceVariable>& variables,
+           const LayerTable& table, const RangeSettings& settings) {
+  Join joining(front, table, settings);
+  joining.add_layer(layer, variables);
+  return joining.run();
+}
+
+Front closed(Front front, const Weights& weights) {
+  std::size_t stride = 1;
+  for (std::size_t k = front.open.size(); k-- > 0; stride *= front.open[k].size) {
+    const std::vector<Cost>* departure = front.open[k].departure;
+    if (departure == nullptr) continue;
+    std::vector<double> scalars(front.open[k].size, 0);
+    add_scalars(scalars, *departure, weights);
+    for (std::size_t e = 0; e < front.scalar.size(); ++e) {
+      const std::size_t choice = e / stride % front.open[k].size;
+      front.scalar[e] += scalars[choice];
+      if (front.scalar[e] < infinity) front.costs[e] = add_layers(front.costs[e], (*departure)[choice]);
+    }
+  }
+  return front;
+}
+
+}  // namespace meshloom
