@@ -97,6 +97,14 @@ Plan infeasible_plan(const SearchSpace& space, const std::vector<MemoryNeed>& ne
                             least->needs, space.input.cluster.device.memory});
   if (!space.options.remedies) return plan;
   for (const Remediation& remediation : remediations(space)) {
+    // Even if the tightest stage's memory were divided by all the hosts, it would not fit: no need to search.
+    const double share =
+        static_cast<double>(space.input.cluster.hosts) / static_cast<double>(remediation.input.cluster.hosts);
+    if (least != needs.end() &&
+        (least->needs - space.input.recipe.context_memory) * share >
+            space.input.cluster.device.memory - space.input.recipe.context_memory &&
+        share < 1)
+      continue;
     if (search_plans(remediation.input, remediation.search).front().status == PlanStatus::infeasible) continue;
     plan.remedies.push_back({remediation.text, remediation.options});
     if (remediation.options.starts_with("--hosts")) break;  // more of the same would work, too

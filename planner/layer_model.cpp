@@ -261,7 +261,14 @@ class Builder {
   std::map<TensorId, std::uint32_t> node_of_tensor_;
 };
 
-Cost cost_of_choice(const Choice& choice, ParameterState state, Recompute recompute) {
+// Gathered copies of parameters (zero3): an op's own are held while it runs, and under full recompute with those of its
+// whole layer until the backward that follows; one that several ops use is held from the first to the last of them.
+Bytes& holder_of_gathered(Cost& cost, ModelNode::Kind kind, Recompute recompute) {
+  if (kind == ModelNode::Kind::parameter) return cost.gathered;
+  return recompute == Recompute::full ? cost.recomputed : cost.working;
+}
+
+Cost cost_of_choice(const Choice& choice, ModelNode::Kind kind, ParameterState state, Recompute recompute) {
   Cost cost;
   cost.forward = choice.forward;
   cost.backward = choice.backward;
@@ -272,11 +279,11 @@ Cost cost_of_choice(const Choice& choice, ParameterState state, Recompute recomp
     cost.synchronization += total_time(parameter.per_step);
     cost.update += parameter.update;
     cost.fixed += parameter.parameters + parameter.gradients + parameter.optimizer;
-    cost.working += parameter.gathered;
+    holder_of_gathered(cost, kind, recompute) += parameter.gathered;
   }
   if (recompute == Recompute::full) {
     cost.backward += choice.forward;  // gathered parameters stay for the backward that follows at once
-    cost.recomputed = choice.saved;
+    cost.recomputed += choice.saved;
   } else {
     cost.activations = choice.saved;
   }
@@ -316,6 +323,7 @@ Cost add_within_layer(const Cost& a, const Cost& b) {
           a.activations + b.activations,
           a.recomputed + b.recomputed,
           std::max(a.working, b.working),
+          a.gathered + b.gathered,
           a.shared_gradients + b.shared_gradients};
 }
 
@@ -363,7 +371,8 @@ Cost cost_of_choices(const LayerModel& model, const std::vector<std::uint32_t>& 
                      Recompute recompute) {
   Cost total;
   for (std::size_t n = 0; n < model.interior; ++n)
-    total = add_within_layer(total, cost_of_choice(model.nodes[n].choices[choices[n]], state, recompute));
+    total = add_within_layer(total,
+                             cost_of_choice(model.nodes[n].choices[choices[n]], model.nodes[n].kind, state, recompute));
   for (const ModelEdge& edge : model.edges)
     total = add_within_layer(
         total, cost_of_edge(edge.costs[choices[edge.a] * model.nodes[edge.b].choices.size() + choices[edge.b]],
@@ -374,7 +383,7 @@ Cost cost_of_choices(const LayerModel& model, const std::vector<std::uint32_t>& 
 Cost cost_of_variable(const ModelNode& node, std::uint32_t choice, ParameterState state, Recompute recompute) {
   // A saved interface activation is what recomputation starts from, so it stays saved; a parameter is gathered once
   // more.
-  Cost cost = cost_of_choice(node.choices[choice], state,
+  Cost cost = cost_of_choice(node.choices[choice], node.kind, state,
                              node.kind == ModelNode::Kind::parameter ? recompute : Recompute::none);
   for (const ParameterCost& parameter : node.choices[choice].parameters[static_cast<std::size_t>(state)])
     cost.shared_gradients += parameter.gradients;
@@ -437,7 +446,9 @@ IntraOpProblem layer_problem(const LayerModel& model, const Weights& weights, Pa
   for (std::size_t n = 0; n < model.nodes.size(); ++n) {
     IntraOpNode node;
     for (const Choice& choice : model.nodes[n].choices)
-      node.costs.push_back(n < model.interior ? integer_cost(cost_of_choice(choice, state, recompute), weights) : 0);
+      node.costs.push_back(n < model.interior
+                               ? integer_cost(cost_of_choice(choice, model.nodes[n].kind, state, recompute), weights)
+                               : 0);
     problem.nodes.push_back(std::move(node));
   }
   for (const ModelEdge& edge : model.edges) {

@@ -28,10 +28,11 @@ struct Cost {
   Bytes activations;                // saved per microbatch in flight
   Bytes recomputed;                 // brought back at once by full recompute: of the largest layer
   Bytes working;                    // largest working set of one op beyond what is saved
+  Bytes gathered;                   // zero3: working copies that several ops use, held throughout
   Bytes shared_gradients;           // of parameters that other layers use, too
   Seconds per_microbatch() const { return forward + backward; }
   Seconds per_step() const { return synchronization + update; }
-  Bytes transient() const { return recomputed + working; }
+  Bytes transient() const { return recomputed + working + gathered; }
   bool operator==(const Cost&) const = default;
 };
 Cost add_within_layer(const Cost& a, const Cost& b);

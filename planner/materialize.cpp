@@ -36,15 +36,15 @@ class StageWriter {
         solver_.ranges().choices(request_.settings, request_.first, request_.last);
     if (!choices)
       throw InputError("layout",
-                       fmt::format("layers {} to {} cannot be sharded so on {}: a size does not divide; pad the "
-                                   "vocabulary (--pad-vocab-to) or change the degrees",
+                       fmt::format("layers {} to {} cannot be sharded so on {}: a size (vocabulary, heads, sequence, "
+                                   "batch) does not divide; pad the vocabulary (--pad-vocab-to) or change the degrees",
                                    space_.layers.layers[request_.first].name, space_.layers.layers[request_.last].name,
                                    axes_text()));
     for (std::size_t l = request_.first; l <= request_.last; ++l) write_layer(l, (*choices)[l - request_.first]);
     if (shares_parameters_outside(space_.layers, request_.first, request_.last)) share_gradients();
     finish_times();
     stage_.memory.activations_per_microbatch = activations_;
-    stage_.memory.transient = largest_recomputed_ + largest_working_;
+    stage_.memory.transient = largest_recomputed_ + largest_working_ + gathered_;
     return std::move(stage_);
   }
 
@@ -106,7 +106,8 @@ class StageWriter {
     for (std::size_t i = 0, next = 0; i < op.inputs.size() && next < parameters.size(); ++i) {
       if (graph().tensor(op.inputs[i]).role != TensorRole::parameter || with_node_.contains(op.inputs[i])) continue;
       write_parameter(op.inputs[i], choice.strategy.inputs[i], parameters[next], op.id);
-      working += parameters[next++].gathered;
+      const bool with_layer = request_.settings.recompute == Recompute::full;  // held until the layer's backward
+      (with_layer ? recomputed_ : working) += parameters[next++].gathered;
     }
     largest_working_ = std::max(largest_working_, working);
   }
@@ -138,8 +139,8 @@ class StageWriter {
     if (node.kind == ModelNode::Kind::parameter) {
       const ParameterCost& cost = choice.parameters[static_cast<std::size_t>(request_.settings.state)].front();
       write_parameter(t, choice.layout, cost, "");
-      shared_gradients_ += crosses ? cost.gradients : Bytes(0);
-      largest_working_ = std::max(largest_working_, cost.gathered);
+      if (used_outside(l, t)) shared_gradients_ += cost.gradients;
+      gathered_ += cost.gathered;
       return;
     }
     stage_.tensors.push_back({name_of(t), false, choice.layout, choice.layout, ParameterState::replicated,
@@ -148,6 +149,12 @@ class StageWriter {
       save(choice.saved);
     else
       write_border(t, choice.layout);
+  }
+
+  bool used_outside(std::size_t l, TensorId t) const {
+    for (const InterfaceVariable& v : space_.layers.layers[l].variables)
+      if (v.tensor == t) return v.first_layer < request_.first || v.last_layer > request_.last;
+    return false;
   }
 
   // What a border of stages costs an activation that is held redundantly.
@@ -268,7 +275,7 @@ class StageWriter {
   std::map<std::string, TensorId> id_of_;
   std::set<TensorId> with_node_;  // of the layer at hand
   std::set<TensorId> written_, saved_;
-  Bytes activations_, recomputed_, largest_recomputed_, largest_working_, shared_gradients_;
+  Bytes activations_, recomputed_, largest_recomputed_, largest_working_, gathered_, shared_gradients_;
 };
 
 Bytes bytes_of(const SearchSpace& space, TensorId t, std::int64_t microbatch_size) {

@@ -205,6 +205,11 @@ std::vector<Plan> search_plans(const PlanningInput& input, const SearchOptions& 
                                   : options.threads;
   const tbb::global_control limit(tbb::global_control::max_allowed_parallelism, threads);
   const SearchSpace space = search_space(input, options);
+  if (!(usable_memory(input.cluster, input.recipe) > Bytes(0))) {
+    Plan plan = infeasible_plan(space, {{0, space.layers.layers.size() - 1, input.recipe.context_memory}});
+    plan.options = describe(options);
+    return {plan};
+  }
   const SearchResult result = run(space);
   if (result.pipelines.empty()) {
     Plan plan = infeasible_plan(space, result.needs);

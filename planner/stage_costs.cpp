@@ -10,7 +10,7 @@ namespace {
 
 // Prices of memory to try, relative to the time of a step: filling a device's memory costs that many steps. 0 comes
 // first.
-constexpr double memory_prices[] = {0.01, 0.03, 0.1, 0.3, 1, 3, 10, 100};
+constexpr double memory_prices[] = {0.01, 0.03, 0.1, 0.3, 1, 3, 10, 100, 10000};
 // How much dearer a byte is that every microbatch in flight holds.
 constexpr double activation_weights[] = {1, 8};
 

@@ -200,4 +200,28 @@ TEST_CASE("no stage holds a received activation as R/P", "[baseline]") {
   CHECK(borders(whole.stages[0], "send") == 1);
 }
 
+// A block's values, 12·h² and a little, are gathered in the recompute and stay for the backward: not one matrix's.
+TEST_CASE("full recompute under ZeRO-3 holds a whole layer's gathered parameters", "[baseline]") {
+  UniformLayout layout{1, 1, 8};
+  layout.parameter_state = ParameterState::zero3;
+  layout.recompute = Recompute::full;
+  const Plan plan = baseline_plan(small_gpt_on_v100s(), sized(layout, 1), 32);
+  CHECK(plan.stages[0].memory.transient >= Bytes(2.0 * 12 * 2048 * 2048));
+}
+
+// The table is gathered once for embedding and logits, so it is held between them: 2 B · 8192 · 2048 besides any op.
+TEST_CASE("a gathered table that several layers use is held over all of them", "[baseline]") {
+  PlanningInput tied = small_gpt_on_v100s(), untied = small_gpt_on_v100s();
+  GptOptions options;
+  options.layers = 4, options.hidden = 2048, options.heads = 16, options.seq_len = 512, options.vocab = 8192;
+  options.tied_embeddings = false;
+  untied.graph = build_gpt(options);
+  UniformLayout layout{1, 1, 8};
+  layout.parameter_state = ParameterState::zero3;
+  const Bytes held = baseline_plan(tied, sized(layout, 1), 32).stages[0].memory.transient;
+  const Bytes alone = baseline_plan(untied, sized(layout, 1), 32).stages[0].memory.transient;
+  CHECK(held >= alone);
+  CHECK(held > Bytes(2.0 * 8192 * 2048));
+}
+
 }  // namespace meshloom

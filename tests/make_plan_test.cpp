@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 
 #include "graphs/input_error.hpp"
+#include "planner/baseline.hpp"
 #include "planner/explain.hpp"
 #include "planner/plan/plan_json.hpp"
 #include "tests/planned_samples.hpp"
@@ -86,6 +87,34 @@ TEST_CASE("three hosts can share a batch in thirds", "[make_plan]") {
   const Plan plan = make_plan(input, options);
   CHECK(plan.microbatch_size % 3 == 0);
   CHECK(plan.microbatch_size < 192);
+}
+
+TEST_CASE("a device smaller than the context is refused at once, whatever its number", "[make_plan]") {
+  PlanningInput input = small_gpt_on_v100s();
+  input.cluster.device.memory = input.recipe.context_memory;
+  const Plan plan = make_plan(input, batch_of(32));
+  CHECK(plan.status == PlanStatus::infeasible);
+  CHECK(plan.remedies.empty());
+  CHECK(plan.reasons.at(0).needs == input.recipe.context_memory);
+}
+
+// The search's prices of memory pass over some layouts; what a uniform layout can do is still found.
+TEST_CASE("what fits as a uniform layout is never called infeasible", "[make_plan]") {
+  PlanningInput input = small_gpt_on_v100s();
+  GptOptions graph;
+  graph.layers = 4, graph.hidden = 512, graph.heads = 8, graph.seq_len = 512, graph.vocab = 8192;
+  input.graph = build_gpt(graph);
+  UniformLayout layout{4, 1, 2};
+  layout.sequence_parallel = true;
+  layout.parameter_state = ParameterState::zero3;
+  layout.recompute = Recompute::full;
+  layout.micro_batch_per_replica = 1;
+  const Plan tight = baseline_plan(input, layout, 16);
+  input.cluster.device.memory = tight.peak_memory();
+  MakePlanOptions options = batch_of(16);
+  options.search.microbatch_size = 2;
+  options.search.remedies = false;
+  CHECK(make_plan(input, options).status == PlanStatus::feasible);
 }
 
 }  // namespace meshloom

@@ -42,13 +42,17 @@ Plan choose_by_simulation(std::vector<Plan> candidates, const std::function<Simu
 
 Plan make_plan(const PlanningInput& input, const MakePlanOptions& options) {
   std::vector<Plan> candidates = search_plans(input, options.search);
-  if (candidates.front().status == PlanStatus::infeasible) return candidates.front();
   // Baselines take every layer as it is and two axes; where the user asked for a coarser space they are no part of it.
   if (options.with_baselines && !options.search.layers && options.search.max_mesh_axes >= 2) {
     if (std::optional<Plan> baseline = best_baseline(input, options.search)) {
       baseline->options = candidates.front().options;
       candidates.push_back(std::move(*baseline));
     }
+  }
+  // Prices of memory thin the search: a layout may fit that it has not seen.
+  if (candidates.front().status == PlanStatus::infeasible) {
+    if (candidates.size() == 1) return candidates.front();
+    candidates.erase(candidates.begin());
   }
   const auto least = std::min_element(candidates.begin(), candidates.end(),
                                       [](const Plan& a, const Plan& b) { return a.estimate < b.estimate; });
