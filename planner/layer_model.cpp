@@ -380,32 +380,19 @@ Cost cost_of_choices(const LayerModel& model, const std::vector<std::uint32_t>& 
   return total;
 }
 
-Cost cost_of_variable(const ModelNode& node, std::uint32_t choice, ParameterState state, Recompute recompute) {
-  // A saved interface activation is what recomputation starts from, so it stays saved; a parameter is gathered once
-  // more.
-  Cost cost = cost_of_choice(node.choices[choice], node.kind, state,
-                             node.kind == ModelNode::Kind::parameter ? recompute : Recompute::none);
+Cost cost_of_variable(const ModelNode& node, std::uint32_t choice, ParameterState state) {
+  // A saved interface activation is what recomputation starts from, so it stays saved whatever is recomputed.
+  Cost cost = cost_of_choice(node.choices[choice], node.kind, state, Recompute::none);
   for (const ParameterCost& parameter : node.choices[choice].parameters[static_cast<std::size_t>(state)])
     cost.shared_gradients += parameter.gradients;
   return cost;
 }
 
-std::vector<Cost> arrival_costs(const ModelContext& context, const ModelNode& node) {
-  std::vector<Cost> costs;
+BorderCosts border_costs(const ModelContext& context, const ModelNode& node) {
+  BorderCosts costs;
   for (const Choice& choice : node.choices) {
-    Cost cost;
-    cost.forward = arrival_time(context, node.tensor, choice.layout);
-    costs.push_back(cost);
-  }
-  return costs;
-}
-
-std::vector<Cost> departure_costs(const ModelContext& context, const ModelNode& node) {
-  std::vector<Cost> costs;
-  for (const Choice& choice : node.choices) {
-    Cost cost;
-    cost.backward = departure_time(context, node.tensor, choice.layout);
-    costs.push_back(cost);
+    costs.arrival.emplace_back().forward = arrival_time(context, node.tensor, choice.layout);
+    costs.departure.emplace_back().backward = departure_time(context, node.tensor, choice.layout);
   }
   return costs;
 }

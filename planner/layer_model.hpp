@@ -108,7 +108,7 @@ LayerModel build_layer_model(const ModelContext& context, const PlanningLayer& l
 Cost cost_of_choices(const LayerModel& model, const std::vector<std::uint32_t>& choices, ParameterState state,
                      Recompute recompute);
 // The own cost of an interface variable's choice: a parameter's storage; an activation that is saved.
-Cost cost_of_variable(const ModelNode& node, std::uint32_t choice, ParameterState state, Recompute recompute);
+Cost cost_of_variable(const ModelNode& node, std::uint32_t choice, ParameterState state);
 
 // Between stages unique tiles travel, spread over the devices [Alpa, section 6]. A stage that holds a received
 // activation redundantly (R/R) gathers it among its devices first; one whose sent activation is R/R does the same with
@@ -116,8 +116,10 @@ Cost cost_of_variable(const ModelNode& node, std::uint32_t choice, ParameterStat
 // `impossible`.
 Seconds arrival_time(const ModelContext& context, TensorId tensor, const Layout& layout);
 Seconds departure_time(const ModelContext& context, TensorId tensor, const Layout& layout);
-std::vector<Cost> arrival_costs(const ModelContext& context, const ModelNode& node);    // by choice
-std::vector<Cost> departure_costs(const ModelContext& context, const ModelNode& node);  // by choice
+struct BorderCosts {
+  std::vector<Cost> arrival, departure;  // by choice
+};
+BorderCosts border_costs(const ModelContext& context, const ModelNode& node);
 // The axes along which every device holds the same: bit k is mesh axis k.
 unsigned redundant_axes(const Layout& layout, const DeviceMesh& mesh);
 

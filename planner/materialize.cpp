@@ -139,7 +139,7 @@ class StageWriter {
     if (node.kind == ModelNode::Kind::parameter) {
       const ParameterCost& cost = choice.parameters[static_cast<std::size_t>(request_.settings.state)].front();
       write_parameter(t, choice.layout, cost, "");
-      if (used_outside(l, t)) shared_gradients_ += cost.gradients;
+      if (crosses && outside(variable_of(l, t))) shared_gradients_ += cost.gradients;
       gathered_ += cost.gathered;
       return;
     }
@@ -148,45 +148,33 @@ class StageWriter {
     if (!crosses)
       save(choice.saved);
     else
-      write_border(t, choice.layout);
+      write_border(variable_of(l, t), choice.layout);
   }
 
-  bool used_outside(std::size_t l, TensorId t) const {
-    for (const InterfaceVariable& v : space_.layers.layers[l].variables)
-      if (v.tensor == t) return v.first_layer < request_.first || v.last_layer > request_.last;
-    return false;
+  bool outside(const InterfaceVariable& v) const {
+    return v.first_layer < request_.first || v.last_layer > request_.last;
+  }
+
+  const InterfaceVariable& variable_of(std::size_t l, TensorId t) const {
+    const auto& variables = space_.layers.layers[l].variables;
+    return *std::find_if(variables.begin(), variables.end(), [&](const auto& v) { return v.tensor == t; });
   }
 
   // What a border of stages costs an activation that is held redundantly.
-  void write_border(TensorId t, const Layout& layout) {
-    const std::optional<OpId> producer = space_.training.relations.producer[index(t)];
-    const std::size_t made = producer ? space_.layers.layer_of[index(*producer)] : 0;
-    std::size_t last = made;
-    for (const OpId consumer : space_.training.relations.consumers[index(t)])
-      last = std::max(last, space_.layers.layer_of[index(consumer)]);
-    const std::vector<std::string> axes = axis_names(request_.mesh, redundant_axes(layout, request_.mesh));
-    const Bytes whole = conversion_table(solver_.context(), t).local_bytes(layout);
-    if (made < request_.first) {
-      const Seconds time = arrival_time(solver_.context(), t, layout);
-      if (time > Seconds(0))
-        stage_.conversions.push_back({name_of(t),
-                                      "receive",
-                                      layout,
-                                      layout,
-                                      Rate::per_microbatch,
-                                      {{Collective::all_gather, axes, whole, time}},
-                                      {}});
-    } else if (last > request_.last) {
-      const Seconds time = departure_time(solver_.context(), t, layout);
-      if (time > Seconds(0))
-        stage_.conversions.push_back({name_of(t),
-                                      "send",
-                                      layout,
-                                      layout,
-                                      Rate::per_microbatch,
-                                      {},
-                                      {{Collective::all_gather, axes, whole, time}}});
-    }
+  void write_border(const InterfaceVariable& variable, const Layout& layout) {
+    const bool arrives = variable.first_layer < request_.first;
+    if (!arrives && variable.last_layer <= request_.last) return;
+    const ModelContext& context = solver_.context();
+    const Seconds time =
+        arrives ? arrival_time(context, variable.tensor, layout) : departure_time(context, variable.tensor, layout);
+    if (!(time > Seconds(0))) return;
+    const std::vector<CollectiveStep> gather{{Collective::all_gather,
+                                              axis_names(request_.mesh, redundant_axes(layout, request_.mesh)),
+                                              conversion_table(context, variable.tensor).local_bytes(layout), time}};
+    Conversion conversion{
+        name_of(variable.tensor), arrives ? "receive" : "send", layout, layout, Rate::per_microbatch, {}, {}};
+    (arrives ? conversion.forward : conversion.backward) = gather;
+    stage_.conversions.push_back(std::move(conversion));
   }
 
   // True once per tensor: in the first layer of the range whose backward, or whose recomputation, starts from it.

@@ -1,7 +1,6 @@
 #include "planner/range_solver.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <numeric>
 
@@ -43,9 +42,10 @@ LayerTable RangeSolver::reduce(const LayerModel& model, const IntraOpProblem& pr
   for (const std::uint32_t variable : kept) {
     result.own.emplace_back();
     for (std::uint32_t choice = 0; choice < model.nodes[variable].choices.size(); ++choice)
-      result.own.back().push_back(cost_of_variable(model.nodes[variable], choice, settings.state, settings.recompute));
-    result.arrival.push_back(arrival_costs(context_, model.nodes[variable]));
-    result.departure.push_back(departure_costs(context_, model.nodes[variable]));
+      result.own.back().push_back(cost_of_variable(model.nodes[variable], choice, settings.state));
+    BorderCosts border = border_costs(context_, model.nodes[variable]);
+    result.arrival.push_back(std::move(border.arrival));
+    result.departure.push_back(std::move(border.departure));
   }
   return result;
 }

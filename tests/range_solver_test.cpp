@@ -162,8 +162,7 @@ IntraOpProblem joined(MeshCase& on_mesh, const RangeSettings& settings, std::siz
       for (std::uint32_t c = 0; c < layer.nodes[n].costs.size(); ++c)
         if (whole.nodes[position.back()].costs[c] < infinite_cost)
           whole.nodes[position.back()].costs[c] += static_cast<std::int64_t>(
-              1e12 *
-              weighted(cost_of_variable(model.nodes[n], c, settings.state, settings.recompute), settings.weights));
+              1e12 * weighted(cost_of_variable(model.nodes[n], c, settings.state), settings.weights));
     }
     for (IntraOpEdge edge : layer.edges) {
       edge.a = position[edge.a], edge.b = position[edge.b];

@@ -145,7 +145,7 @@ class RangeEnumeration {
       if (shared) {
         shared_[model.nodes[n].tensor] = c;
         if (model.nodes[n].kind == ModelNode::Kind::parameter)
-          add_parameter(cost_of_variable(model.nodes[n], c, state, recompute), with_own);
+          add_parameter(cost_of_variable(model.nodes[n], c, state), with_own);
         else
           add_border(space_.layers.layers[l].variables[n - model.interior], model.nodes[n].choices[c].layout, last,
                      with_own);
