@@ -13,7 +13,7 @@
 
 #include "costmodel/conversions.hpp"
 #include "costmodel/op_costs.hpp"
-#include "planner/intra_op_problem.hpp"
+#include "planner/intra_op/problem.hpp"
 #include "planner/layers.hpp"
 #include "planner/parameter_costs.hpp"
 #include "planner/strategies.hpp"

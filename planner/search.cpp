@@ -14,7 +14,7 @@
 
 #include "graphs/input_error.hpp"
 #include "planner/infeasibility.hpp"
-#include "planner/inter_op_problem.hpp"
+#include "planner/inter_op/problem.hpp"
 #include "planner/materialize.hpp"
 
 namespace meshloom {

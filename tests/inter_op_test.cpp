@@ -1,7 +1,7 @@
 #include <catch2/catch.hpp>
 #include <random>
 
-#include "planner/inter_op_problem.hpp"
+#include "planner/inter_op/problem.hpp"
 
 namespace meshloom {
 namespace {

@@ -3,7 +3,7 @@
 #include <random>
 
 #include "graphs/input_error.hpp"
-#include "planner/intra_op_problem.hpp"
+#include "planner/intra_op/problem.hpp"
 
 namespace meshloom {
 namespace {

@@ -1,7 +1,7 @@
 // Where stages lie on the devices and what sending costs there; private to the inter-operator solvers.
 #pragma once
 
-#include "planner/inter_op_problem.hpp"
+#include "planner/inter_op/problem.hpp"
 
 namespace meshloom {
 

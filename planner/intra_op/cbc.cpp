@@ -9,8 +9,8 @@
 #include <mutex>
 #include <set>
 
-#include "planner/intra_op_problem.hpp"
-#include "planner/intra_op_reductions.hpp"
+#include "planner/intra_op/problem.hpp"
+#include "planner/intra_op/pair_tables.hpp"
 
 namespace meshloom {
 namespace {

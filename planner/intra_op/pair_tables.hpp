@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "planner/intra_op_problem.hpp"
+#include "planner/intra_op/problem.hpp"
 
 namespace meshloom::reductions {
 

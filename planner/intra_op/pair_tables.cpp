@@ -1,4 +1,4 @@
-#include "planner/intra_op_reductions.hpp"
+#include "planner/intra_op/pair_tables.hpp"
 
 #include <numeric>
 

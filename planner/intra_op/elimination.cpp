@@ -5,8 +5,8 @@
 #include <stdexcept>
 #include <tuple>
 
-#include "planner/intra_op_problem.hpp"
-#include "planner/intra_op_reductions.hpp"
+#include "planner/intra_op/problem.hpp"
+#include "planner/intra_op/pair_tables.hpp"
 
 namespace meshloom {
 namespace {

@@ -9,8 +9,8 @@
 #include <limits>
 #include <tuple>
 
-#include "planner/inter_op_placement.hpp"
-#include "planner/inter_op_problem.hpp"
+#include "planner/inter_op/placement.hpp"
+#include "planner/inter_op/problem.hpp"
 
 namespace meshloom {
 namespace {

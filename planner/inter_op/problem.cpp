@@ -1,8 +1,8 @@
-#include "planner/inter_op_problem.hpp"
+#include "planner/inter_op/problem.hpp"
 
 #include <algorithm>
 
-#include "planner/inter_op_placement.hpp"
+#include "planner/inter_op/placement.hpp"
 
 namespace meshloom {
 namespace {

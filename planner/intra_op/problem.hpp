@@ -9,9 +9,12 @@
 // node without a live interval has no usage but still costs. Parallel edges add up.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace meshloom {
@@ -50,9 +53,28 @@ struct IntraOpSolution {
   bool operator==(const IntraOpSolution&) const = default;
 };
 
-struct SolveOptions {
-  double time_limit_s = 60;  // of CBC; elimination ignores it
+// automatic: what suits the problem, one after the other until the answer is proven.
+enum class Solver { automatic, elimination, cbc, anytime };
+std::string_view name(Solver solver);  // "auto", "elimination", "cbc", "anytime"
+std::optional<Solver> solver_named(std::string_view name);
+
+// How far a solver is: never a cost below the bound.
+struct SolveProgress {
+  double seconds = 0;             // since its start
+  std::optional<TotalCost> cost;  // of the best choices known
+  TotalCost lower_bound = 0;      // proven
 };
+
+struct SolveOptions {
+  Solver solver = Solver::automatic;
+  double time_limit_s = 60;                            // the best answer by then; plain elimination ignores it
+  std::function<void(const SolveProgress&)> progress;  // called a few times a second, from one thread; may be empty
+  const std::atomic<bool>* interrupt = nullptr;        // once true, the best answer so far is returned; may be null
+};
+
+// The best choices that `options.solver` finds in its time and a proven bound. An answer that is proven does not depend
+// on time or threads. Status feasible: the limit or the interrupt came first; time_limit: and before any answer.
+IntraOpSolution solve_intra_op(const IntraOpProblem& problem, const SolveOptions& options = {});
 
 // The cost of given choices; ≥ infinite_cost when a forbidden one is among them. Summed in 128 bits.
 TotalCost cost_of(const IntraOpProblem& problem, const std::vector<std::uint32_t>& choices);

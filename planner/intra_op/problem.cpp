@@ -1,4 +1,4 @@
-#include "planner/intra_op_problem.hpp"
+#include "planner/intra_op/problem.hpp"
 
 #include <fmt/format.h>
 
@@ -92,6 +92,26 @@ std::string_view name(SolveStatus status) {
       return "time_limit";
   }
   return "";
+}
+
+std::string_view name(Solver solver) {
+  switch (solver) {
+    case Solver::automatic:
+      return "auto";
+    case Solver::elimination:
+      return "elimination";
+    case Solver::cbc:
+      return "cbc";
+    case Solver::anytime:
+      return "anytime";
+  }
+  return "";
+}
+
+std::optional<Solver> solver_named(std::string_view text) {
+  for (Solver solver : {Solver::automatic, Solver::elimination, Solver::cbc, Solver::anytime})
+    if (name(solver) == text) return solver;
+  return std::nullopt;
 }
 
 TotalCost cost_of(const IntraOpProblem& problem, const std::vector<std::uint32_t>& choices) {
