@@ -100,12 +100,16 @@ class PeriodDropping {
   void renumber() {
     std::vector<std::uint32_t> position(kept_.size() + 1, 0);
     std::vector<std::int64_t> slack;
+    std::vector<std::uint32_t> names;
     for (std::size_t period = 0; period < kept_.size(); ++period) {
       position[period] = static_cast<std::uint32_t>(slack.size());
-      if (kept_[period]) slack.push_back(problem_.slack[period]);
+      if (!kept_[period]) continue;
+      slack.push_back(problem_.slack[period]);
+      names.push_back(problem_.period_names[period]);
     }
     position[kept_.size()] = static_cast<std::uint32_t>(slack.size());
     problem_.slack = std::move(slack);
+    problem_.period_names = std::move(names);
     for (WorkingNode& node : problem_.nodes) renumber(position, node);
   }
 

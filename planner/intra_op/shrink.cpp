@@ -424,6 +424,8 @@ class Shrinker {
 
   // Adds up what followers brought, then drops what no longer fits anywhere and periods that say nothing.
   void settle_usage() {
+    std::sort(usage_changed_.begin(), usage_changed_.end());
+    usage_changed_.erase(std::unique(usage_changed_.begin(), usage_changed_.end()), usage_changed_.end());
     for (const NodeIndex node : usage_changed_) {
       WorkingNode& state = problem_.nodes[node];
       if (state.removed) continue;

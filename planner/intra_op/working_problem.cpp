@@ -67,6 +67,7 @@ void load_memory(const IntraOpProblem& whole, WorkingProblem& problem) {
     slack += change_of_slack[period];
     if (slack < 0) problem.infeasible = true;
     problem.slack.push_back(static_cast<std::int64_t>(slack < 0 ? 0 : slack));
+    problem.period_names.push_back(static_cast<std::uint32_t>(period));
   }
 }
 
@@ -142,6 +143,41 @@ WorkingProblem working_problem(const IntraOpProblem& whole) {
   if (whole.usage_limit) load_memory(whole, problem);
   load_pairs(whole, problem);
   return problem;
+}
+
+WorkingProblem compacted(const WorkingProblem& problem) {
+  WorkingProblem result;
+  std::vector<NodeIndex> position(problem.nodes.size());
+  for (NodeIndex node = 0; node < position.size(); ++node) {
+    const WorkingNode& state = problem.nodes[node];
+    if (state.removed) continue;
+    position[node] = static_cast<NodeIndex>(result.nodes.size());
+    WorkingNode& copy = result.nodes.emplace_back();
+    copy.strategies.resize(state.strategies.size());
+    std::iota(copy.strategies.begin(), copy.strategies.end(), 0);
+    copy.costs = state.costs;
+    copy.usage = state.usage;
+  }
+  for (const WorkingPair& pair : problem.pairs) {
+    if (pair.costs.empty()) continue;
+    const NodeIndex a = position[pair.a], b = position[pair.b];
+    for (const NodeIndex end : {a, b})
+      result.nodes[end].pairs.push_back(static_cast<std::uint32_t>(result.pairs.size()));
+    result.pairs.push_back({a, b, pair.costs});
+  }
+  result.slack = problem.slack;
+  result.period_names = problem.period_names;
+  result.constant = problem.constant;
+  result.infeasible = problem.infeasible;
+  return result;
+}
+
+std::vector<std::uint32_t> from_compacted(const WorkingProblem& problem, const std::vector<std::uint32_t>& choices) {
+  std::vector<std::uint32_t> result(problem.nodes.size(), 0);
+  auto choice = choices.begin();
+  for (NodeIndex node = 0; node < result.size(); ++node)
+    if (!problem.nodes[node].removed) result[node] = *choice++;
+  return result;
 }
 
 std::vector<std::uint32_t> expand(const WorkingProblem& problem, const std::vector<std::uint32_t>& choices) {

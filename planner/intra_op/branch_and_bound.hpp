@@ -1,0 +1,32 @@
+// Exact search on what reductions leave: bounds by dual ascent, strategies and pairs of strategies that cost too much
+// dropped, what follows from that reduced, and a node split where nothing more follows.
+#pragma once
+
+#include <chrono>
+#include <functional>
+
+#include "planner/intra_op/working_problem.hpp"
+
+namespace meshloom::intra_op {
+
+struct BranchAndBoundOptions {
+  std::chrono::steady_clock::time_point deadline;
+  const std::atomic<bool>* interrupt = nullptr;
+  std::optional<TotalCost> cutoff;  // only what costs less is searched for
+  // Called with better choices and with better bounds.
+  std::function<void(TotalCost cost)> found;
+  std::function<void(TotalCost bound)> proved;
+};
+
+struct BranchAndBoundAnswer {
+  bool complete = false;               // searched to the end: `choices` are best, or nothing is below the cutoff
+  std::vector<std::uint32_t> choices;  // of the whole problem; empty: none found
+  TotalCost cost = 0;
+  TotalCost lower_bound = 0;  // on everything, at most the cutoff
+  std::size_t nodes = 0;       // of the search tree
+};
+
+// `problem` as `shrink` left it.
+BranchAndBoundAnswer branch_and_bound(const WorkingProblem& problem, const BranchAndBoundOptions& options);
+
+}  // namespace meshloom::intra_op
