@@ -19,20 +19,18 @@ class Search {
 
   BranchAndBoundAnswer run(const WorkingProblem& problem) {
     bound_ = problem.constant;
-    explore(problem, {}, [](const std::vector<std::uint32_t>& choices) { return choices; }, 200, true);
+    explore(problem, {}, [](const std::vector<std::uint32_t>& choices) { return choices; }, options_.most_updates, true);
     BranchAndBoundAnswer answer;
     answer.complete = !stopped_;
     answer.choices = best_;
     answer.cost = cutoff_.value_or(0);
     answer.lower_bound = answer.complete && cutoff_ ? *cutoff_ : bound_;
-    answer.nodes = explored_;
+    answer.effort = effort_;
     return answer;
   }
 
  private:
-  bool out_of_time() const {
-    return std::chrono::steady_clock::now() >= options_.deadline || (options_.interrupt && *options_.interrupt);
-  }
+  bool must_stop() const { return effort_ >= options_.most_effort || options_.out_of_time(); }
 
   bool too_expensive(TotalCost cost) const { return cost >= infinite_cost || (cutoff_ && cost >= *cutoff_); }
 
@@ -40,7 +38,6 @@ class Search {
   void explore(const WorkingProblem& problem, const Multipliers& multipliers, const Lift& lift, std::size_t updates,
                bool is_root) {
     if (problem.infeasible || too_expensive(problem.constant)) return;
-    ++explored_;
     const WorkingProblem rest = compacted(problem);
     const Lift lift_rest = [&](const std::vector<std::uint32_t>& choices) {
       return lift(expand(problem, from_compacted(problem, choices)));
@@ -50,19 +47,20 @@ class Search {
     search.start = multipliers;
     search.most_updates = updates;
     search.cutoff = cutoff_ ? static_cast<double>(*cutoff_) : std::numeric_limits<double>::infinity();
-    search.out_of_time = [this] { return out_of_time(); };
+    search.out_of_time = options_.out_of_time;
     search.consider = [&](const std::vector<std::uint32_t>& choices) {
       ChoiceState state(rest, choices);
       state.improve();
       if (state.feasible()) keep(state.choices(), state.cost(), lift_rest);
     };
     const BestDual dual = search_multipliers(rest, search);
+    effort_ += dual.effort;
     if (is_root) {
       bound_ = cutoff_ ? std::min(*cutoff_, dual.certificate.lower_bound) : dual.certificate.lower_bound;
       if (options_.proved) options_.proved(bound_);
     }
     if (too_expensive(dual.certificate.lower_bound)) return;
-    if (out_of_time()) {
+    if (must_stop()) {
       stopped_ = true;
       return;
     }
@@ -151,7 +149,7 @@ class Search {
   std::vector<std::uint32_t> best_;
   TotalCost bound_ = 0;
   bool stopped_ = false;
-  std::size_t explored_ = 0;
+  std::uint64_t effort_ = 0;
 };
 
 }  // namespace

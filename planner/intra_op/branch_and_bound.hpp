@@ -2,16 +2,17 @@
 // dropped, what follows from that reduced, and a node split where nothing more follows.
 #pragma once
 
-#include <chrono>
 #include <functional>
+#include <limits>
 
 #include "planner/intra_op/working_problem.hpp"
 
 namespace meshloom::intra_op {
 
 struct BranchAndBoundOptions {
-  std::chrono::steady_clock::time_point deadline;
-  const std::atomic<bool>* interrupt = nullptr;
+  std::function<bool()> out_of_time;
+  std::uint64_t most_effort = std::numeric_limits<std::uint64_t>::max();  // entries of tables visited
+  std::size_t most_updates = 200;  // of multipliers, at the root
   std::optional<TotalCost> cutoff;  // only what costs less is searched for
   // Called with better choices and with better bounds.
   std::function<void(TotalCost cost)> found;
@@ -23,7 +24,7 @@ struct BranchAndBoundAnswer {
   std::vector<std::uint32_t> choices;  // of the whole problem; empty: none found
   TotalCost cost = 0;
   TotalCost lower_bound = 0;  // on everything, at most the cutoff
-  std::size_t nodes = 0;       // of the search tree
+  std::uint64_t effort = 0;    // entries of tables visited
 };
 
 // `problem` as `shrink` left it.

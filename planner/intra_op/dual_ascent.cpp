@@ -187,7 +187,7 @@ DualAscent::DualAscent(const WorkingProblem& problem)
   // Every node after its predecessors has taken once: tables hold nothing towards later nodes.
   for (std::uint32_t node = static_cast<std::uint32_t>(links_.size()); node-- > 0;)
     for (const Link& link : links_[node])
-      if (link.other > node) take(node, link);
+      if (link.other > node) take(link);
 }
 
 void DualAscent::set_multipliers(const std::vector<double>& multipliers) {
@@ -215,7 +215,8 @@ void DualAscent::restore(const DualPoint& point) {
   set_multipliers(point.multipliers);
 }
 
-void DualAscent::take(std::uint32_t, const Link& link) {
+void DualAscent::take(const Link& link) {
+  effort_ += tables_[link.pair].size();
   DualPoint::Messages& messages = point_.messages[link.pair];
   if (link.is_a)
     least_of_rows(tables_[link.pair], messages.to_b, messages.to_a);
@@ -236,7 +237,7 @@ void DualAscent::visit(std::uint32_t node, Direction direction) {
   for (const Link& link : links_[node]) {
     const bool comes_after = (link.other > node) == (direction == Direction::forward);
     ++(comes_after ? after : before);
-    if (!comes_after) take(node, link);
+    if (!comes_after) take(link);
   }
   if (after == 0) return;
   potentials(node, sums_);

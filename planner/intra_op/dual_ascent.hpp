@@ -50,6 +50,9 @@ class DualAscent {
   double value() const;  // of the bound, in floating point: not proven
   Certificate certify() const;
 
+  // Entries of tables visited so far: what work was done, whatever the clock says.
+  std::uint64_t effort() const { return effort_; }
+
   // Choices node by node, each with what earlier nodes chose.
   std::vector<std::uint32_t> decode() const;
 
@@ -61,7 +64,7 @@ class DualAscent {
   };
 
   void visit(std::uint32_t node, Direction direction);
-  void take(std::uint32_t node, const Link& link);
+  void take(const Link& link);
   void potentials(std::uint32_t node, std::vector<double>& result) const;
 
   const WorkingProblem& problem_;
@@ -71,6 +74,7 @@ class DualAscent {
   DualPoint point_;
   double price_of_slack_ = 0;
   std::vector<double> sums_;
+  std::uint64_t effort_ = 0;
 };
 
 }  // namespace meshloom::intra_op

@@ -22,6 +22,7 @@ struct MultiplierSearchOptions {
 struct BestDual {
   Certificate certificate;
   Multipliers multipliers;
+  std::uint64_t effort = 0;  // entries visited
 };
 
 // All nodes of `problem` are left.

@@ -21,6 +21,12 @@ class SlackTree {
 
   void add(std::uint32_t begin, std::uint32_t end, std::int64_t amount) { add(1, 0, leaves_, begin, end, amount); }
   std::int64_t least(std::uint32_t begin, std::uint32_t end) const { return least(1, 0, leaves_, begin, end); }
+  // The first of the whole range's least; there must be a period.
+  std::uint32_t position_of_least() const {
+    std::uint32_t vertex = 1;
+    while (vertex < leaves_) vertex = least_[2 * vertex] <= least_[2 * vertex + 1] ? 2 * vertex : 2 * vertex + 1;
+    return vertex - leaves_;
+  }
   std::vector<std::int64_t> values() const {
     std::vector<std::int64_t> result;
     for (std::uint32_t period = 0; period < periods_; ++period) {
