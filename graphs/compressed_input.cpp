@@ -35,8 +35,7 @@ CompressedInput::CompressedInput(const std::string& path)
 }
 
 CompressedInput::CompressedInput(const std::string& text, std::string file)
-    : file_(std::move(file)),
-      source_(::fmemopen(const_cast<char*>(text.data()), text.size(), "rb"), &std::fclose) {
+    : file_(std::move(file)), source_(::fmemopen(const_cast<char*>(text.data()), text.size(), "rb"), &std::fclose) {
   if (!source_) fail(fmt::format("cannot be read: {}", std::strerror(errno)));
   begin();
 }

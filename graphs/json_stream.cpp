@@ -53,7 +53,8 @@ void append_utf8(std::string& text, std::uint32_t code) {
   if (code < 0x80) return byte(code);
   if (code < 0x800) return byte(0xC0 | code >> 6), byte(0x80 | (code & 0x3F));
   if (code < 0x10000) return byte(0xE0 | code >> 12), byte(0x80 | (code >> 6 & 0x3F)), byte(0x80 | (code & 0x3F));
-  byte(0xF0 | code >> 18), byte(0x80 | (code >> 12 & 0x3F)), byte(0x80 | (code >> 6 & 0x3F)), byte(0x80 | (code & 0x3F));
+  byte(0xF0 | code >> 18), byte(0x80 | (code >> 12 & 0x3F)), byte(0x80 | (code >> 6 & 0x3F)),
+      byte(0x80 | (code & 0x3F));
 }
 
 std::string shown(char c) {
@@ -74,8 +75,7 @@ const std::string& JsonStream::file() const { return input_->file(); }
 
 std::string JsonStream::place() const {
   std::string pointer;
-  for (const auto& step : path_)
-    pointer += std::visit([](const auto& part) { return fmt::format("/{}", part); }, step);
+  for (const auto& step : path_) pointer += std::visit([](const auto& part) { return fmt::format("/{}", part); }, step);
   return pointer.empty() ? file() : file() + ": " + pointer;
 }
 
@@ -191,8 +191,7 @@ std::int64_t JsonStream::integer(std::int64_t least, std::int64_t most) {
   const auto [end, error] = std::from_chars(at_, end_, value);
   const bool has_leading_zero = end - at_ > 1 && *at_ == '0';
   const bool is_more = end < end_ && is_token(*end);
-  if (error != std::errc() || has_leading_zero || is_more || (value <= 0 && !is_number({at_, end})))
-    fail_integer();
+  if (error != std::errc() || has_leading_zero || is_more || (value <= 0 && !is_number({at_, end}))) fail_integer();
   if (value < least) fail(fmt::format("must be at least {}, is {}", least, value));
   if (value > most) fail(fmt::format("must be at most {}, is {}", most, value));
   at_ = end;

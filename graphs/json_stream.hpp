@@ -69,7 +69,7 @@ class JsonStream {
   std::int64_t integer(std::int64_t least, std::int64_t most = INT64_MAX);
   std::optional<std::int64_t> integer_or_null(std::int64_t least);
   void integers(std::int64_t least, std::vector<std::int64_t>& out);  // an array of them; `out` is overwritten
-  double number(double least);                                       // finite
+  double number(double least);                                        // finite
   std::string string();
 
   // Fails when anything but space follows.

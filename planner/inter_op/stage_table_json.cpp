@@ -24,8 +24,8 @@ class TableReader {
 
   ConfiguredProblem read() {
     problem_.placement = Placement::devices_only;
-    static const JsonKeys keys{.required = {"schema", "layers", "hosts", "devices_per_host", "microbatches",
-                                            "submeshes", "entries"}};
+    static const JsonKeys keys{
+        .required = {"schema", "layers", "hosts", "devices_per_host", "microbatches", "submeshes", "entries"}};
     stream_.object(keys, [&](std::string_view key) { read_member(key); });
     stream_.end();
     check_sizes();
@@ -100,8 +100,8 @@ class TableReader {
     expect_below("last", entry.last, problem_.layers, "layer");
     expect_below("submesh", entry.submesh, problem_.submeshes.size(), "submesh");
     if (entry.first > entry.last)
-      fail_at(fmt::format("/entries/{}", i), fmt::format("first is {}, after last, {}; give the first and the last layer",
-                                                         entry.first, entry.last));
+      fail_at(fmt::format("/entries/{}", i),
+              fmt::format("first is {}, after last, {}; give the first and the last layer", entry.first, entry.last));
   }
 
   // The same entry twice does no harm, unless the two differ.

@@ -66,8 +66,12 @@ class ContestReader {
     return count;
   }
 
-  IntraOpNode& node(std::size_t i) { return i < problem_.nodes.size() ? problem_.nodes[i] : problem_.nodes.emplace_back(); }
-  IntraOpEdge& edge(std::size_t i) { return i < problem_.edges.size() ? problem_.edges[i] : problem_.edges.emplace_back(); }
+  IntraOpNode& node(std::size_t i) {
+    return i < problem_.nodes.size() ? problem_.nodes[i] : problem_.nodes.emplace_back();
+  }
+  IntraOpEdge& edge(std::size_t i) {
+    return i < problem_.edges.size() ? problem_.edges[i] : problem_.edges.emplace_back();
+  }
 
   void read_interval(IntraOpNode& node) {
     expect_pair("the times [from, until]");
@@ -104,14 +108,16 @@ class ContestReader {
   void expect_equal(const std::string& key, std::size_t size, std::string_view other, std::size_t other_size,
                     std::string_view what) const {
     if (size == other_size) return;
-    fail_at(key, fmt::format("has {} entries, /problem/{} has {}; give one for each {}", size, other, other_size, what));
+    fail_at(key,
+            fmt::format("has {} entries, /problem/{} has {}; give one for each {}", size, other, other_size, what));
   }
 
   void check_usages(std::size_t i) const {
     const IntraOpNode& node = problem_.nodes[i];
     if (node.usages.size() != node.costs.size())
-      fail_at(fmt::format("nodes/usages/{}", i), fmt::format("has {} usages, but node {} has {} costs; give one for each",
-                                                             node.usages.size(), i, node.costs.size()));
+      fail_at(fmt::format("nodes/usages/{}", i),
+              fmt::format("has {} usages, but node {} has {} costs; give one for each", node.usages.size(), i,
+                          node.costs.size()));
   }
 
   void check_edge(std::size_t i) const {
@@ -172,9 +178,8 @@ void write_nodes(Text& text, const std::vector<IntraOpNode>& nodes) {
 void write_edges(Text& text, const std::vector<IntraOpEdge>& edges) {
   const auto append = [&](std::string_view part) { text.append(part); };
   append("{\"nodes\":");
-  write_array(text, edges, [&](const IntraOpEdge& edge) {
-    fmt::format_to(std::back_inserter(text), "[{},{}]", edge.a, edge.b);
-  });
+  write_array(text, edges,
+              [&](const IntraOpEdge& edge) { fmt::format_to(std::back_inserter(text), "[{},{}]", edge.a, edge.b); });
   append(",\"costs\":");
   write_array(text, edges, [&](const IntraOpEdge& edge) { write_numbers(text, edge.costs); });
   append("}");
