@@ -1,5 +1,6 @@
 #include "tests/synthetic_stage_table.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <random>
 
@@ -25,6 +26,9 @@ ConfiguredProblem synthetic_stage_table(const SyntheticTable& size) {
   problem.layers = size.layers, problem.hosts = size.hosts, problem.devices_per_host = size.devices_per_host;
   problem.microbatches = size.microbatches, problem.placement = Placement::devices_only;
   problem.submeshes = submeshes_of(size);
+  // A device can hold its share of the layers with half as many microbatches in flight as a pipeline can have stages.
+  const double all_devices = static_cast<double>(size.hosts * size.devices_per_host);
+  const double memory = size.layers / all_devices * (4 + std::min<double>(size.layers, all_devices) / 2);
   for (std::uint32_t first = 0; first < size.layers; ++first)
     for (std::uint32_t last = first; last < size.layers; ++last)
       for (std::uint32_t submesh = 0; submesh < problem.submeshes.size(); ++submesh)
@@ -32,9 +36,8 @@ ConfiguredProblem synthetic_stage_table(const SyntheticTable& size) {
           const double layers = last - first + 1, devices = static_cast<double>(problem.submeshes[submesh].devices());
           const double slower = 1 + 0.05 * static_cast<double>(config), noise = 0.98 + 0.04 * uniform(engine);
           const double time = 0.1 * layers / std::pow(devices, 0.9) * slower * noise;
-          // A device holds 24 layer-shares: 4 of state for each layer, and 1 for each layer and microbatch in flight;
-          // slower configs need less.
-          const double room = 24 * devices * slower / layers - 4;
+          // A layer takes 4 for its state and 1 for each microbatch in flight; slower configs need less.
+          const double room = memory * devices * slower / layers - 4;
           problem.options.push_back({first, last, submesh, Seconds(time), Seconds(0), Seconds(0),
                                      static_cast<std::int64_t>(std::floor(room)) - 1});
           table.configs.push_back(config);

@@ -16,7 +16,7 @@ struct SyntheticTable {
 };
 
 // An entry for every range of layers, every submesh of Alpa's, (1, 2^k) and (k, all), and every config; each time with
-// 2 % of seeded noise. Small submeshes scale better but hold fewer microbatches, or cannot hold their layers at all.
+// 2 % of seeded noise. Small submeshes are used better but hold fewer microbatches, or cannot hold their layers at all.
 ConfiguredProblem synthetic_stage_table(const SyntheticTable& size);
 
 }  // namespace meshloom
