@@ -114,9 +114,9 @@ class IntraOp(unittest.TestCase):
 
 
 def hard_problem():
-    """A dense problem that no solver closes within seconds: every pair of 40 nodes is joined by a random matrix."""
+    """A dense problem that no solver closes within seconds: every pair of 24 nodes is joined by a random matrix."""
     numbers = random.Random(1)
-    count, strategies = 40, 8
+    count, strategies = 24, 5
     pairs = [[a, b] for a in range(count) for b in range(a)]
     return {"problem": {"nodes": {"intervals": [[0, 1]] * count, "costs": [[0] * strategies] * count,
                                   "usages": [[0] * strategies] * count},
@@ -143,7 +143,7 @@ class Interrupts(unittest.TestCase):
         return process
 
     def test_the_first_one_is_answered_with_the_best_so_far(self):
-        with Workplace() as place, self.start(place, "--time-limit", "3", "--json") as process:
+        with Workplace() as place, self.start(place, "--time-limit", "2", "--json") as process:
             time.sleep(0.5)
             process.send_signal(signal.SIGINT)
             answer = json.loads(process.stdout.read())

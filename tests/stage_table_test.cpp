@@ -190,9 +190,11 @@ TEST_CASE("a table that contradicts itself is refused with place, value and reme
   CHECK_THAT(refusal({.microbatches = "0"}), Equals("t.json: /microbatches: must be at least 1, is 0"));
   CHECK_THAT(refusal({.submeshes = "[[1, 1], [2]]"}),
              Equals("t.json: /submeshes/1: has 1 numbers; give [hosts, devices per host]"));
+  CHECK_THAT(refusal({.hosts = "2097153"}),
+             Equals("t.json: /hosts: 2097153 x 2 devices are too many; at most 4194304"));
   CHECK_THAT(refusal({.layers = "65536", .hosts = "65536"}),
-             Equals("t.json: /layers: 65536 layers on 65536 x 2 devices are too many; at most 16777216 layers times "
-                    "devices"));
+             Equals("t.json: 65536 layers, 131072 devices and 2 submeshes are too many; the product of any two may be "
+                    "67108864"));
 }
 
 TEST_CASE("every beginning of a table is refused with a place", "[stage_table]") {

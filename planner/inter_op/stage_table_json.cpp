@@ -14,8 +14,9 @@ namespace meshloom {
 namespace {
 
 constexpr std::string_view schema = "meshloom.stage_table/1";
-// The search keeps something for each layer and device and for each layer and submesh; beyond this nobody means it.
-constexpr std::int64_t most_layers = 1 << 16, most_devices = 1 << 24, most_states = 1 << 24,
+// The search keeps something for each layer and device, layer and submesh, device and submesh; beyond these products
+// nobody means it.
+constexpr std::int64_t most_layers = 1 << 16, most_devices = 1 << 22, most_pairs = 1 << 26,
                        most_microbatches = std::int64_t{1} << 31;
 
 class TableReader {
@@ -80,13 +81,16 @@ class TableReader {
   }
 
   void check_sizes() const {
-    const std::int64_t devices = problem_.hosts * problem_.devices_per_host;
-    if (devices > most_devices || devices * problem_.layers > most_states)
-      fail_at("/layers", fmt::format("{} layers on {} x {} devices are too many; at most {} layers times devices",
-                                     problem_.layers, problem_.hosts, problem_.devices_per_host, most_states));
-    if (std::ssize(problem_.submeshes) * problem_.layers > most_states)
-      fail_at("/submeshes", fmt::format("{} submeshes for {} layers are too many; at most {} submeshes times layers",
-                                        problem_.submeshes.size(), problem_.layers, most_states));
+    const std::int64_t layers = problem_.layers, devices = problem_.hosts * problem_.devices_per_host,
+                       submeshes = std::ssize(problem_.submeshes);
+    if (devices > most_devices)
+      fail_at("/hosts", fmt::format("{} x {} devices are too many; at most {}", problem_.hosts,
+                                    problem_.devices_per_host, most_devices));
+    if (std::max({layers * devices, layers * submeshes, devices * submeshes}) > most_pairs)
+      throw InputError(
+          stream_.file(),
+          fmt::format("{} layers, {} devices and {} submeshes are too many; the product of any two may be {}", layers,
+                      devices, submeshes, most_pairs));
   }
 
   void check_entry(std::size_t i) const {
