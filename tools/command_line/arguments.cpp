@@ -4,12 +4,11 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <charconv>
-#include <cmath>
 #include <functional>
 #include <memory>
 
 #include "graphs/input_error.hpp"
+#include "tools/command_line/argument_values.hpp"
 #include "tools/command_line/completion.hpp"
 #include "tools/command_line/output.hpp"
 
@@ -20,37 +19,6 @@ namespace {
 constexpr std::int64_t most_samples = std::int64_t{1} << 31, most_layers = 10'000, most_hosts = 100'000,
                        most_degree = 10'000'000, most_threads = 4'096, most_size = 1 << 20, most_heads = 1 << 14,
                        most_tokens = std::int64_t{1} << 31;
-
-std::int64_t parse_integer(const std::string& option, const std::string& text, std::int64_t most) {
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  const bool whole = !text.empty() && end == text.data() + text.size();
-  if (whole && (error == std::errc::result_out_of_range || value > most) && text[0] != '-')
-    throw InputError(option, fmt::format("expected at most {}, found {}", most, text));
-  if (!whole || error != std::errc() || value < 1)
-    throw InputError(option, fmt::format("expected a whole number of at least 1, found \"{}\"", text));
-  return value;
-}
-
-// "2%", "2 %" or "0.02".
-double parse_share(const std::string& option, const std::string& text) {
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  const std::string rest(end, text.data() + text.size());
-  const bool is_percentage = rest == "%" || rest == " %";
-  if (error != std::errc() || !std::isfinite(value) || value < 0 || !(rest.empty() || is_percentage))
-    throw InputError(option, fmt::format("expected a share such as 2% or 0.02, found \"{}\"", text));
-  if (!is_percentage && value >= 1)
-    throw InputError(option,
-                     fmt::format("\"{0}\" would be {1:g} %; write \"{0}%\" or {2:g}", text, 100 * value, value / 100));
-  return is_percentage ? value / 100 : value;
-}
-
-void check_choice(const std::string& place, const std::string& text, const std::vector<std::string>& choices) {
-  if (std::find(choices.begin(), choices.end(), text) != choices.end()) return;
-  throw InputError(place, fmt::format("unknown value \"{}\"; expected one of: {}{}", text, joined(choices, ", "),
-                                      did_you_mean(text, choices)));
-}
 
 // An option whose text `set` understands.
 CLI::Option* add_text(CLI::App& app, const std::string& option, const std::string& type, const std::string& help,
@@ -109,6 +77,8 @@ struct Parsed {
   GraphCommand graph;
   ValidateCommand validate;
   ExplainCommand explain;
+  SolveIntraOpCommand intra_op;
+  SolveInterOpCommand inter_op;
   std::string shell;
 };
 
@@ -319,6 +289,34 @@ void add_readers(CLI::App& root, Parsed& parsed) {
   add_json(app, explain.json, "the explanation");
 }
 
+void add_solve(CLI::App& root, Parsed& parsed) {
+  CLI::App* group = root.add_subcommand("solve", "Solve a search problem that is given as a file");
+  group->require_subcommand(1);
+  group->footer("Example:\n  meshloom solve intra-op problem.json.gz --time-limit 60");
+
+  SolveIntraOpCommand& intra_op = parsed.intra_op;
+  CLI::App& intra = add_command(*group, "intra-op", "Choose a strategy per node: Alpa's Eq. 1, the ASPLOS 2025 contest",
+                                "meshloom solve intra-op problem.json.gz --time-limit 60 --json", parsed,
+                                [&intra_op] { return intra_op; });
+  intra.add_option("PROBLEM", intra_op.problem, "Problem file, plain or gzip; - for standard input")->required();
+  add_text(intra, "--time-limit", "S", "Give the best answer found within S seconds; 60 unless told",
+           [&intra_op](const std::string& text) { intra_op.time_limit_s = parse_seconds("--time-limit", text); });
+  add_choice(intra, "--solver", {"auto", "elimination", "cbc", "anytime"}, "How; auto unless told",
+             [&intra_op](const std::string& text) { intra_op.solver = *solver_named(text); });
+  add_path(intra, "-o,--output", intra_op.output, "Write the answer as JSON");
+  add_json(intra, intra_op.json, "the answer");
+
+  SolveInterOpCommand& inter_op = parsed.inter_op;
+  CLI::App& inter =
+      add_command(*group, "inter-op", "Cut layers into stages on submeshes: Alpa's Eq. 2 on a stage table",
+                  "meshloom solve inter-op table.json --json", parsed, [&inter_op] { return inter_op; });
+  inter
+      .add_option("TABLE", inter_op.table, "Stage table (meshloom.stage_table/1), plain or gzip; - for standard input")
+      ->required();
+  add_path(inter, "-o,--output", inter_op.output, "Write the answer as JSON");
+  add_json(inter, inter_op.json, "the answer");
+}
+
 std::vector<CLI::App*> children(const CLI::App& app) {
   return const_cast<CLI::App&>(app).get_subcommands([](CLI::App*) { return true; });
 }
@@ -375,6 +373,11 @@ void add_completion(CLI::App& root, Parsed& parsed) {
   app.add_option("SHELL", parsed.shell, "The shell")->required()->type_name("bash|zsh|fish");
 }
 
+// As the user types it: "meshloom graph gpt".
+std::string full_name(const CLI::App& app) {
+  return app.get_parent() ? full_name(*app.get_parent()) + " " + app.get_name() : app.get_name();
+}
+
 // CLI11's own complaints do not guess what was meant, so unknown names are found before it parses. Returns the command
 // that the words choose.
 const CLI::App& check_names(const CLI::App& root, const std::vector<std::string>& words) {
@@ -384,9 +387,7 @@ const CLI::App& check_names(const CLI::App& root, const std::vector<std::string>
     std::vector<std::string> names;
     for (const CLI::App* child : children(*app)) names.push_back(child->get_name());
     if (next == words.size())
-      throw InputError(fmt::format("{} needs a command: {}; see {} --help",
-                                   app == &root ? "meshloom" : "meshloom graph", joined(names, ", "),
-                                   app == &root ? "meshloom" : "meshloom graph"));
+      throw InputError(fmt::format("{0} needs a command: {1}; see {0} --help", full_name(*app), joined(names, ", ")));
     if (words[next].starts_with('-')) break;
     const auto found = std::find(names.begin(), names.end(), words[next]);
     if (found == names.end())
@@ -429,6 +430,7 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
   add_compare(root, parsed);
   add_graph(root, parsed);
   add_readers(root, parsed);
+  add_solve(root, parsed);
   add_completion(root, parsed);
 
   const std::vector<std::string> words = with_help_as_option(given);
@@ -440,8 +442,7 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
   } catch (const CLI::CallForVersion& version) {
     return {PrintCommand{std::string(version.what()) + "\n"}};
   } catch (const CLI::ParseError& error) {
-    const std::string command = &chosen == &root ? "meshloom" : "meshloom " + chosen.get_name();
-    throw InputError(fmt::format("{}; see {} --help", error.what(), command));
+    throw InputError(fmt::format("{}; see {} --help", error.what(), full_name(chosen)));
   }
   return parsed.arguments;
 }

@@ -10,6 +10,7 @@
 
 #include "graphs/builders.hpp"
 #include "planner/baseline.hpp"
+#include "planner/intra_op/problem.hpp"
 #include "planner/search.hpp"
 
 namespace meshloom {
@@ -91,6 +92,22 @@ struct ExplainCommand {
 };
 ExitCode run(const ExplainCommand& command);
 
+struct SolveIntraOpCommand {
+  std::string problem;
+  Solver solver = Solver::automatic;
+  double time_limit_s = 60;
+  std::optional<std::string> output;
+  bool json = false;
+};
+ExitCode run(const SolveIntraOpCommand& command);
+
+struct SolveInterOpCommand {
+  std::string table;
+  std::optional<std::string> output;
+  bool json = false;
+};
+ExitCode run(const SolveInterOpCommand& command);
+
 // Help, version or a completion script.
 struct PrintCommand {
   std::string text;
@@ -98,6 +115,6 @@ struct PrintCommand {
 ExitCode run(const PrintCommand& command);
 
 using Command = std::variant<PlanCommand, BaselineCommand, SimulateCommand, CompareCommand, GraphCommand,
-                             ValidateCommand, ExplainCommand, PrintCommand>;
+                             ValidateCommand, ExplainCommand, SolveIntraOpCommand, SolveInterOpCommand, PrintCommand>;
 
 }  // namespace meshloom
