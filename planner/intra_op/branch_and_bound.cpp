@@ -13,13 +13,22 @@ namespace {
 // Takes choices of a part of the problem to the whole one.
 using Lift = std::function<std::vector<std::uint32_t>(const std::vector<std::uint32_t>&)>;
 
+// What a node of the search tree costs besides the sweeps: copies, reductions, certificates.
+std::uint64_t effort_of_node(const WorkingProblem& problem) {
+  std::uint64_t values = 2'000;
+  for (const WorkingNode& node : problem.nodes) values += node.costs.size() + node.usage.amounts.size();
+  for (const WorkingPair& pair : problem.pairs) values += pair.costs.size();
+  return 30 * values;
+}
+
 class Search {
  public:
   explicit Search(const BranchAndBoundOptions& options) : options_(options), cutoff_(options.cutoff) {}
 
   BranchAndBoundAnswer run(const WorkingProblem& problem) {
     bound_ = problem.constant;
-    explore(problem, {}, [](const std::vector<std::uint32_t>& choices) { return choices; }, options_.most_updates, true);
+    explore(
+        problem, {}, [](const std::vector<std::uint32_t>& choices) { return choices; }, options_.most_updates, true);
     BranchAndBoundAnswer answer;
     answer.complete = !stopped_;
     answer.choices = best_;
@@ -54,7 +63,7 @@ class Search {
       if (state.feasible()) keep(state.choices(), state.cost(), lift_rest);
     };
     const BestDual dual = search_multipliers(rest, search);
-    effort_ += dual.effort;
+    effort_ += dual.effort + effort_of_node(rest);
     if (is_root) {
       bound_ = cutoff_ ? std::min(*cutoff_, dual.certificate.lower_bound) : dual.certificate.lower_bound;
       if (options_.proved) options_.proved(bound_);
@@ -65,7 +74,8 @@ class Search {
       return;
     }
     WorkingProblem fixed = rest;
-    const double dropped = drop_expensive(dual.certificate, fixed);
+    const double dropped =
+        cutoff_ ? drop_expensive(dual.certificate, *cutoff_ - 1 - dual.certificate.lower_bound, fixed) : 0;
     if (fixed.infeasible) return;
     if (dropped > 0.2) {
       shrink(fixed);
@@ -79,32 +89,6 @@ class Search {
     cutoff_ = cost;
     best_ = lift(choices);
     if (options_.found) options_.found(cost);
-  }
-
-  // Returns the share of strategies and entries that went.
-  double drop_expensive(const Certificate& certificate, WorkingProblem& problem) const {
-    if (!cutoff_) return 0;
-    const TotalCost room = *cutoff_ - certificate.lower_bound;
-    std::size_t entries = 1, expensive = 0;
-    for (std::size_t p = 0; p < problem.pairs.size(); ++p)
-      for (std::size_t entry = 0; entry < problem.pairs[p].costs.size(); ++entry) {
-        std::int64_t& cost = problem.pairs[p].costs[entry];
-        if (cost >= infinite_cost) continue;
-        ++entries;
-        if (certificate.entry_excess[p][entry] < room) continue;
-        ++expensive;
-        cost = infinite_cost;
-      }
-    std::size_t strategies = 1, dropped = 0;
-    for (NodeIndex node = 0; node < problem.nodes.size() && !problem.infeasible; ++node) {
-      std::vector<bool> keep(problem.size(node));
-      for (std::size_t k = 0; k < keep.size(); ++k) keep[k] = certificate.strategy_excess[node][k] < room;
-      strategies += keep.size();
-      dropped += static_cast<std::size_t>(std::count(keep.begin(), keep.end(), false));
-      drop(problem, node, keep);
-    }
-    return std::max(static_cast<double>(expensive) / static_cast<double>(entries),
-                    static_cast<double>(dropped) / static_cast<double>(strategies));
   }
 
   void branch(const WorkingProblem& problem, const BestDual& dual, const Lift& lift) {

@@ -2,8 +2,11 @@
 // dropped, what follows from that reduced, and a node split where nothing more follows.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <limits>
+#include <optional>
+#include <vector>
 
 #include "planner/intra_op/working_problem.hpp"
 
@@ -12,11 +15,10 @@ namespace meshloom::intra_op {
 struct BranchAndBoundOptions {
   std::function<bool()> out_of_time;
   std::uint64_t most_effort = std::numeric_limits<std::uint64_t>::max();  // entries of tables visited
-  std::size_t most_updates = 200;  // of multipliers, at the root
-  std::optional<TotalCost> cutoff;  // only what costs less is searched for
-  // Called with better choices and with better bounds.
-  std::function<void(TotalCost cost)> found;
-  std::function<void(TotalCost bound)> proved;
+  std::size_t most_updates = 200;                                         // of multipliers, at the root
+  std::optional<TotalCost> cutoff;                                        // only what costs less is searched for
+  // Called with the cost of better choices, and with better bounds; may be empty.
+  std::function<void(TotalCost)> found, proved;
 };
 
 struct BranchAndBoundAnswer {
@@ -24,7 +26,7 @@ struct BranchAndBoundAnswer {
   std::vector<std::uint32_t> choices;  // of the whole problem; empty: none found
   TotalCost cost = 0;
   TotalCost lower_bound = 0;  // on everything, at most the cutoff
-  std::uint64_t effort = 0;    // entries of tables visited
+  std::uint64_t effort = 0;   // entries of tables visited
 };
 
 // `problem` as `shrink` left it.

@@ -19,7 +19,8 @@ void least_of_rows(const std::vector<double>& rows, const std::vector<double>& o
     double minima[4] = {infinity, infinity, infinity, infinity};
     std::size_t l = 0;
     for (; l + 4 <= width; l += 4)
-      for (std::size_t lane = 0; lane < 4; ++lane) minima[lane] = std::min(minima[lane], row[l + lane] - offsets[l + lane]);
+      for (std::size_t lane = 0; lane < 4; ++lane)
+        minima[lane] = std::min(minima[lane], row[l + lane] - offsets[l + lane]);
     for (; l < width; ++l) minima[0] = std::min(minima[0], row[l] - offsets[l]);
     least[k] = std::min(std::min(minima[0], minima[1]), std::min(minima[2], minima[3]));
   }
@@ -166,12 +167,35 @@ class Evaluation {
 
   const WorkingProblem& problem_;
   int shift_ = 0, price_shift_ = 0;
-  std::vector<std::int64_t> prices_;          // by period, in units of 2^−(shift + price_shift)
+  std::vector<std::int64_t> prices_;           // by period, in units of 2^−(shift + price_shift)
   std::vector<std::vector<TotalCost>> nodes_;  // by node and strategy
   TotalCost bound_ = 0;
 };
 
 }  // namespace
+
+double drop_expensive(const Certificate& certificate, TotalCost room, WorkingProblem& problem) {
+  std::size_t entries = 1, expensive = 0, strategies = 1, dropped = 0;
+  for (std::size_t p = 0; p < problem.pairs.size(); ++p)
+    for (std::size_t entry = 0; entry < problem.pairs[p].costs.size(); ++entry) {
+      std::int64_t& cost = problem.pairs[p].costs[entry];
+      if (cost >= infinite_cost) continue;
+      ++entries;
+      if (certificate.entry_excess[p][entry] <= room) continue;
+      ++expensive;
+      cost = infinite_cost;
+    }
+  for (NodeIndex node = 0; node < problem.nodes.size() && !problem.infeasible; ++node) {
+    std::vector<bool> keep(problem.size(node));
+    for (std::size_t k = 0; k < keep.size(); ++k) keep[k] = certificate.strategy_excess[node][k] <= room;
+    strategies += keep.size();
+    const auto gone = static_cast<std::size_t>(std::count(keep.begin(), keep.end(), false));
+    dropped += gone;
+    if (gone > 0) drop(problem, node, keep);
+  }
+  return std::max(static_cast<double>(expensive) / static_cast<double>(entries),
+                  static_cast<double>(dropped) / static_cast<double>(strategies));
+}
 
 DualAscent::DualAscent(const WorkingProblem& problem)
     : problem_(problem), links_(problem.nodes.size()), costs_(problem.nodes.size()) {
@@ -181,7 +205,8 @@ DualAscent::DualAscent(const WorkingProblem& problem)
     links_[pair.b].push_back({p, pair.a, false});
     std::vector<double>& table = tables_.emplace_back();
     for (const std::int64_t cost : pair.costs) table.push_back(as_double(cost));
-    point_.messages.push_back({std::vector<double>(problem.size(pair.a), 0), std::vector<double>(problem.size(pair.b), 0)});
+    point_.messages.push_back(
+        {std::vector<double>(problem.size(pair.a), 0), std::vector<double>(problem.size(pair.b), 0)});
   }
   set_multipliers(std::vector<double>(problem.slack.size(), 0));
   // Every node after its predecessors has taken once: tables hold nothing towards later nodes.

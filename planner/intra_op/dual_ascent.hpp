@@ -1,5 +1,5 @@
-// A proven lower bound on an intra-operator problem by ascent on its dual. Each table of a pair lends vectors to its two
-// nodes (messages), and memory enters by a multiplier per period:
+// A proven lower bound on an intra-operator problem by ascent on its dual. Each table of a pair lends vectors to its
+// two nodes (messages), and memory enters by a multiplier per period:
 //
 //   bound = Σ_i min_k ( cost_i(k) + Σ_t multiplier_t · usage_i(k, t) + Σ_pairs message_pair→i(k) )
 //         + Σ_pairs min_kl ( cost(k, l) − message_pair→a(k) − message_pair→b(l) ) − Σ_t multiplier_t · slack_t
@@ -25,6 +25,10 @@ struct Certificate {
   // By pair and entry: likewise for the two strategies together.
   std::vector<std::vector<std::int64_t>> entry_excess;
 };
+
+// What costs more than `room` above the certificate's bound, dropped from the problem that it was made for. Returns the
+// share of strategies or of entries that went, whichever is larger; the problem may turn out infeasible.
+double drop_expensive(const Certificate& certificate, TotalCost room, WorkingProblem& problem);
 
 // Where the ascent is.
 struct DualPoint {
@@ -68,8 +72,8 @@ class DualAscent {
   void potentials(std::uint32_t node, std::vector<double>& result) const;
 
   const WorkingProblem& problem_;
-  std::vector<std::vector<Link>> links_;  // by node
-  std::vector<std::vector<double>> costs_;  // by node: with the multipliers' share
+  std::vector<std::vector<Link>> links_;     // by node
+  std::vector<std::vector<double>> costs_;   // by node: with the multipliers' share
   std::vector<std::vector<double>> tables_;  // by pair
   DualPoint point_;
   double price_of_slack_ = 0;

@@ -5,8 +5,8 @@
 #include <stdexcept>
 #include <tuple>
 
-#include "planner/intra_op/problem.hpp"
 #include "planner/intra_op/pair_tables.hpp"
+#include "planner/intra_op/problem.hpp"
 
 namespace meshloom {
 namespace {

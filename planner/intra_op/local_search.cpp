@@ -19,8 +19,11 @@ std::int64_t usage_at(const WorkingNode& node, std::uint32_t strategy, std::uint
 }  // namespace
 
 ChoiceState::ChoiceState(const WorkingProblem& problem, std::vector<std::uint32_t> choices)
-    : problem_(problem), periods_(static_cast<std::uint32_t>(problem.slack.size())), choices_(std::move(choices)),
-      left_({}), cost_(problem.constant) {
+    : problem_(problem),
+      periods_(static_cast<std::uint32_t>(problem.slack.size())),
+      choices_(std::move(choices)),
+      left_({}),
+      cost_(problem.constant) {
   std::vector<std::int64_t> change(problem.slack.size() + 1, 0), left = problem.slack;
   for (NodeIndex node = 0; node < problem.nodes.size(); ++node) {
     const WorkingNode& state = problem.nodes[node];

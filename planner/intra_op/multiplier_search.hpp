@@ -1,5 +1,5 @@
-// The best multipliers for memory: subgradient steps on the periods that decoded choices overuse most, few of which bind
-// in practice [step length: Polyak 1969], with sweeps of the dual in between.
+// The best multipliers for memory: subgradient steps on the periods that decoded choices overuse most, few of which
+// bind in practice [step length: Polyak 1969], with sweeps of the dual in between.
 #pragma once
 
 #include <functional>
@@ -14,7 +14,7 @@ using Multipliers = std::map<std::uint32_t, double>;  // by the period's name; o
 struct MultiplierSearchOptions {
   Multipliers start;
   std::size_t most_updates = 200;
-  double cutoff = 0;                // enough once the bound reaches it; infinity: none
+  double cutoff = 0;  // enough once the bound reaches it; infinity: none
   std::function<bool()> out_of_time;
   std::function<void(const std::vector<std::uint32_t>&)> consider;  // decoded choices, maybe infeasible
 };

@@ -9,15 +9,16 @@
 namespace meshloom::intra_op {
 namespace {
 
-constexpr std::size_t batch = 8;            // windows; not a matter of threads
-constexpr double growth = 1.1, shrinking = 0.8;  // of windows that were solved to the end, or not
+constexpr std::size_t batch = 8;                 // windows; not a matter of threads
+constexpr double growth = 1.2, shrinking = 0.8;  // of windows that were solved to the end, or not
 constexpr double smallest = 8, largest = 4'000;
-constexpr std::uint64_t most_effort = 40'000'000;  // per window, entries visited: some 40 ms
+constexpr double least_effort = 40e6;          // per window, entries visited: some 40 ms
+constexpr double longer = 1.4, shorter = 0.9;  // efforts after a batch without improvements, or with several
 
 }  // namespace
 
 NeighbourhoodSearch::NeighbourhoodSearch(const WorkingProblem& problem, const std::vector<std::uint32_t>& choices)
-    : problem_(problem), state_(problem, choices), mark_(problem.nodes.size(), 0) {}
+    : problem_(problem), state_(problem, choices), effort_(least_effort), mark_(problem.nodes.size(), 0) {}
 
 // (the standard distributions are not the same everywhere)
 std::uint32_t NeighbourhoodSearch::random_below(std::size_t bound) {
@@ -71,7 +72,9 @@ NeighbourhoodSearch::Window NeighbourhoodSearch::next_window() {
 // The window's nodes with what they pay to the others as they are, and what the others leave of the limit.
 WorkingProblem NeighbourhoodSearch::part(const std::vector<NodeIndex>& nodes) const {
   WorkingProblem result;
-  const auto position = [&](NodeIndex node) { return std::lower_bound(nodes.begin(), nodes.end(), node) - nodes.begin(); };
+  const auto position = [&](NodeIndex node) {
+    return std::lower_bound(nodes.begin(), nodes.end(), node) - nodes.begin();
+  };
   std::vector<std::int64_t> change(problem_.slack.size() + 1, 0);
   for (const NodeIndex node : nodes) {
     const WorkingNode& state = problem_.nodes[node];
@@ -118,7 +121,7 @@ NeighbourhoodSearch::Improvement NeighbourhoodSearch::solve(const Window& window
   BranchAndBoundOptions options;
   options.out_of_time = out_of_time;
   options.cutoff = ChoiceState(problem, now).cost();
-  options.most_effort = most_effort;
+  options.most_effort = static_cast<std::uint64_t>(effort_);
   options.most_updates = 40;
   shrink(problem);
   const BranchAndBoundAnswer answer = branch_and_bound(problem, options);
@@ -145,15 +148,16 @@ std::size_t NeighbourhoodSearch::improve(const std::function<bool()>& out_of_tim
   for (std::size_t i = 0; i < batch; ++i) windows.push_back(next_window());
   std::vector<Improvement> improvements(batch);
   left_ = state_.left();
-  tbb::parallel_for(std::size_t{0}, batch,
-                    [&](std::size_t i) { improvements[i] = solve(windows[i], out_of_time); });
+  tbb::parallel_for(std::size_t{0}, batch, [&](std::size_t i) { improvements[i] = solve(windows[i], out_of_time); });
   std::size_t improved = 0;
   for (std::size_t i = 0; i < batch; ++i) {
     improved += apply(windows[i], improvements[i]);
     double& size = sizes_[static_cast<std::size_t>(windows[i].shape)];
-    const bool was_easy = improvements[i].complete && improvements[i].effort < most_effort / 2;
+    const bool was_easy = improvements[i].complete && static_cast<double>(improvements[i].effort) < effort_ / 2;
     size = std::clamp(size * (was_easy ? growth : shrinking), smallest, largest);
   }
+  if (improved == 0) effort_ *= longer;
+  if (improved > 1) effort_ = std::max(least_effort, effort_ * shorter);
   return improved;
 }
 

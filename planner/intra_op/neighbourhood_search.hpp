@@ -19,7 +19,8 @@ class NeighbourhoodSearch {
 
   const ChoiceState& state() const { return state_; }
 
-  // One batch of windows; returns how many of them made the choices cheaper. `out_of_time` may be asked from any thread.
+  // One batch of windows; returns how many of them made the choices cheaper. `out_of_time` may be asked from any
+  // thread.
   std::size_t improve(const std::function<bool()>& out_of_time);
 
  private:
@@ -45,7 +46,8 @@ class NeighbourhoodSearch {
   ChoiceState state_;
   std::vector<std::int64_t> left_;  // of the slack, while a batch is solved
   std::mt19937_64 random_{1};
-  double sizes_[3] = {24, 24, 24};  // nodes of the next window, by shape
+  double sizes_[3] = {24, 24, 24};   // nodes of the next window, by shape
+  double effort_;                    // of one window
   std::vector<std::uint32_t> mark_;  // by node: the last region that took it
   std::uint32_t regions_ = 0;
 };

@@ -12,9 +12,7 @@ namespace {
 
 constexpr std::size_t most_new_entries = std::size_t{1} << 20;  // of a table made by minimising a node out
 
-std::uint64_t key_of(NodeIndex a, NodeIndex b) {
-  return std::uint64_t{std::min(a, b)} << 32 | std::max(a, b);
-}
+std::uint64_t key_of(NodeIndex a, NodeIndex b) { return std::uint64_t{std::min(a, b)} << 32 | std::max(a, b); }
 
 // Spans of one node, in any order and overlapping, added up: ascending, disjoint, and measured from the least, which is
 // taken from the slack.
@@ -79,8 +77,8 @@ void compact(std::vector<Value>& values, const std::vector<bool>& keep) {
 
 class Shrinker {
  public:
-  explicit Shrinker(WorkingProblem& problem) : problem_(problem), slack_(problem.slack), waits_(problem.nodes.size(), false),
-      pending_(problem.nodes.size()) {
+  explicit Shrinker(WorkingProblem& problem)
+      : problem_(problem), slack_(problem.slack), waits_(problem.nodes.size(), false), pending_(problem.nodes.size()) {
     for (std::uint32_t pair = 0; pair < problem.pairs.size(); ++pair)
       if (!problem.pairs[pair].costs.empty()) pair_of_[key_of(problem.pairs[pair].a, problem.pairs[pair].b)] = pair;
   }
@@ -108,9 +106,7 @@ class Shrinker {
     for (const std::uint32_t pair : problem_.nodes[node].pairs) touch(problem_.view(pair, node).other);
   }
 
-  bool uses_memory(NodeIndex node) const {
-    return !problem_.nodes[node].usage.empty() || !pending_[node].empty();
-  }
+  bool uses_memory(NodeIndex node) const { return !problem_.nodes[node].usage.empty() || !pending_[node].empty(); }
 
   void visit(NodeIndex node) {
     for (const std::uint32_t pair : problem_.nodes[node].pairs) move_minima(pair);
@@ -300,7 +296,8 @@ class Shrinker {
   std::uint32_t pair_between(NodeIndex a, NodeIndex b) {
     const auto [entry, is_new] = pair_of_.try_emplace(key_of(a, b), static_cast<std::uint32_t>(problem_.pairs.size()));
     if (is_new) {
-      problem_.pairs.push_back({std::min(a, b), std::max(a, b), std::vector<std::int64_t>(problem_.size(a) * problem_.size(b), 0)});
+      problem_.pairs.push_back(
+          {std::min(a, b), std::max(a, b), std::vector<std::int64_t>(problem_.size(a) * problem_.size(b), 0)});
       for (const NodeIndex end : {a, b}) problem_.nodes[end].pairs.push_back(entry->second);
     }
     return entry->second;
@@ -355,8 +352,7 @@ class Shrinker {
       std::fill(least.begin(), least.end(), infinite_cost);
       for (std::size_t k = 0; k < state.costs.size(); ++k) {
         const std::int64_t base = saturated_sum(state.costs[k], first.costs[k * rows + i]);
-        for (std::size_t j = 0; j < columns; ++j)
-          least[j] = std::min(least[j], base + second.costs[k * columns + j]);
+        for (std::size_t j = 0; j < columns; ++j) least[j] = std::min(least[j], base + second.costs[k * columns + j]);
       }
       for (std::size_t j = 0; j < columns; ++j) {
         std::int64_t& sum = sums[i * view.own_stride + j * view.other_stride];
@@ -374,7 +370,8 @@ class Shrinker {
     std::vector<bool> keep(state.costs.size(), true);
     for (std::size_t b = 0; b < keep.size(); ++b)
       for (std::size_t a = 0; a < keep.size() && keep[b]; ++a)
-        if (a != b && keep[a] && state.costs[a] <= state.costs[b] && uses_no_more(state, a, b)) keep[b] = !never_better(state, b, a);
+        if (a != b && keep[a] && state.costs[a] <= state.costs[b] && uses_no_more(state, a, b))
+          keep[b] = !never_better(state, b, a);
     return !drop_all_but(node, keep);
   }
 

@@ -81,7 +81,8 @@ void load_pairs(const IntraOpProblem& whole, WorkingProblem& problem) {
   for (const auto& [a, b, edge_index] : order) {
     const std::vector<std::uint32_t>&rows = problem.nodes[a].strategies, &columns = problem.nodes[b].strategies;
     if (problem.pairs.empty() || problem.pairs.back().a != a || problem.pairs.back().b != b) {
-      for (const NodeIndex end : {a, b}) problem.nodes[end].pairs.push_back(static_cast<std::uint32_t>(problem.pairs.size()));
+      for (const NodeIndex end : {a, b})
+        problem.nodes[end].pairs.push_back(static_cast<std::uint32_t>(problem.pairs.size()));
       problem.pairs.push_back({a, b, std::vector<std::int64_t>(rows.size() * columns.size(), 0)});
     }
     const IntraOpEdge& edge = whole.edges[edge_index];

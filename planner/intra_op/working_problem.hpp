@@ -81,7 +81,7 @@ using Removal = std::variant<Fixed, Follows, Minimised>;
 struct WorkingProblem {
   std::vector<WorkingNode> nodes;  // as many as in the whole problem
   std::vector<WorkingPair> pairs;
-  std::vector<std::int64_t> slack;  // by period; empty without a limit
+  std::vector<std::int64_t> slack;          // by period; empty without a limit
   std::vector<std::uint32_t> period_names;  // by period: numbers that stay when others are dropped
   TotalCost constant = 0;
   bool infeasible = false;
@@ -111,7 +111,8 @@ bool drop_periods(WorkingProblem& problem);
 // Drops what costs too much: `keep[node][strategy]` false. Then `shrink` makes use of it.
 void drop(WorkingProblem& problem, NodeIndex node, const std::vector<bool>& keep);
 
-// What is left as a problem of its own: its whole problem is the rest, nodes and strategies numbered anew, an empty log.
+// What is left as a problem of its own: its whole problem is the rest, nodes and strategies numbered anew, an empty
+// log.
 WorkingProblem compacted(const WorkingProblem& problem);
 // Choices for `compacted(problem)` as `expand` wants them.
 std::vector<std::uint32_t> from_compacted(const WorkingProblem& problem, const std::vector<std::uint32_t>& choices);
