@@ -46,6 +46,14 @@ double parse_share(const std::string& option, const std::string& text) {
   return is_percentage ? value / 100 : value;
 }
 
+double parse_factor(const std::string& option, const std::string& text) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (text.empty() || error != std::errc() || end != text.data() + text.size() || !(value > 0) || value > 1000)
+    throw InputError(option, fmt::format("expected a number above 0 and at most 1000, found \"{}\"", text));
+  return value;
+}
+
 void check_choice(const std::string& place, const std::string& text, const std::vector<std::string>& choices) {
   if (std::find(choices.begin(), choices.end(), text) != choices.end()) return;
   throw InputError(place, fmt::format("unknown value \"{}\"; expected one of: {}{}", text, joined(choices, ", "),
@@ -106,6 +114,8 @@ struct Parsed {
   CompareCommand compare;
   GptOptions gpt;
   LlamaOptions llama;
+  MoeOptions moe;
+  WresnetOptions wresnet;
   GraphCommand graph;
   ValidateCommand validate;
   ExplainCommand explain;
@@ -246,7 +256,7 @@ void add_graph_outputs(CLI::App& app, GraphCommand& graph) {
   add_json(app, graph.json, "parameters, FLOPs and sizes");
 }
 
-// The options that the two builders share; `Options` is GptOptions or LlamaOptions.
+// The options that the transformers share; `Options` is GptOptions or LlamaOptions.
 template <typename Options>
 void add_model(CLI::App& app, Options& options) {
   app.add_option("--name", options.name, "Name of the graph")->type_name("TEXT");
@@ -266,6 +276,50 @@ void add_model(CLI::App& app, Options& options) {
   app.add_flag("--causal", options.causal, "Fused attention computes only the lower triangle");
   add_choice(app, "--dtype", {"bf16", "fp16", "fp32"}, "Type of weights and activations; bf16 unless told",
              [&options](const std::string& text) { options.dtype = *dtype_named(text); });
+}
+
+void add_moe(CLI::App& group, Parsed& parsed) {
+  MoeOptions& moe = parsed.moe;
+  CLI::App& app = add_command(group, "moe", "Mixture of experts: GPT with experts in every second layer",
+                              "meshloom graph moe --layers 16 --hidden 1024 --heads 16 --experts 16 -o moe.json",
+                              parsed, [&parsed] {
+                                parsed.graph.model = parsed.moe;
+                                return parsed.graph;
+                              });
+  add_model(app, moe.gpt);
+  add_integer(app, "--ffn-hidden", moe.gpt.ffn_hidden, most_size,
+              "Hidden size of MLPs and experts; 8 times --hidden unless told");
+  app.add_flag("--dropout,!--no-dropout", moe.gpt.dropout, "Dropout after attention and MLP (the default)");
+  add_integer(app, "--experts", moe.experts, most_heads,
+              fmt::format("Experts of a layer; {} unless told", moe.experts));
+  add_integer(app, "--top-k", moe.top_k, most_heads, fmt::format("Experts of a token; {} unless told", moe.top_k));
+  add_text(app, "--capacity-factor", "FACTOR", "Room of an expert, in even shares of the tokens; 1 unless told",
+           [&moe](const std::string& text) { moe.capacity_factor = parse_factor("--capacity-factor", text); });
+  add_integer(app, "--moe-every", moe.moe_every, most_layers, "Every Nth layer has experts; 2 unless told");
+  add_graph_outputs(app, parsed.graph);
+}
+
+void add_wresnet(CLI::App& group, Parsed& parsed) {
+  WresnetOptions& wresnet = parsed.wresnet;
+  CLI::App& app =
+      add_command(group, "wresnet", "Wide-ResNet: bottleneck blocks with wide 3x3 convolutions",
+                  "meshloom graph wresnet --depth 50 --base-channels 320 --width 2 -o wresnet.json", parsed, [&parsed] {
+                    parsed.graph.model = parsed.wresnet;
+                    return parsed.graph;
+                  });
+  app.add_option("--name", wresnet.name, "Name of the graph")->type_name("TEXT");
+  add_choice(app, "--depth", {"50", "101", "152"}, "Layers with parameters; 50 unless told",
+             [&wresnet](const std::string& text) { wresnet.depth = parse_integer("--depth", text, most_layers); });
+  add_integer(app, "--base-channels", wresnet.base_channels, most_heads,
+              fmt::format("Channels of the first group; {} unless told", wresnet.base_channels));
+  add_integer(app, "--width", wresnet.width, most_heads,
+              fmt::format("How many times as wide the 3x3 convolutions are; {} unless told", wresnet.width));
+  add_integer(app, "--image-size", wresnet.image_size, most_heads,
+              fmt::format("Height and width of the images, a multiple of 32; {} unless told", wresnet.image_size));
+  add_integer(app, "--classes", wresnet.classes, most_size, fmt::format("Classes; {} unless told", wresnet.classes));
+  add_choice(app, "--dtype", {"bf16", "fp16", "fp32"}, "Type of weights and activations; fp32 unless told",
+             [&wresnet](const std::string& text) { wresnet.dtype = *dtype_named(text); });
+  add_graph_outputs(app, parsed.graph);
 }
 
 void add_graph(CLI::App& root, Parsed& parsed) {
@@ -300,6 +354,8 @@ void add_graph(CLI::App& root, Parsed& parsed) {
               fmt::format("Hidden size of the MLP; {} unless told", parsed.llama.ffn_hidden));
   add_integer(llama, "--head-dim", parsed.llama.head_dim, most_heads, "Size of a head; --hidden / --heads unless told");
   add_graph_outputs(llama, parsed.graph);
+  add_moe(*group, parsed);
+  add_wresnet(*group, parsed);
 }
 
 void add_readers(CLI::App& root, Parsed& parsed) {

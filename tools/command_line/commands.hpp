@@ -71,7 +71,7 @@ struct CompareCommand {
 ExitCode run(const CompareCommand& command);
 
 struct GraphCommand {
-  std::variant<GptOptions, LlamaOptions> model;
+  std::variant<GptOptions, LlamaOptions, MoeOptions, WresnetOptions> model;
   std::optional<std::string> output;
   bool json = false;
 };
