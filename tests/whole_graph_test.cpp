@@ -111,10 +111,8 @@ TEST_CASE("choices cost and hold in the whole graph what they cost and hold in i
       for (const double price : {0.0, 1e-3, 1.0}) {  // seconds a byte: dearer memory, other choices
         MeshCase test(graph, tight_cluster(4), mesh_of({2, 2}), recipe, 4);
         const RangeSettings settings = settings_for(ParameterState::zero1, Recompute::none, price);
-        const WholeGraph whole = whole_of(test, {{microbatches, 1, 0, 0},
-                                                 {ParameterState::replicated, ParameterState::zero1},
-                                                 Recompute::none,
-                                                 Bytes(1e9)});
+        const WholeGraph whole =
+            whole_of(test, {{microbatches, 1, 0, 0}, {ParameterState::zero1}, Recompute::none, Bytes(1e9)});
         check_problem(whole.problem);
         const Cost cost = test.cost(settings, 0, test.layers() - 1);
         const RangeChoices ranges = *test.solver().ranges().choices(settings, 0, test.layers() - 1);
