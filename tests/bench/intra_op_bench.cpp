@@ -2,8 +2,8 @@
 // with the number of equal layers. Prints tables; writes JSON to the file given. Ratios are what counts: both sides run
 // in one process on one machine.
 //
-//   intra_op_bench [--cases TEXT] [--cbc-limit S] [--limit S] [--solver NAME] [--contest FOLDER] [--curves] [--json
-//   FILE]
+//   intra_op_bench [--cases TEXT] [--memory TEXT] [--cbc-limit S] [--limit S] [--solver NAME] [--contest FOLDER]
+//   [--curves] [--json FILE]
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -20,7 +20,8 @@ namespace meshloom {
 namespace {
 
 struct BenchOptions {
-  std::string cases = "GPT MoE Wide";  // words that names of cases begin with
+  std::string cases = "GPT MoE Wide";    // words that names of cases begin with
+  std::string memory = "none 75 50 25";  // shares in percent
   double cbc_limit_s = 600, limit_s = 600;
   SolveOptions solve;
   std::optional<std::string> contest, json;
@@ -62,17 +63,21 @@ class Bench {
  private:
   void run_case(const IntraOpCase& which) {
     const CaseModel model(which);
-    compare(which.name, "none", model.problem({}));
+    if (is_asked("none")) compare(which.name, "none", model.problem({}));
+    if (options_.memory == "none") return;
     IntraOpProblem limited = model.problem(Bytes(9e18));
     limited.usage_limit.reset();
     const IntraOpSolution free = solve_by_elimination(limited);
     const std::int64_t least = least_peak(limited);
     const auto most = static_cast<std::int64_t>(peak_usage(limited, free.choices));
     for (const int percent : {75, 50, 25}) {
+      if (!is_asked(std::to_string(percent))) continue;
       limited.usage_limit = least + (most - least) / 100 * percent;
       compare(which.name, fmt::format("{} %", percent), limited);
     }
   }
+
+  bool is_asked(const std::string& memory) const { return options_.memory.find(memory) != std::string::npos; }
 
   void compare(const std::string& name, const std::string& memory, const IntraOpProblem& problem) {
     IntraOpSolution ours;
@@ -147,6 +152,8 @@ BenchOptions parse(int count, char** words) {
     const std::string value = words[++i];
     if (word == "--cases")
       options.cases = value;
+    else if (word == "--memory")
+      options.memory = value;
     else if (word == "--cbc-limit")
       options.cbc_limit_s = std::stod(value);
     else if (word == "--limit")
