@@ -20,7 +20,7 @@ def help_text(*words):
 def commands():
     listed = help_text().split("Subcommands:")[1].split("Example:")[0]
     names = re.findall(r"^  (\w+) ", listed, re.MULTILINE)
-    return [[name] for name in names if name != "graph"] + [["graph", "gpt"], ["graph", "llama"]]
+    return [[name] for name in names if name != "graph"] + [["graph", model] for model in ("gpt", "llama", "moe", "wresnet")]
 
 
 class ManPage(unittest.TestCase):

@@ -90,6 +90,23 @@ TEST_CASE("without a limit the whole graph's optimum is the range solver's for a
     }
 }
 
+TEST_CASE("forty equal layers cost in one range what they cost in one problem of all their nodes") {
+  for (const bool tied : {true, false}) {
+    MeshCase test(tiny_gpt(40, tied), tight_cluster(4), mesh_of({2, 2}), find_recipe("neutral"), 4);
+    const RangeSettings settings = settings_for(ParameterState::zero1, Recompute::none, 0);
+    const WholeGraph whole = whole_of(test, {settings.weights, {ParameterState::zero1}, Recompute::none, Bytes(1e9)});
+    const Cost cost = test.cost(settings, 0, test.layers() - 1);
+    CHECK(static_cast<double>(solve_by_elimination(whole.problem).objective) * 1e-12 ==
+          Approx(weighted(cost, settings.weights)).epsilon(1e-9));
+    const auto choices =
+        translated(whole, *test.solver().ranges().choices(settings, 0, test.layers() - 1), ParameterState::zero1);
+    CHECK(static_cast<double>(cost_of(whole.problem, choices)) * 1e-12 ==
+          Approx(weighted(cost, settings.weights)).epsilon(1e-9));
+    CHECK(static_cast<double>(peak_usage(whole.problem, choices)) ==
+          Approx((cost.fixed + cost.activations).value()).epsilon(1e-9));
+  }
+}
+
 TEST_CASE("an op's decision is the strategy that was chosen for it") {
   MeshCase test(tiny_gpt(2, true), tight_cluster(4), mesh_of({2, 2}), find_recipe("neutral"), 4);
   const RangeSettings settings = settings_for(ParameterState::zero1, Recompute::none, 0);
