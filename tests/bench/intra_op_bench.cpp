@@ -7,12 +7,14 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstring>
+#include <filesystem>
 #include <string>
 
 #include "graphs/files.hpp"
+#include "planner/intra_op/contest_json.hpp"
 #include "tests/bench/intra_op_cases.hpp"
 #include "tests/bench/plain_cbc.hpp"
 
@@ -56,6 +58,7 @@ class Bench {
     for (const IntraOpCase& which : intra_op_cases())
       if (options_.cases.find(which.name.substr(0, which.name.find_first_of(",-"))) != std::string::npos)
         run_case(which);
+    if (options_.contest) contest(*options_.contest);
     if (options_.curves) curves();
     if (options_.json) write_file(*options_.json, fmt::format("[\n{}\n]\n", fmt::join(records_, ",\n")));
   }
@@ -103,6 +106,33 @@ class Bench {
         name, memory, problem.nodes.size(), problem.edges.size(), columns, number(ours.objective),
         number(ours.lower_bound), gap(ours), ours_s, meshloom::name(ours.status), number(cbc.solution.objective),
         number(cbc.solution.lower_bound), cbc.solve_s, meshloom::name(cbc.solution.status)));
+  }
+
+  // Files of the contest in one folder, smallest first.
+  void contest(const std::string& folder) {
+    std::vector<std::filesystem::path> files;
+    for (const auto& entry : std::filesystem::directory_iterator(folder))
+      if (entry.path().filename().string().find(".json") != std::string::npos) files.push_back(entry.path());
+    std::sort(files.begin(), files.end(), [](const auto& a, const auto& b) {
+      return std::pair(std::filesystem::file_size(a), a) < std::pair(std::filesystem::file_size(b), b);
+    });
+    fmt::print("\n{:<40} {:>20} {:>20} {:>9} {:>10} {:>9}\n", "contest file", "objective", "bound", "gap", "status",
+               "s");
+    for (const std::filesystem::path& file : files) {
+      const IntraOpProblem problem = read_contest_problem(file.string());
+      SolveOptions solve = options_.solve;
+      solve.time_limit_s = options_.limit_s;
+      IntraOpSolution solution;
+      const double seconds = seconds_of([&] { solution = solve_intra_op(problem, solve); });
+      fmt::print("{:<40} {:>20} {:>20.0f} {:>9.2g} {:>10} {:>9.2f}\n", file.filename().string(),
+                 objective_text(solution), number(solution.lower_bound), gap(solution), meshloom::name(solution.status),
+                 seconds);
+      std::fflush(stdout);
+      records_.push_back(fmt::format(
+          R"({{"contest": "{}", "objective": {:.0f}, "lower_bound": {:.0f}, "status": "{}", "seconds": {:.6g}}})",
+          file.filename().string(), number(solution.objective), number(solution.lower_bound),
+          meshloom::name(solution.status), seconds));
+    }
   }
 
   void curves() {
