@@ -3,7 +3,8 @@ import gzip
 import json
 import unittest
 
-from meshloom_program import Workplace, check
+import jsonschema
+from meshloom_program import ROOT, Workplace
 
 GRAPH = ["graph", "gpt", "--layers", "2", "--hidden", "64", "--heads", "4", "--seq-len", "32", "--vocab", "256"]
 PROBLEM = ["problem", "graph.json", "cluster.json", "--mesh", "2x2", "--global-batch", "16"]
@@ -18,7 +19,8 @@ class Problem(unittest.TestCase):
 
     def test_its_file_is_a_problem_that_solve_solves(self):
         self.place.run(*PROBLEM, "-o", "problem.json")
-        check(self.place.read("problem.json"), "intra_op_problem")
+        schema = json.loads((ROOT / "docs/schemas/intra_op_problem.schema.json").read_text())
+        jsonschema.validate(self.place.read("problem.json"), schema)
         self.assertNotIn("usage_limit", self.place.read("problem.json")["problem"])
         solution = self.place.json("solve", "intra-op", "problem.json")
         self.assertEqual("optimal", solution["status"])

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <zlib.h>
 
 #include <algorithm>
@@ -22,9 +23,7 @@ std::vector<std::int64_t> sizes_of(const DeviceMesh& mesh) {
 }
 
 std::string mesh_text(const std::vector<std::int64_t>& sizes) {
-  std::string text;
-  for (const std::int64_t size : sizes) text += (text.empty() ? "" : "x") + std::to_string(size);
-  return text.empty() ? "1" : text;
+  return sizes.empty() ? "1" : fmt::format("{}", fmt::join(sizes, "x"));
 }
 
 // All meshes of the cluster's submeshes; the order is search_space's.
