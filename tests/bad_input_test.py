@@ -148,7 +148,7 @@ BAD_FILES |= {
         "t.json: /entries/1: contradicts /entries/0, of the same layers, submesh and config; keep one"),
 }
 BAD_WORDS = {
-    "no command": ([], "meshloom needs a command: plan, baseline, simulate, compare, graph, validate, explain, "
+    "no command": ([], "meshloom needs a command: plan, baseline, simulate, compare, graph, problem, validate, explain, "
                        "solve, completion; see meshloom --help"),
     "missing graph": (["plan", "absent.json", *PLAN[2:]],
                       "GRAPH absent.json: cannot be read: No such file or directory"),

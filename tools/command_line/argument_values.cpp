@@ -35,6 +35,28 @@ double parse_share(const std::string& option, const std::string& text) {
   return is_percentage ? value / 100 : value;
 }
 
+double parse_factor(const std::string& option, const std::string& text) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || !(value > 0) || value > 1000)
+    throw InputError(option, fmt::format("expected a number above 0 and at most 1000, found \"{}\"", text));
+  return value;
+}
+
+std::vector<std::int64_t> parse_mesh(const std::string& option, const std::string& text) {
+  std::vector<std::int64_t> sizes;
+  for (std::size_t start = 0; start <= text.size();) {
+    const std::size_t end = std::min(text.find('x', start), text.size());
+    std::int64_t size = 0;
+    const auto [rest, error] = std::from_chars(text.data() + start, text.data() + end, size);
+    if (error != std::errc() || rest != text.data() + end || size < 1)
+      throw InputError(option, fmt::format("expected sizes of axes such as 8 or 2x4, found \"{}\"", text));
+    if (size > 1) sizes.push_back(size);
+    start = end + 1;
+  }
+  return sizes;
+}
+
 void check_choice(const std::string& place, const std::string& text, const std::vector<std::string>& choices) {
   if (std::find(choices.begin(), choices.end(), text) != choices.end()) return;
   throw InputError(place, fmt::format("unknown value \"{}\"; expected one of: {}{}", text, joined(choices, ", "),
@@ -48,6 +70,24 @@ double parse_seconds(const std::string& option, const std::string& text) {
     throw InputError(option,
                      fmt::format("expected a number of seconds above 0, such as 60 or 0.5, found \"{}\"", text));
   return value;
+}
+
+std::vector<std::string> choices_of(const std::string& type) {
+  std::vector<std::string> choices;
+  for (std::size_t start = 0; start <= type.size();) {
+    const std::size_t end = std::min(type.find('|', start), type.size());
+    const std::string choice = type.substr(start, end - start);
+    if (choice != "N" && choice != "NAME" && choice != "FILE" && choice != "SHARE") choices.push_back(choice);
+    start = end + 1;
+  }
+  return choices;
+}
+
+std::vector<std::string> with_help_as_option(std::vector<std::string> words) {
+  if (words.empty() || words[0] != "help") return words;
+  words.erase(words.begin());
+  words.push_back("--help");
+  return words;
 }
 
 }  // namespace meshloom

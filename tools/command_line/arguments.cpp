@@ -74,7 +74,10 @@ struct Parsed {
   CompareCommand compare;
   GptOptions gpt;
   LlamaOptions llama;
+  MoeOptions moe;
+  WresnetOptions wresnet;
   GraphCommand graph;
+  ProblemCommand problem;
   ValidateCommand validate;
   ExplainCommand explain;
   SolveIntraOpCommand intra_op;
@@ -216,7 +219,7 @@ void add_graph_outputs(CLI::App& app, GraphCommand& graph) {
   add_json(app, graph.json, "parameters, FLOPs and sizes");
 }
 
-// The options that the two builders share; `Options` is GptOptions or LlamaOptions.
+// The options that the transformers share; `Options` is GptOptions or LlamaOptions.
 template <typename Options>
 void add_model(CLI::App& app, Options& options) {
   app.add_option("--name", options.name, "Name of the graph")->type_name("TEXT");
@@ -238,11 +241,54 @@ void add_model(CLI::App& app, Options& options) {
              [&options](const std::string& text) { options.dtype = *dtype_named(text); });
 }
 
+void add_moe(CLI::App& group, Parsed& parsed) {
+  MoeOptions& moe = parsed.moe;
+  CLI::App& app = add_command(group, "moe", "Mixture of experts: GPT with experts in every second layer",
+                              "meshloom graph moe --layers 16 --hidden 1024 --heads 16 --experts 16 -o moe.json",
+                              parsed, [&parsed] {
+                                parsed.graph.model = parsed.moe;
+                                return parsed.graph;
+                              });
+  add_model(app, moe.gpt);
+  add_integer(app, "--ffn-hidden", moe.gpt.ffn_hidden, most_size,
+              "Hidden size of MLPs and experts; 8 times --hidden unless told");
+  app.add_flag("--dropout,!--no-dropout", moe.gpt.dropout, "Dropout after attention and MLP (the default)");
+  add_integer(app, "--experts", moe.experts, most_heads,
+              fmt::format("Experts of a layer; {} unless told", moe.experts));
+  add_integer(app, "--top-k", moe.top_k, most_heads, fmt::format("Experts of a token; {} unless told", moe.top_k));
+  add_text(app, "--capacity-factor", "FACTOR", "Room of an expert, in even shares of the tokens; 1 unless told",
+           [&moe](const std::string& text) { moe.capacity_factor = parse_factor("--capacity-factor", text); });
+  add_integer(app, "--moe-every", moe.moe_every, most_layers, "Every Nth layer has experts; 2 unless told");
+  add_graph_outputs(app, parsed.graph);
+}
+
+void add_wresnet(CLI::App& group, Parsed& parsed) {
+  WresnetOptions& wresnet = parsed.wresnet;
+  CLI::App& app =
+      add_command(group, "wresnet", "Wide-ResNet: bottleneck blocks with wide 3x3 convolutions",
+                  "meshloom graph wresnet --depth 50 --base-channels 320 --width 2 -o wresnet.json", parsed, [&parsed] {
+                    parsed.graph.model = parsed.wresnet;
+                    return parsed.graph;
+                  });
+  app.add_option("--name", wresnet.name, "Name of the graph")->type_name("TEXT");
+  add_choice(app, "--depth", {"50", "101", "152"}, "Layers with parameters; 50 unless told",
+             [&wresnet](const std::string& text) { wresnet.depth = parse_integer("--depth", text, most_layers); });
+  add_integer(app, "--base-channels", wresnet.base_channels, most_heads,
+              fmt::format("Channels of the first group; {} unless told", wresnet.base_channels));
+  add_integer(app, "--width", wresnet.width, most_heads,
+              fmt::format("How many times as wide the 3x3 convolutions are; {} unless told", wresnet.width));
+  add_integer(app, "--image-size", wresnet.image_size, most_heads,
+              fmt::format("Height and width of the images, a multiple of 32; {} unless told", wresnet.image_size));
+  add_integer(app, "--classes", wresnet.classes, most_size, fmt::format("Classes; {} unless told", wresnet.classes));
+  add_choice(app, "--dtype", {"bf16", "fp16", "fp32"}, "Type of weights and activations; fp32 unless told",
+             [&wresnet](const std::string& text) { wresnet.dtype = *dtype_named(text); });
+  add_graph_outputs(app, parsed.graph);
+}
+
 void add_graph(CLI::App& root, Parsed& parsed) {
   CLI::App* group = root.add_subcommand("graph", "Build the graph of a well-known model");
   group->require_subcommand(1);
   group->footer("Example:\n  meshloom graph gpt --layers 32 --hidden 2560 --heads 32 -o gpt.json");
-
   CLI::App& gpt =
       add_command(*group, "gpt", "GPT: learned positions, GELU MLP",
                   "meshloom graph gpt --layers 32 --hidden 2560 --heads 32 --seq-len 1024 --vocab 51200 -o gpt.json",
@@ -270,6 +316,29 @@ void add_graph(CLI::App& root, Parsed& parsed) {
               fmt::format("Hidden size of the MLP; {} unless told", parsed.llama.ffn_hidden));
   add_integer(llama, "--head-dim", parsed.llama.head_dim, most_heads, "Size of a head; --hidden / --heads unless told");
   add_graph_outputs(llama, parsed.graph);
+  add_moe(*group, parsed);
+  add_wresnet(*group, parsed);
+}
+
+void add_problem(CLI::App& root, Parsed& parsed) {
+  ProblemCommand& problem = parsed.problem;
+  CLI::App& app =
+      add_command(root, "problem", "Write the intra-operator problem of a whole graph on one mesh",
+                  "meshloom problem gpt.json cluster_specs/dgx_a100.json --mesh 2x4 --global-batch 64 -o problem.json",
+                  parsed, [&problem] { return problem; });
+  add_inputs(app, problem.inputs);
+  add_text(app, "--mesh", "AxB", "Sizes of the device mesh's axes, such as 2x4", [&problem](const std::string& text) {
+    problem.mesh = parse_mesh("--mesh", text);
+  })->required();
+  add_integer(app, "--global-batch", problem.global_batch, most_samples, "Samples per training step")->required();
+  add_integer(app, "--microbatch-size", problem.microbatch_size, most_samples,
+              "Samples per microbatch; the whole batch unless told");
+  add_text(app, "--memory", "SHARE|none", "Limit to this share of a device's usable memory; none unless told",
+           [&problem](const std::string& text) {
+             problem.memory.reset();
+             if (text != "none") problem.memory = parse_share("--memory", text);
+           });
+  add_path(app, "-o,--output", problem.output, "The file, gzip when it ends in .gz; - for standard output")->required();
 }
 
 void add_readers(CLI::App& root, Parsed& parsed) {
@@ -328,18 +397,6 @@ std::vector<std::string> option_names(const CLI::App& app) {
     for (const std::string& name : option->get_snames()) names.push_back("-" + name);
   }
   return names;
-}
-
-// The parts of "auto|1f1b|gpipe"; not those that stand for values, as in "auto|N".
-std::vector<std::string> choices_of(const std::string& type) {
-  std::vector<std::string> choices;
-  for (std::size_t start = 0; start <= type.size();) {
-    const std::size_t end = std::min(type.find('|', start), type.size());
-    const std::string choice = type.substr(start, end - start);
-    if (choice != "N" && choice != "NAME" && choice != "FILE") choices.push_back(choice);
-    start = end + 1;
-  }
-  return choices;
 }
 
 // What the names of the options' types say: "auto|1f1b|gpipe".
@@ -406,14 +463,6 @@ const CLI::App& check_names(const CLI::App& root, const std::vector<std::string>
   return *app;
 }
 
-// "help plan" is "plan --help".
-std::vector<std::string> with_help_as_option(std::vector<std::string> words) {
-  if (words.empty() || words[0] != "help") return words;
-  words.erase(words.begin());
-  words.push_back("--help");
-  return words;
-}
-
 }  // namespace
 
 Arguments parse_arguments(const std::vector<std::string>& given) {
@@ -429,6 +478,7 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
   add_simulate(root, parsed);
   add_compare(root, parsed);
   add_graph(root, parsed);
+  add_problem(root, parsed);
   add_readers(root, parsed);
   add_solve(root, parsed);
   add_completion(root, parsed);

@@ -72,11 +72,21 @@ struct CompareCommand {
 ExitCode run(const CompareCommand& command);
 
 struct GraphCommand {
-  std::variant<GptOptions, LlamaOptions> model;
+  std::variant<GptOptions, LlamaOptions, MoeOptions, WresnetOptions> model;
   std::optional<std::string> output;
   bool json = false;
 };
 ExitCode run(const GraphCommand& command);
+
+struct ProblemCommand {
+  InputPaths inputs;
+  std::vector<std::int64_t> mesh;  // sizes of its axes
+  std::int64_t global_batch = 0;
+  std::optional<std::int64_t> microbatch_size;  // none: the global batch
+  std::optional<double> memory;                 // share of what is usable; none: no limit
+  std::optional<std::string> output;
+};
+ExitCode run(const ProblemCommand& command);
 
 struct ValidateCommand {
   std::vector<std::string> files;
@@ -114,7 +124,8 @@ struct PrintCommand {
 };
 ExitCode run(const PrintCommand& command);
 
-using Command = std::variant<PlanCommand, BaselineCommand, SimulateCommand, CompareCommand, GraphCommand,
-                             ValidateCommand, ExplainCommand, SolveIntraOpCommand, SolveInterOpCommand, PrintCommand>;
+using Command =
+    std::variant<PlanCommand, BaselineCommand, SimulateCommand, CompareCommand, GraphCommand, ProblemCommand,
+                 ValidateCommand, ExplainCommand, SolveIntraOpCommand, SolveInterOpCommand, PrintCommand>;
 
 }  // namespace meshloom
