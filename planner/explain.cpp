@@ -59,7 +59,7 @@ OpExplanation explain_op(const Plan& plan, const Graph& graph, const std::string
   const auto& ops = space.layers.layers[layer].ops;
   const auto node = static_cast<std::uint32_t>(std::find(ops.begin(), ops.end(), op_id) - ops.begin());
   const RangeSettings settings{
-      stage->parameter_state, stage->recompute, {static_cast<double>(plan.microbatches), 1, 0, 0}};
+      stage->allowed_states, stage->recompute, {static_cast<double>(plan.microbatches), 1, 0, 0}};
   const std::vector<double> objectives = solver.ranges().objective_by_choice(
       settings, static_cast<std::size_t>(stage->first_layer), static_cast<std::size_t>(stage->last_layer), layer, node);
   const std::vector<Choice>& choices = solver.ranges().model(layer).nodes[node].choices;

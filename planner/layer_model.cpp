@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 namespace meshloom {
 namespace {
@@ -136,10 +137,10 @@ class Builder {
   }
 
   void add_parameter(TensorId t, const Layout& layout, double elements_here, Choice& choice) const {
-    for (const ParameterState state :
-         {ParameterState::replicated, ParameterState::zero1, ParameterState::zero2, ParameterState::zero3})
-      choice.parameters[static_cast<std::size_t>(state)].push_back(parameter_cost(
-          context_.cluster, context_.recipe, context_.strategies.mesh, layout, elements_here, tensor(t).dtype, state));
+    ParameterChoices& parameter = choice.parameters.emplace_back();
+    for (const ParameterState state : all_parameter_states)
+      parameter[static_cast<std::size_t>(state)] = parameter_cost(
+          context_.cluster, context_.recipe, context_.strategies.mesh, layout, elements_here, tensor(t).dtype, state);
   }
 
   void add_tensor_node(TensorId t) {
@@ -268,20 +269,28 @@ Bytes& holder_of_gathered(Cost& cost, ModelNode::Kind kind, Recompute recompute)
   return recompute == Recompute::full ? cost.recomputed : cost.working;
 }
 
-Cost cost_of_choice(const Choice& choice, ModelNode::Kind kind, ParameterState state, Recompute recompute) {
+// Without the gathered copy.
+Cost cost_of_parameter(const ParameterCost& parameter) {
+  Cost cost;
+  cost.forward = total_time(parameter.forward);
+  cost.backward = total_time(parameter.backward);
+  cost.synchronization = total_time(parameter.per_step);
+  cost.update = parameter.update;
+  cost.fixed = parameter.parameters + parameter.gradients + parameter.optimizer;
+  return cost;
+}
+
+Cost cost_of_choice(const Choice& choice, ModelNode::Kind kind, const RangeSettings& settings) {
   Cost cost;
   cost.forward = choice.forward;
   cost.backward = choice.backward;
   cost.working = choice.working;
-  for (const ParameterCost& parameter : choice.parameters[static_cast<std::size_t>(state)]) {
-    cost.forward += total_time(parameter.forward);
-    cost.backward += total_time(parameter.backward);
-    cost.synchronization += total_time(parameter.per_step);
-    cost.update += parameter.update;
-    cost.fixed += parameter.parameters + parameter.gradients + parameter.optimizer;
-    holder_of_gathered(cost, kind, recompute) += parameter.gathered;
+  for (const ParameterChoices& parameter : choice.parameters) {
+    const ParameterCost& kept = parameter[static_cast<std::size_t>(best_state(parameter, settings))];
+    cost = add_within_layer(cost, cost_of_parameter(kept));
+    holder_of_gathered(cost, kind, settings.recompute) += kept.gathered;
   }
-  if (recompute == Recompute::full) {
+  if (settings.recompute == Recompute::full) {
     cost.backward += choice.forward;  // gathered parameters stay for the backward that follows at once
     cost.recomputed += choice.saved;
   } else {
@@ -313,6 +322,17 @@ std::int64_t integer_cost(const Cost& cost, const Weights& weights) {
 }
 
 }  // namespace
+
+ParameterState best_state(const ParameterChoices& parameter, const RangeSettings& settings) {
+  const auto order = [&](ParameterState state) {
+    const Cost cost = cost_of_parameter(parameter[static_cast<std::size_t>(state)]);
+    return std::tuple(weighted(cost, settings.weights), cost.per_step(), cost.fixed);
+  };
+  const std::vector<ParameterState> states = settings.states.list();
+  if (states.size() == 1) return states.front();
+  return *std::min_element(states.begin(), states.end(),
+                           [&](ParameterState a, ParameterState b) { return order(a) < order(b); });
+}
 
 Cost add_within_layer(const Cost& a, const Cost& b) {
   return {a.forward + b.forward,
@@ -367,24 +387,23 @@ LayerModel build_layer_model(const ModelContext& context, const PlanningLayer& l
   return Builder(context, layer).build();
 }
 
-Cost cost_of_choices(const LayerModel& model, const std::vector<std::uint32_t>& choices, ParameterState state,
-                     Recompute recompute) {
+Cost cost_of_choices(const LayerModel& model, const std::vector<std::uint32_t>& choices,
+                     const RangeSettings& settings) {
   Cost total;
   for (std::size_t n = 0; n < model.interior; ++n)
-    total = add_within_layer(total,
-                             cost_of_choice(model.nodes[n].choices[choices[n]], model.nodes[n].kind, state, recompute));
+    total = add_within_layer(total, cost_of_choice(model.nodes[n].choices[choices[n]], model.nodes[n].kind, settings));
   for (const ModelEdge& edge : model.edges)
     total = add_within_layer(
         total, cost_of_edge(edge.costs[choices[edge.a] * model.nodes[edge.b].choices.size() + choices[edge.b]],
-                            is_parameter_edge(model, edge), recompute));
+                            is_parameter_edge(model, edge), settings.recompute));
   return total;
 }
 
-Cost cost_of_variable(const ModelNode& node, std::uint32_t choice, ParameterState state) {
+Cost cost_of_variable(const ModelNode& node, std::uint32_t choice, const RangeSettings& settings) {
   // A saved interface activation is what recomputation starts from, so it stays saved whatever is recomputed.
-  Cost cost = cost_of_choice(node.choices[choice], node.kind, state, Recompute::none);
-  for (const ParameterCost& parameter : node.choices[choice].parameters[static_cast<std::size_t>(state)])
-    cost.shared_gradients += parameter.gradients;
+  Cost cost = cost_of_choice(node.choices[choice], node.kind, {settings.states, Recompute::none, settings.weights});
+  for (const ParameterChoices& parameter : node.choices[choice].parameters)
+    cost.shared_gradients += parameter[static_cast<std::size_t>(best_state(parameter, settings))].gradients;
   return cost;
 }
 
@@ -427,14 +446,13 @@ Seconds departure_time(const ModelContext& context, TensorId tensor, const Layou
   return spread_time(context, tensor, layout);
 }
 
-IntraOpProblem layer_problem(const LayerModel& model, const Weights& weights, ParameterState state,
-                             Recompute recompute) {
+IntraOpProblem layer_problem(const LayerModel& model, const RangeSettings& settings) {
   IntraOpProblem problem;
   for (std::size_t n = 0; n < model.nodes.size(); ++n) {
     IntraOpNode node;
     for (const Choice& choice : model.nodes[n].choices)
       node.costs.push_back(n < model.interior
-                               ? integer_cost(cost_of_choice(choice, model.nodes[n].kind, state, recompute), weights)
+                               ? integer_cost(cost_of_choice(choice, model.nodes[n].kind, settings), settings.weights)
                                : 0);
     problem.nodes.push_back(std::move(node));
   }
@@ -442,9 +460,10 @@ IntraOpProblem layer_problem(const LayerModel& model, const Weights& weights, Pa
     IntraOpEdge scalar{edge.a, edge.b, {}};
     scalar.costs.reserve(edge.costs.size());
     for (const EdgeCost& cost : edge.costs)
-      scalar.costs.push_back(cost.forward < impossible
-                                 ? integer_cost(cost_of_edge(cost, is_parameter_edge(model, edge), recompute), weights)
-                                 : infinite_cost);
+      scalar.costs.push_back(
+          cost.forward < impossible
+              ? integer_cost(cost_of_edge(cost, is_parameter_edge(model, edge), settings.recompute), settings.weights)
+              : infinite_cost);
     problem.edges.push_back(std::move(scalar));
   }
   return problem;

@@ -28,7 +28,8 @@ class StageWriter {
       stage_.devices.push_back(request.first_device + d);
     stage_.mesh = request.mesh.axes;
     stage_.recompute = request.settings.recompute;
-    stage_.parameter_state = request.settings.state;
+    stage_.allowed_states = request.settings.states;
+    stage_.weights = request.settings.weights;
   }
 
   Stage write() {
@@ -43,6 +44,7 @@ class StageWriter {
     for (std::size_t l = request_.first; l <= request_.last; ++l) write_layer(l, (*choices)[l - request_.first]);
     if (shares_parameters_outside(space_.layers, request_.first, request_.last)) share_gradients();
     finish_times();
+    stage_.parameter_state = common_state(stage_);
     stage_.memory.activations_per_microbatch = activations_;
     stage_.memory.transient = largest_recomputed_ + largest_working_ + gathered_;
     return std::move(stage_);
@@ -102,18 +104,22 @@ class StageWriter {
     stage_.backward_compute += time.backward;
     save(choice.saved);
     Bytes working = choice.working;
-    const auto& parameters = choice.parameters[static_cast<std::size_t>(request_.settings.state)];
-    for (std::size_t i = 0, next = 0; i < op.inputs.size() && next < parameters.size(); ++i) {
+    for (std::size_t i = 0, next = 0; i < op.inputs.size() && next < choice.parameters.size(); ++i) {
       if (graph().tensor(op.inputs[i]).role != TensorRole::parameter || with_node_.contains(op.inputs[i])) continue;
-      write_parameter(op.inputs[i], choice.strategy.inputs[i], parameters[next], op.id);
+      const ParameterCost& cost =
+          write_parameter(op.inputs[i], choice.strategy.inputs[i], choice.parameters[next++], op.id);
       const bool with_layer = request_.settings.recompute == Recompute::full;  // held until the layer's backward
-      (with_layer ? recomputed_ : working) += parameters[next++].gathered;
+      (with_layer ? recomputed_ : working) += cost.gathered;
     }
     largest_working_ = std::max(largest_working_, working);
   }
 
-  void write_parameter(TensorId t, const Layout& layout, const ParameterCost& cost, const std::string& consumer) {
-    stage_.tensors.push_back({name_of(t), true, layout, layout, request_.settings.state, cost.parameters});
+  // Returns what it costs in the state that it takes.
+  const ParameterCost& write_parameter(TensorId t, const Layout& layout, const ParameterChoices& parameter,
+                                       const std::string& consumer) {
+    const ParameterState state = best_state(parameter, request_.settings);
+    const ParameterCost& cost = parameter[static_cast<std::size_t>(state)];
+    stage_.tensors.push_back({name_of(t), true, layout, layout, state, cost.parameters});
     stage_.memory.parameters += cost.parameters;
     stage_.memory.gradients += cost.gradients;
     stage_.memory.optimizer += cost.optimizer;
@@ -129,6 +135,7 @@ class StageWriter {
           {name_of(t), consumer, layout, layout, Rate::per_microbatch, steps(cost.forward), steps(cost.backward)});
     if (!cost.per_step.empty())
       stage_.conversions.push_back({name_of(t), "optimizer", layout, layout, Rate::per_step, {}, steps(cost.per_step)});
+    return cost;
   }
 
   // An activation or a parameter with a node of its own; one that crosses layers is written where it first appears.
@@ -137,8 +144,7 @@ class StageWriter {
     if (crosses && saved_in_range(l, t)) save_crossing(choice.saved);
     if (!written_.insert(t).second) return;
     if (node.kind == ModelNode::Kind::parameter) {
-      const ParameterCost& cost = choice.parameters[static_cast<std::size_t>(request_.settings.state)].front();
-      write_parameter(t, choice.layout, cost, "");
+      const ParameterCost& cost = write_parameter(t, choice.layout, choice.parameters.front(), "");
       if (crosses && outside(variable_of(l, t))) shared_gradients_ += cost.gradients;
       gathered_ += cost.gathered;
       return;

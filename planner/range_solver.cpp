@@ -35,14 +35,13 @@ LayerTable RangeSolver::reduce(const LayerModel& model, const IntraOpProblem& pr
   result.choices = std::move(reduced.choices);
   for (std::size_t entry = 0; entry < result.choices.size(); ++entry) {
     const bool possible = !result.choices[entry].empty();
-    result.costs.push_back(possible ? cost_of_choices(model, result.choices[entry], settings.state, settings.recompute)
-                                    : Cost{});
+    result.costs.push_back(possible ? cost_of_choices(model, result.choices[entry], settings) : Cost{});
     result.scalar.push_back(possible ? weighted(result.costs.back(), settings.weights) : infinity);
   }
   for (const std::uint32_t variable : kept) {
     result.own.emplace_back();
     for (std::uint32_t choice = 0; choice < model.nodes[variable].choices.size(); ++choice)
-      result.own.back().push_back(cost_of_variable(model.nodes[variable], choice, settings.state));
+      result.own.back().push_back(cost_of_variable(model.nodes[variable], choice, settings));
     BorderCosts border = border_costs(context_, model.nodes[variable]);
     result.arrival.push_back(std::move(border.arrival));
     result.departure.push_back(std::move(border.departure));
@@ -59,15 +58,14 @@ std::map<std::uint32_t, LayerTable> RangeSolver::tables(const RangeSettings& set
 
 LayerTable RangeSolver::table(std::size_t layer, const RangeSettings& settings) {
   const LayerModel& layer_model = model(layer);
-  return reduce(layer_model, layer_problem(layer_model, settings.weights, settings.state, settings.recompute),
-                settings);
+  return reduce(layer_model, layer_problem(layer_model, settings), settings);
 }
 
 std::vector<double> RangeSolver::objective_by_choice(const RangeSettings& settings, std::size_t first, std::size_t last,
                                                      std::size_t layer, std::uint32_t node) {
   const std::map<std::uint32_t, LayerTable> by_key = tables(settings);
   const LayerModel& held = model(layer);
-  const IntraOpProblem problem = layer_problem(held, settings.weights, settings.state, settings.recompute);
+  const IntraOpProblem problem = layer_problem(held, settings);
   std::vector<double> objectives;
   for (std::size_t choice = 0; choice < held.nodes[node].choices.size(); ++choice) {
     IntraOpProblem pinned = problem;

@@ -61,11 +61,12 @@ class MeshPricer {
   }
 
   MeshResult run() {
-    for (const ParameterState state : space_.states) {
-      if (space_.meshes[mesh_].dimensions() == 0 && state != space_.states.front()) continue;  // nothing to share
-      bound_times(state);
-      for (const Recompute recompute : space_.recomputes) sweep(state, recompute);
-    }
+    bound_times();
+    for (const Recompute recompute : space_.recomputes)
+      if (!sweep_unpriced(ParameterStates(space_.states), recompute)) {
+        sweep_prices(recompute);
+        add_uniform_states(recompute);
+      }
     for (auto& candidates : result_.candidates) keep_undominated(candidates);
     return std::move(result_);
   }
@@ -75,8 +76,8 @@ class MeshPricer {
 
   // The least time per microbatch: weight on nothing else, nothing recomputed. It is a candidate, too: where a stage's
   // work once per step hides behind other stages, nothing else counts.
-  void bound_times(ParameterState state) {
-    const RangeSettings settings{state, space_.recomputes.front(), {1, 0, 0, 0}};
+  void bound_times() {
+    const RangeSettings settings{ParameterStates(space_.states), space_.recomputes.front(), {1, 0, 0, 0}};
     const std::vector<Cost> costs = solver_.ranges().solve(settings);
     for (std::size_t c = 1; c < costs.size(); ++c)
       result_.least_time[c] = std::min(result_.least_time[c], costs[c].per_microbatch());
@@ -107,14 +108,24 @@ class MeshPricer {
     return add_candidates(costs, settings);
   }
 
-  void sweep(ParameterState state, Recompute recompute) {
-    RangeSettings settings{state, recompute, {static_cast<double>(microbatches_), 1, 0, 0}};
+  bool sweep_unpriced(const ParameterStates& states, Recompute recompute) {
+    RangeSettings settings{states, recompute, {static_cast<double>(microbatches_), 1, 0, 0}};
     if (microbatches_ > 1) {  // away from the slowest stage a microbatch's time counts once, like a step's work
       settings.weights.microbatches = 1;
       add_candidates(solver_.ranges().solve(settings), settings);
       settings.weights.microbatches = static_cast<double>(microbatches_);
     }
-    if (add(settings)) return;
+    return add(settings);
+  }
+
+  // All parameters in one state: what it saves in memory needs no price that the sweep would have to guess.
+  void add_uniform_states(Recompute recompute) {
+    if (space_.states.size() == 1 || space_.meshes[mesh_].dimensions() == 0) return;
+    for (const ParameterState state : space_.states) sweep_unpriced(state, recompute);
+  }
+
+  void sweep_prices(Recompute recompute) {
+    RangeSettings settings{ParameterStates(space_.states), recompute, {static_cast<double>(microbatches_), 1, 0, 0}};
     const Cost& whole =
         result_.candidates[whole_graph()].empty() ? Cost{} : result_.candidates[whole_graph()].back().cost;
     const double step = weighted(whole, settings.weights) / usable_.value();

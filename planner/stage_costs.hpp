@@ -1,5 +1,5 @@
 // Stage costs: for each class of layer ranges and each submesh the useful ways to run it, over logical mesh shapes,
-// shardings, parameter states, recompute and prices of memory; and a lower bound on the time of each.
+// shardings, the state of each parameter, recompute and prices of memory; and a lower bound on the time of each.
 #pragma once
 
 #include <cstdint>

@@ -272,7 +272,7 @@ std::string stage_table(const Plan& plan) {
     html += fmt::format("<td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
                         readable(stage.backward), readable(stage.synchronization + stage.update),
                         readable(stage.memory.peak()), stage.memory.in_flight, name(stage.recompute),
-                        name(stage.parameter_state));
+                        parameter_state_text(stage));
   }
   return html + "</table></div>\n";
 }

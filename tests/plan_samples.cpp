@@ -43,6 +43,9 @@ Stage first_stage() {
   stage.mesh = {{"x", 2}};
   stage.recompute = Recompute::full;
   stage.parameter_state = ParameterState::zero1;
+  stage.weights = {
+      .microbatches = 3, .per_step = 1, .seconds_per_fixed_byte = 1e-9, .seconds_per_activation_byte = 8e-9};
+  stage.allowed_states = ParameterStates({ParameterState::replicated, ParameterState::zero1});
   stage.forward = Seconds(2e-6);
   stage.backward = Seconds(4e-6);
   stage.forward_compute = Seconds(1.5e-6);
@@ -178,7 +181,12 @@ void fill_contents(Stage& stage, std::mt19937& random) {
 Stage random_stage(std::mt19937& random) {
   Stage stage;
   stage.recompute = pick(random, {Recompute::none, Recompute::full});
-  stage.parameter_state = pick(random, {ParameterState::replicated, ParameterState::zero1, ParameterState::zero3});
+  stage.parameter_state = pick<std::optional<ParameterState>>(
+      random, {ParameterState::replicated, ParameterState::zero1, ParameterState::zero3, std::nullopt});
+  stage.weights = {any_time(random).value(), any_time(random).value(), any_time(random).value(),
+                   any_time(random).value()};
+  stage.allowed_states = ParameterStates({pick(random, {ParameterState::replicated, ParameterState::zero3}),
+                                          pick(random, {ParameterState::zero1, ParameterState::zero2})});
   stage.forward = any_time(random);
   stage.backward = any_time(random);
   stage.forward_compute = any_time(random);

@@ -9,6 +9,7 @@
 #include "graphs/builders.hpp"
 #include "graphs/graph_json.hpp"
 #include "tests/mesh_case.hpp"
+#include "tests/state_choices.hpp"
 
 using namespace meshloom;
 
@@ -111,7 +112,10 @@ DeviceMesh random_mesh(unsigned seed) {
 
 RangeSettings random_settings(std::mt19937& random) {
   RangeSettings settings;
-  settings.state = static_cast<ParameterState>(random() % 4);
+  settings.states = all_parameter_states[random() % 4];
+  if (random() % 2 == 0)  // any set of states
+    settings.states = ParameterStates(std::vector<ParameterState>{
+        all_parameter_states[random() % 4], all_parameter_states[random() % 4], all_parameter_states[random() % 4]});
   settings.recompute = random() % 2 == 0 ? Recompute::none : Recompute::full;
   settings.weights.microbatches = microbatches;
   settings.weights.per_step = random() % 2 == 0 ? 1 : microbatches;
@@ -136,14 +140,14 @@ void add_border(MeshCase& on_mesh, const ModelNode& node, bool arrives, bool lea
 }
 
 // The whole range as one problem: the layers' problems side by side, in which equal interface tensors are one node; its
-// own cost counts once, if it is a parameter or its layers save it.
+// own cost counts once, if it is a parameter or its layers save it. The states of parameters are choices like others.
 IntraOpProblem joined(MeshCase& on_mesh, const RangeSettings& settings, std::size_t first, std::size_t last) {
   IntraOpProblem whole;
   std::map<TensorId, std::uint32_t> shared;
   std::map<TensorId, bool> charged;
   for (std::size_t l = first; l <= last; ++l) {
-    const LayerModel& model = on_mesh.solver().ranges().model(l);
-    const IntraOpProblem layer = layer_problem(model, settings.weights, settings.state, settings.recompute);
+    const LayerModel model = with_states_as_choices(on_mesh.solver().ranges().model(l), settings.states);
+    const IntraOpProblem layer = layer_problem(model, settings);
     const auto& variables = on_mesh.space().layers.layers[l].variables;
     std::vector<std::uint32_t> position;
     for (std::size_t n = 0; n < layer.nodes.size(); ++n) {
@@ -162,7 +166,7 @@ IntraOpProblem joined(MeshCase& on_mesh, const RangeSettings& settings, std::siz
       for (std::uint32_t c = 0; c < layer.nodes[n].costs.size(); ++c)
         if (whole.nodes[position.back()].costs[c] < infinite_cost)
           whole.nodes[position.back()].costs[c] += static_cast<std::int64_t>(
-              1e12 * weighted(cost_of_variable(model.nodes[n], c, settings.state), settings.weights));
+              1e12 * weighted(cost_of_variable(model.nodes[n], c, settings), settings.weights));
     }
     for (IntraOpEdge edge : layer.edges) {
       edge.a = position[edge.a], edge.b = position[edge.b];
@@ -200,8 +204,7 @@ void check_all_ranges(MeshCase& on_mesh, const RangeSettings& settings) {
   const std::vector<Cost> costs = on_mesh.solver().ranges().solve(settings);
   for (std::size_t first = 0; first < on_mesh.layers(); ++first)
     for (std::size_t last = first; last < on_mesh.layers(); ++last) {
-      INFO("layers " << first << " to " << last << ", " << name(settings.state) << ", recompute "
-                     << name(settings.recompute));
+      INFO("layers " << first << " to " << last << ", recompute " << name(settings.recompute));
       check_stage_is_cost(on_mesh, settings, first, last, costs[on_mesh.space().classes.of[first][last - first]]);
     }
 }
@@ -309,7 +312,7 @@ TEST_CASE("a materialised stage of GPT takes what the search reported, in every 
     for (const Recompute recompute : {Recompute::none, Recompute::full})
       for (const ParameterState state :
            {ParameterState::replicated, ParameterState::zero1, ParameterState::zero2, ParameterState::zero3}) {
-        INFO("regather " << regather);
+        INFO("regather " << regather << ", " << name(state));
         check_all_ranges(on_mesh, {state, recompute, {}});
         check_all_ranges(on_mesh, {state, recompute, {1, 1, 1e-9, 1e-8}});
       }
@@ -324,6 +327,9 @@ TEST_CASE("a materialised stage takes what the search reported with experts and 
     MeshCase on_mesh(graph, tight_cluster(4), mesh_of({2, 2}), {}, 4);
     check_all_ranges(on_mesh, {ParameterState::zero1, Recompute::none, {1, 1, 1e-9, 1e-8}});
     check_all_ranges(on_mesh, {ParameterState::zero3, Recompute::full, {}});
+    check_all_ranges(
+        on_mesh,
+        {ParameterStates({ParameterState::zero1, ParameterState::zero3}), Recompute::none, {1, 1, 1e-9, 1e-8}});
   }
 }
 

@@ -12,6 +12,7 @@
 #include "planner/materialize.hpp"
 #include "planner/plan/plan_json.hpp"
 #include "planner/stage_costs.hpp"
+#include "tests/state_choices.hpp"
 
 namespace meshloom {
 namespace {
@@ -80,7 +81,8 @@ SearchOptions options_for(std::int64_t global_batch, std::int64_t microbatch_siz
   return options;
 }
 
-// ---- Brute force: every choice of every node of every layer, tied where layers share a tensor.
+// ---- Brute force: every choice of every node of every layer and every state of every parameter, tied where layers
+// share a tensor.
 
 struct Point {
   Seconds forward, time, per_step;
@@ -101,43 +103,43 @@ class RangeEnumeration {
   RangeEnumeration(const SearchSpace& space, const DeviceMesh& mesh, std::int64_t microbatch_size)
       : space_(space), solver_(space, mesh, std::vector<AxisRole>(mesh.dimensions(), AxisRole::free), microbatch_size) {
     for (const PlanningLayer& layer : space.layers.layers)
-      models_.push_back(build_layer_model(solver_.context(), layer));
+      models_.push_back(
+          with_states_as_choices(build_layer_model(solver_.context(), layer), ParameterStates(space.states)));
   }
 
   void run(std::size_t first, std::size_t last, std::vector<Point>& into) {
-    for (const ParameterState state : space_.states)
-      for (const Recompute recompute : space_.recomputes) {
-        shared_.clear();
-        first_ = first;
-        shared_gradients_outside_ = shares_parameters_outside(space_.layers, first, last);
-        layer(first, last, state, recompute, Point{}, into);
-      }
+    for (const Recompute recompute : space_.recomputes) {
+      shared_.clear();
+      first_ = first;
+      shared_gradients_outside_ = shares_parameters_outside(space_.layers, first, last);
+      layer(first, last, {ParameterState::replicated, recompute, {}}, Point{}, into);
+    }
   }
 
  private:
-  void layer(std::size_t l, std::size_t last, ParameterState state, Recompute recompute, const Point& so_far,
+  void layer(std::size_t l, std::size_t last, const RangeSettings& settings, const Point& so_far,
              std::vector<Point>& into) {
     if (!(so_far.forward < impossible)) return;
     if (l > last) return keep(into, so_far);
     std::vector<std::uint32_t> choices(models_[l].nodes.size());
-    node(0, choices, l, last, state, recompute, so_far, into);
+    node(0, choices, l, last, settings, so_far, into);
   }
 
-  void node(std::size_t n, std::vector<std::uint32_t>& choices, std::size_t l, std::size_t last, ParameterState state,
-            Recompute recompute, const Point& so_far, std::vector<Point>& into) {
+  void node(std::size_t n, std::vector<std::uint32_t>& choices, std::size_t l, std::size_t last,
+            const RangeSettings& settings, const Point& so_far, std::vector<Point>& into) {
     const LayerModel& model = models_[l];
     if (n == model.nodes.size()) {
-      const Cost cost = cost_of_choices(model, choices, state, recompute);
+      const Cost cost = cost_of_choices(model, choices, settings);
       if (!(cost.forward < impossible)) return;
       return layer(
-          l + 1, last, state, recompute,
+          l + 1, last, settings,
           {so_far.forward + cost.forward, so_far.time + cost.per_microbatch(), so_far.per_step + cost.per_step()},
           into);
     }
     const bool shared = n >= model.interior;
     if (const auto found = shared_.find(model.nodes[n].tensor); shared && found != shared_.end()) {
       choices[n] = found->second;
-      return node(n + 1, choices, l, last, state, recompute, so_far, into);
+      return node(n + 1, choices, l, last, settings, so_far, into);
     }
     for (std::uint32_t c = 0; c < model.nodes[n].choices.size(); ++c) {
       choices[n] = c;
@@ -145,12 +147,12 @@ class RangeEnumeration {
       if (shared) {
         shared_[model.nodes[n].tensor] = c;
         if (model.nodes[n].kind == ModelNode::Kind::parameter)
-          add_parameter(cost_of_variable(model.nodes[n], c, state), with_own);
+          add_parameter(cost_of_variable(model.nodes[n], c, settings), with_own);
         else
           add_border(space_.layers.layers[l].variables[n - model.interior], model.nodes[n].choices[c].layout, last,
                      with_own);
       }
-      node(n + 1, choices, l, last, state, recompute, with_own, into);
+      node(n + 1, choices, l, last, settings, with_own, into);
       if (shared) shared_.erase(model.nodes[n].tensor);
     }
   }
@@ -273,6 +275,43 @@ TEST_CASE("on one stage the search finds the optimum of all shardings, states an
   }
 }
 
+// One setting of all parameters never beats a state for each. Memory binds from a third of what the fastest plan takes.
+TEST_CASE("states chosen for each parameter are never worse than the best single state", "[search]") {
+  int tight = 0, mixed = 0, better = 0;
+  for (std::uint32_t seed = 700; seed < 740; ++seed) {
+    std::mt19937 random(seed);
+    PlanningInput input = random_input(random, draw(random, 1, 4), Tying::some);
+    input.cluster.device.launch = Seconds(1e-7);
+    SearchOptions options = options_for(16, draw(random, 0, 1) == 0 ? 4 : 16);
+    options.remedies = false;
+    options.candidates = 1;
+    const Bytes peak = search_plans(input, options).front().peak_memory();
+    for (const double share : {0.45, 0.55, 0.65, 0.75, 0.85, 0.95, 2.0}) {
+      input.cluster.device.memory = share * peak;
+      const Plan plan = search_plans(input, options).front();
+      std::optional<Seconds> single;
+      for (const ParameterState state : input.recipe.parameter_states) {
+        SearchOptions fixed = options;
+        fixed.parameter_state = state;
+        const Plan with_one = search_plans(input, fixed).front();
+        if (with_one.status == PlanStatus::infeasible) continue;
+        if (!single || with_one.best_estimate < *single) single = with_one.best_estimate;
+      }
+      INFO("seed " << seed << ", " << share << " of " << peak.value() << " bytes");
+      if (single) CHECK(plan.status != PlanStatus::infeasible);
+      if (plan.status == PlanStatus::infeasible) continue;
+      CHECK(plan.peak_memory() <= input.cluster.device.memory);
+      if (single) CHECK(plan.best_estimate <= *single * (1 + rounding));
+      better += !single || plan.best_estimate < *single * (1 - rounding);
+      tight += share < 1;
+      for (const Stage& stage : plan.stages) mixed += !stage.parameter_state;
+    }
+  }
+  CHECK(tight >= 100);
+  CHECK(mixed >= 10);
+  CHECK(better >= 10);
+}
+
 TEST_CASE("without work once per step the search finds the optimum of all pipelines", "[search]") {
   int pipelined = 0;
   for (std::uint32_t seed = 0; seed < 40; ++seed) {
@@ -292,7 +331,7 @@ TEST_CASE("without work once per step the search finds the optimum of all pipeli
   CHECK(pipelined >= 5);
 }
 
-// In general a range keeps for each mesh, state and recomputation only the shardings of least B·t + p and of least t
+// In general a range keeps for each mesh and recomputation only the shardings of least B·t + p and of least t
 // (t a microbatch's time, p the work once per step), while the formula weighs them otherwise in stages that are not the
 // slowest. So: bound ≤ optimum ≤ estimate, and no single stage is better than the estimate.
 TEST_CASE("the bound is never above, the estimate never below the optimum of all pipelines", "[search]") {

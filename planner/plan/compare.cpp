@@ -122,7 +122,7 @@ void compare_stage(const std::string& path, const Stage& base, const Stage& next
   found.text(path + "/devices", print(base.devices), print(next.devices));
   found.text(path + "/mesh", print(base.mesh), print(next.mesh));
   found.text(path + "/recompute", name(base.recompute), name(next.recompute));
-  found.text(path + "/parameter_state", name(base.parameter_state), name(next.parameter_state));
+  found.text(path + "/parameter_state", parameter_state_text(base), parameter_state_text(next));
   found.quantity(path + "/forward_s", base.forward, next.forward);
   found.quantity(path + "/backward_s", base.backward, next.backward);
   found.quantity(path + "/forward_compute_s", base.forward_compute, next.forward_compute);

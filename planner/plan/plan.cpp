@@ -28,6 +28,22 @@ std::string_view name(Rate rate) {
   return "";
 }
 
+std::optional<ParameterState> common_state(const Stage& stage) {
+  std::optional<ParameterState> common;
+  for (const TensorLayout& tensor : stage.tensors) {
+    const auto& axes = tensor.layout.axes;
+    const bool has_a_choice = std::find(axes.begin(), axes.end(), replicated_partial_gradient) != axes.end();
+    if (!tensor.parameter || !has_a_choice) continue;
+    if (common && *common != tensor.state) return std::nullopt;
+    common = tensor.state;
+  }
+  return common ? common : stage.allowed_states.list().front();
+}
+
+std::string_view parameter_state_text(const Stage& stage) {
+  return stage.parameter_state ? name(*stage.parameter_state) : "mixed";
+}
+
 std::int64_t Plan::devices() const {
   std::int64_t total = 0;
   for (const Stage& stage : stages) total += static_cast<std::int64_t>(stage.devices.size());

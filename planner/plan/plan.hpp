@@ -13,6 +13,7 @@
 #include "costmodel/device_mesh.hpp"
 #include "costmodel/layout.hpp"
 #include "costmodel/recipe.hpp"
+#include "planner/plan/prices.hpp"
 #include "planner/plan/schedule.hpp"
 
 namespace meshloom {
@@ -98,10 +99,13 @@ struct Stage {
   std::vector<std::int64_t> devices;  // numbers in the cluster, in mesh order
   std::vector<MeshAxis> mesh;
   Recompute recompute = Recompute::none;
-  ParameterState parameter_state = ParameterState::replicated;
-  Seconds forward, backward;                  // collectives and recompute included, sends not
-  Seconds forward_compute, backward_compute;  // the part that is computing
-  Seconds synchronization;                    // gradient collectives and parameter gathers, once per step
+  // The state of all parameters that have a choice (an R/P axis); none: they are in several.
+  std::optional<ParameterState> parameter_state = ParameterState::replicated;
+  Weights weights;                                             // what the stage was optimised for,
+  ParameterStates allowed_states{ParameterState::replicated};  // and the states its parameters could take
+  Seconds forward, backward;                                   // collectives and recompute included, sends not
+  Seconds forward_compute, backward_compute;                   // the part that is computing
+  Seconds synchronization;  // gradient collectives and parameter gathers, once per step
   // Gradients of parameters that other stages use, too: all-reduced between two stages, part of `synchronization`.
   Bytes shared_gradients;
   Seconds shared_gradients_time;
@@ -113,6 +117,10 @@ struct Stage {
   std::vector<Conversion> conversions;
   bool operator==(const Stage&) const = default;
 };
+
+// What Stage::parameter_state is for these tensors. Where no parameter has an R/P axis: the first allowed state.
+std::optional<ParameterState> common_state(const Stage& stage);
+std::string_view parameter_state_text(const Stage& stage);  // "zero1", "mixed"
 
 struct InfeasibleReason {
   std::int64_t first_layer = 0, last_layer = 0;

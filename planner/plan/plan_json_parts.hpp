@@ -17,8 +17,6 @@ inline constexpr std::array plan_statuses{PlanStatus::optimal, PlanStatus::feasi
                                           PlanStatus::time_limit};
 inline constexpr std::array schedule_kinds{ScheduleKind::gpipe, ScheduleKind::one_f_one_b};
 inline constexpr std::array recomputes{Recompute::none, Recompute::full};
-inline constexpr std::array parameter_states{ParameterState::replicated, ParameterState::zero1, ParameterState::zero2,
-                                             ParameterState::zero3};
 inline constexpr std::array link_classes{LinkClass::intra_host, LinkClass::inter_host};
 inline constexpr std::array rates{Rate::per_microbatch, Rate::per_step};
 inline constexpr std::array collectives{Collective::all_gather, Collective::reduce_scatter, Collective::all_reduce,

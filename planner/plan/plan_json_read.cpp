@@ -71,7 +71,7 @@ TensorLayout read_tensor(const JsonInput& input, std::size_t dimensions) {
           .parameter = input.at("parameter").boolean(),
           .layout = read_layout(input.at("layout"), dimensions),
           .saved = read_layout(input.at("saved"), dimensions),
-          .state = read_enumerator(input.at("state"), parameter_states),
+          .state = read_enumerator(input.at("state"), all_parameter_states),
           .bytes = bytes_at(input, "bytes")};
 }
 
@@ -132,6 +132,26 @@ Submesh read_submesh(const JsonInput& input) {
   return {sizes[0].integer(1, most_count), sizes[1].integer(1, most_count)};
 }
 
+std::optional<ParameterState> read_parameter_state(const JsonInput& input) {
+  std::vector<std::string> names{"mixed"};
+  for (const ParameterState state : all_parameter_states) names.emplace_back(name(state));
+  return parameter_state_named(names[input.one_of(names)]);
+}
+
+void read_optimised_for(const JsonInput& input, Stage& stage) {
+  input.only_keys(
+      {"microbatches", "per_step", "seconds_per_fixed_byte", "seconds_per_activation_byte", "parameter_states"});
+  stage.weights = {.microbatches = input.at("microbatches").number(0),
+                   .per_step = input.at("per_step").number(0),
+                   .seconds_per_fixed_byte = input.at("seconds_per_fixed_byte").number(0),
+                   .seconds_per_activation_byte = input.at("seconds_per_activation_byte").number(0)};
+  std::vector<ParameterState> states;
+  for (const JsonInput& element : input.at("parameter_states").elements())
+    states.push_back(read_enumerator(element, all_parameter_states));
+  if (states.empty()) input.at("parameter_states").fail("allows no state; list at least one");
+  stage.allowed_states = ParameterStates(states);
+}
+
 Stage read_stage(const JsonInput& input) {
   input.only_keys({"first_layer",
                    "last_layer",
@@ -140,6 +160,7 @@ Stage read_stage(const JsonInput& input) {
                    "mesh",
                    "recompute",
                    "parameter_state",
+                   "optimised_for",
                    "forward_s",
                    "backward_s",
                    "forward_compute_s",
@@ -160,7 +181,8 @@ Stage read_stage(const JsonInput& input) {
   for (const JsonInput& device : input.at("devices").elements()) stage.devices.push_back(device.integer(0));
   stage.mesh = read_mesh(input.at("mesh"));
   stage.recompute = read_enumerator(input.at("recompute"), recomputes);
-  stage.parameter_state = read_enumerator(input.at("parameter_state"), parameter_states);
+  stage.parameter_state = read_parameter_state(input.at("parameter_state"));
+  read_optimised_for(input.at("optimised_for"), stage);
   stage.forward = seconds_at(input, "forward_s");
   stage.backward = seconds_at(input, "backward_s");
   stage.forward_compute = seconds_at(input, "forward_compute_s");

@@ -81,6 +81,16 @@ Json boundary_json(const StageBoundary& boundary) {
           {"backward_s", boundary.backward_time.value()}};
 }
 
+Json optimised_for_json(const Stage& stage) {
+  Json states = Json::array();
+  for (const ParameterState state : stage.allowed_states.list()) states.push_back(name(state));
+  return {{"microbatches", stage.weights.microbatches},
+          {"per_step", stage.weights.per_step},
+          {"seconds_per_fixed_byte", stage.weights.seconds_per_fixed_byte},
+          {"seconds_per_activation_byte", stage.weights.seconds_per_activation_byte},
+          {"parameter_states", states}};
+}
+
 Json stage_json(const Stage& stage) {
   const std::size_t dimensions = stage.mesh.size();
   Json result = {{"first_layer", stage.first_layer},
@@ -89,7 +99,8 @@ Json stage_json(const Stage& stage) {
                  {"devices", stage.devices},
                  {"mesh", axes_json(stage.mesh)},
                  {"recompute", name(stage.recompute)},
-                 {"parameter_state", name(stage.parameter_state)},
+                 {"parameter_state", parameter_state_text(stage)},
+                 {"optimised_for", optimised_for_json(stage)},
                  {"forward_s", stage.forward.value()},
                  {"backward_s", stage.backward.value()},
                  {"forward_compute_s", stage.forward_compute.value()},
@@ -186,7 +197,7 @@ Json stage_summary(const Stage& stage) {
           {"peak_memory_bytes", stage.memory.peak().value()},
           {"in_flight", stage.memory.in_flight},
           {"recompute", name(stage.recompute)},
-          {"parameter_state", name(stage.parameter_state)}};
+          {"parameter_state", parameter_state_text(stage)}};
 }
 
 }  // namespace

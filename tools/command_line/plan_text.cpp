@@ -37,7 +37,7 @@ std::string stages_text(const Plan& plan) {
                first == last ? fmt::format("{}", first) : fmt::format("{}–{}", first, last), mesh_text(stage.mesh),
                readable(stage.forward), readable(stage.backward), readable(stage.synchronization + stage.update),
                readable(stage.memory.peak()), fmt::format("{}", stage.memory.in_flight),
-               std::string(name(stage.recompute)), std::string(name(stage.parameter_state))});
+               std::string(name(stage.recompute)), std::string(parameter_state_text(stage))});
   }
   return table.text();
 }
