@@ -387,16 +387,51 @@ LayerModel build_layer_model(const ModelContext& context, const PlanningLayer& l
   return Builder(context, layer).build();
 }
 
+PricedLayer::PricedLayer(const LayerModel& model, const RangeSettings& settings)
+    : model_(model), settings_(settings), costs_(model.interior) {
+  for (std::size_t n = 0; n < model.interior; ++n)
+    for (const Choice& choice : model.nodes[n].choices)
+      costs_[n].push_back(cost_of_choice(choice, model.nodes[n].kind, settings));
+}
+
+IntraOpProblem PricedLayer::problem() const {
+  IntraOpProblem problem;
+  for (std::size_t n = 0; n < model_.nodes.size(); ++n) {
+    IntraOpNode& node = problem.nodes.emplace_back();
+    node.costs.assign(model_.nodes[n].choices.size(), 0);
+    for (std::size_t c = 0; n < model_.interior && c < costs_[n].size(); ++c)
+      node.costs[c] = integer_cost(costs_[n][c], settings_.weights);
+  }
+  for (const ModelEdge& edge : model_.edges) {
+    const bool of_parameter = is_parameter_edge(model_, edge);
+    IntraOpEdge& scalar = problem.edges.emplace_back(IntraOpEdge{edge.a, edge.b, {}});
+    scalar.costs.reserve(edge.costs.size());
+    for (const EdgeCost& cost : edge.costs)
+      scalar.costs.push_back(
+          cost.forward < impossible
+              ? integer_cost(cost_of_edge(cost, of_parameter, settings_.recompute), settings_.weights)
+              : infinite_cost);
+  }
+  return problem;
+}
+
+Cost PricedLayer::cost_of_choices(const std::vector<std::uint32_t>& choices) const {
+  Cost total;
+  for (std::size_t n = 0; n < model_.interior; ++n) total = add_within_layer(total, costs_[n][choices[n]]);
+  for (const ModelEdge& edge : model_.edges)
+    total = add_within_layer(
+        total, cost_of_edge(edge.costs[choices[edge.a] * model_.nodes[edge.b].choices.size() + choices[edge.b]],
+                            is_parameter_edge(model_, edge), settings_.recompute));
+  return total;
+}
+
 Cost cost_of_choices(const LayerModel& model, const std::vector<std::uint32_t>& choices,
                      const RangeSettings& settings) {
-  Cost total;
-  for (std::size_t n = 0; n < model.interior; ++n)
-    total = add_within_layer(total, cost_of_choice(model.nodes[n].choices[choices[n]], model.nodes[n].kind, settings));
-  for (const ModelEdge& edge : model.edges)
-    total = add_within_layer(
-        total, cost_of_edge(edge.costs[choices[edge.a] * model.nodes[edge.b].choices.size() + choices[edge.b]],
-                            is_parameter_edge(model, edge), settings.recompute));
-  return total;
+  return PricedLayer(model, settings).cost_of_choices(choices);
+}
+
+IntraOpProblem layer_problem(const LayerModel& model, const RangeSettings& settings) {
+  return PricedLayer(model, settings).problem();
 }
 
 Cost cost_of_variable(const ModelNode& node, std::uint32_t choice, const RangeSettings& settings) {
@@ -444,29 +479,6 @@ Seconds arrival_time(const ModelContext& context, TensorId tensor, const Layout&
 Seconds departure_time(const ModelContext& context, TensorId tensor, const Layout& layout) {
   if (!context.strategies.training.relations.needs_gradient[index(tensor)]) return Seconds(0);
   return spread_time(context, tensor, layout);
-}
-
-IntraOpProblem layer_problem(const LayerModel& model, const RangeSettings& settings) {
-  IntraOpProblem problem;
-  for (std::size_t n = 0; n < model.nodes.size(); ++n) {
-    IntraOpNode node;
-    for (const Choice& choice : model.nodes[n].choices)
-      node.costs.push_back(n < model.interior
-                               ? integer_cost(cost_of_choice(choice, model.nodes[n].kind, settings), settings.weights)
-                               : 0);
-    problem.nodes.push_back(std::move(node));
-  }
-  for (const ModelEdge& edge : model.edges) {
-    IntraOpEdge scalar{edge.a, edge.b, {}};
-    scalar.costs.reserve(edge.costs.size());
-    for (const EdgeCost& cost : edge.costs)
-      scalar.costs.push_back(
-          cost.forward < impossible
-              ? integer_cost(cost_of_edge(cost, is_parameter_edge(model, edge), settings.recompute), settings.weights)
-              : infinite_cost);
-    problem.edges.push_back(std::move(scalar));
-  }
-  return problem;
 }
 
 }  // namespace meshloom

@@ -113,6 +113,21 @@ struct LayerModel {
 
 LayerModel build_layer_model(const ModelContext& context, const PlanningLayer& layer);
 
+// A layer under settings: what each choice costs is found once, for the problem and for the sums of its solutions.
+class PricedLayer {
+ public:
+  // The reference must outlive it.
+  PricedLayer(const LayerModel& model, const RangeSettings& settings);
+
+  IntraOpProblem problem() const;                                         // layer_problem
+  Cost cost_of_choices(const std::vector<std::uint32_t>& choices) const;  // as below
+
+ private:
+  const LayerModel& model_;
+  RangeSettings settings_;
+  std::vector<std::vector<Cost>> costs_;  // by interior node and choice
+};
+
 // What the choices of the interior and the edges cost; interface variables' own costs are not included.
 Cost cost_of_choices(const LayerModel& model, const std::vector<std::uint32_t>& choices, const RangeSettings& settings);
 // The own cost of an interface variable's choice: a parameter's storage; an activation that is saved.

@@ -25,7 +25,7 @@ const LayerModel& RangeSolver::model(std::size_t layer) {
                                 : models_.emplace(planned.key, build_layer_model(context_, planned)).first->second;
 }
 
-LayerTable RangeSolver::reduce(const LayerModel& model, const IntraOpProblem& problem,
+LayerTable RangeSolver::reduce(const LayerModel& model, const PricedLayer& priced, const IntraOpProblem& problem,
                                const RangeSettings& settings) const {
   std::vector<std::uint32_t> kept(model.nodes.size() - model.interior);
   std::iota(kept.begin(), kept.end(), static_cast<std::uint32_t>(model.interior));
@@ -35,7 +35,7 @@ LayerTable RangeSolver::reduce(const LayerModel& model, const IntraOpProblem& pr
   result.choices = std::move(reduced.choices);
   for (std::size_t entry = 0; entry < result.choices.size(); ++entry) {
     const bool possible = !result.choices[entry].empty();
-    result.costs.push_back(possible ? cost_of_choices(model, result.choices[entry], settings) : Cost{});
+    result.costs.push_back(possible ? priced.cost_of_choices(result.choices[entry]) : Cost{});
     result.scalar.push_back(possible ? weighted(result.costs.back(), settings.weights) : infinity);
   }
   for (const std::uint32_t variable : kept) {
@@ -58,20 +58,22 @@ std::map<std::uint32_t, LayerTable> RangeSolver::tables(const RangeSettings& set
 
 LayerTable RangeSolver::table(std::size_t layer, const RangeSettings& settings) {
   const LayerModel& layer_model = model(layer);
-  return reduce(layer_model, layer_problem(layer_model, settings), settings);
+  const PricedLayer priced(layer_model, settings);
+  return reduce(layer_model, priced, priced.problem(), settings);
 }
 
 std::vector<double> RangeSolver::objective_by_choice(const RangeSettings& settings, std::size_t first, std::size_t last,
                                                      std::size_t layer, std::uint32_t node) {
   const std::map<std::uint32_t, LayerTable> by_key = tables(settings);
   const LayerModel& held = model(layer);
-  const IntraOpProblem problem = layer_problem(held, settings);
+  const PricedLayer priced(held, settings);
+  const IntraOpProblem problem = priced.problem();
   std::vector<double> objectives;
   for (std::size_t choice = 0; choice < held.nodes[node].choices.size(); ++choice) {
     IntraOpProblem pinned = problem;
     for (std::size_t other = 0; other < pinned.nodes[node].costs.size(); ++other)
       if (other != choice) pinned.nodes[node].costs[other] = infinite_cost;
-    const LayerTable held_table = reduce(held, pinned, settings);
+    const LayerTable held_table = reduce(held, priced, pinned, settings);
     Front front = empty_front();
     for (std::size_t l = first; l <= last; ++l)
       front = join(front, l, layers_.layers[l].variables, l == layer ? held_table : by_key.at(layers_.layers[l].key),
@@ -83,20 +85,25 @@ std::vector<double> RangeSolver::objective_by_choice(const RangeSettings& settin
 }
 
 std::vector<Cost> RangeSolver::solve(const RangeSettings& settings) {
+  return solve(settings, std::vector<bool>(classes_.classes.size(), true));
+}
+
+std::vector<Cost> RangeSolver::solve(const RangeSettings& settings, std::vector<bool> wanted) {
+  for (std::size_t c = wanted.size(); c-- > 1;)  // parents come before their children
+    if (wanted[c]) wanted[classes_.classes[c].parent] = true;
   const std::map<std::uint32_t, LayerTable> by_key = tables(settings);
   std::vector<Front> fronts(classes_.classes.size());
   fronts[0] = empty_front();
   std::vector<Cost> result(classes_.classes.size());
   for (std::size_t c = 1; c < fronts.size(); ++c) {
+    result[c].forward = impossible;
+    if (!wanted[c]) continue;
     const RangeClasses::Class& range = classes_.classes[c];
     const PlanningLayer& layer = layers_.layers[range.last];
     fronts[c] = join(fronts[range.parent], range.last, layer.variables, by_key.at(layer.key), settings);
     const Front end = closed(fronts[c], settings.weights);
     const std::size_t entry = least(end.scalar);
-    if (end.scalar[entry] < infinity)
-      result[c] = end.costs[entry];
-    else
-      result[c].forward = impossible;
+    if (end.scalar[entry] < infinity) result[c] = end.costs[entry];
   }
   return result;
 }

@@ -9,8 +9,8 @@ namespace meshloom {
 namespace {
 
 // Prices of memory to try, relative to the time of a step: filling a device's memory costs that many steps. 0 comes
-// first.
-constexpr double memory_prices[] = {0.01, 0.03, 0.1, 0.3, 1, 3, 10, 100, 10000};
+// first, then the highest, which tells what can fit at all.
+constexpr double memory_prices[] = {10000, 100, 10, 3, 1, 0.3, 0.1, 0.03, 0.01};
 // How much dearer a byte is that every microbatch in flight holds.
 constexpr double activation_weights[] = {1, 8};
 
@@ -63,16 +63,22 @@ class MeshPricer {
   MeshResult run() {
     bound_times();
     for (const Recompute recompute : space_.recomputes)
-      if (!sweep_unpriced(ParameterStates(space_.states), recompute)) {
-        sweep_prices(recompute);
-        add_uniform_states(recompute);
-      }
+      for (const ParameterStates& states : state_sets()) sweep(states, recompute);
     for (auto& candidates : result_.candidates) keep_undominated(candidates);
     return std::move(result_);
   }
 
  private:
   std::size_t whole_graph() const { return space_.classes.of[0].back(); }
+
+  // A state for each parameter, and all parameters in one: prices are tried at a few points only and do not count what
+  // comes and goes, so one state for all may fit where the mixture found is too large.
+  std::vector<ParameterStates> state_sets() const {
+    std::vector<ParameterStates> sets{ParameterStates(space_.states)};
+    if (space_.states.size() > 1 && space_.meshes[mesh_].dimensions() > 0)
+      sets.insert(sets.end(), space_.states.begin(), space_.states.end());
+    return sets;
+  }
 
   // The least time per microbatch: weight on nothing else, nothing recomputed. It is a candidate, too: where a stage's
   // work once per step hides behind other stages, nothing else counts.
@@ -84,57 +90,56 @@ class MeshPricer {
     add_candidates(costs, settings);
   }
 
-  // Returns whether every range leaves room for as many stages behind it as there can be.
-  bool add_candidates(const std::vector<Cost>& costs, const RangeSettings& settings) {
-    bool roomy = true;
+  // Returns the classes that leave less room than there can be stages behind them.
+  std::vector<bool> add_candidates(const std::vector<Cost>& costs, const RangeSettings& settings) {
+    std::vector<bool> tight(costs.size(), false);
     for (std::size_t c = 1; c < costs.size(); ++c) {
       if (!(costs[c].forward < impossible)) continue;
       const auto following =
           following_stages(costs[c], usable_, space_.options.schedule.value_or(ScheduleKind::one_f_one_b),
                            microbatches_, most_following_[c]);
-      roomy = roomy && following.value_or(-1) >= most_following_[c];
+      tight[c] = following.value_or(-1) < most_following_[c];
       result_.least_memory[c] =
           std::min(result_.least_memory[c], costs[c].fixed + costs[c].activations + costs[c].transient());
       result_.candidates[c].push_back({costs[c], mesh_, settings, following.value_or(-1)});
     }
-    return roomy;
+    return tight;
   }
 
-  bool add(const RangeSettings& settings) {
+  // The same without prices of memory; the weighted cost of all layers bounds a single stage.
+  std::vector<bool> add_unpriced(const RangeSettings& settings, Cost& whole) {
     const std::vector<Cost> costs = solver_.ranges().solve(settings);
-    if (settings.weights.seconds_per_fixed_byte == 0 && costs[whole_graph()].forward < impossible)
-      result_.least_single_stage =
-          std::min(result_.least_single_stage, Seconds(weighted(costs[whole_graph()], settings.weights)));
+    whole = costs[whole_graph()];
+    if (whole.forward < impossible)
+      result_.least_single_stage = std::min(result_.least_single_stage, Seconds(weighted(whole, settings.weights)));
     return add_candidates(costs, settings);
   }
 
-  bool sweep_unpriced(const ParameterStates& states, Recompute recompute) {
+  void sweep(const ParameterStates& states, Recompute recompute) {
     RangeSettings settings{states, recompute, {static_cast<double>(microbatches_), 1, 0, 0}};
     if (microbatches_ > 1) {  // away from the slowest stage a microbatch's time counts once, like a step's work
       settings.weights.microbatches = 1;
       add_candidates(solver_.ranges().solve(settings), settings);
       settings.weights.microbatches = static_cast<double>(microbatches_);
     }
-    return add(settings);
-  }
-
-  // All parameters in one state: what it saves in memory needs no price that the sweep would have to guess.
-  void add_uniform_states(Recompute recompute) {
-    if (space_.states.size() == 1 || space_.meshes[mesh_].dimensions() == 0) return;
-    for (const ParameterState state : space_.states) sweep_unpriced(state, recompute);
-  }
-
-  void sweep_prices(Recompute recompute) {
-    RangeSettings settings{ParameterStates(space_.states), recompute, {static_cast<double>(microbatches_), 1, 0, 0}};
-    const Cost& whole =
-        result_.candidates[whole_graph()].empty() ? Cost{} : result_.candidates[whole_graph()].back().cost;
-    const double step = weighted(whole, settings.weights) / usable_.value();
+    Cost whole;
+    std::vector<bool> tight = add_unpriced(settings, whole);
+    const double step = (whole.forward < impossible ? weighted(whole, settings.weights) : 0) / usable_.value();
     for (const double price : memory_prices)
       for (const double activations : activation_weights) {
+        if (std::find(tight.begin(), tight.end(), true) == tight.end()) return;
         settings.weights.seconds_per_fixed_byte = price * step;
         settings.weights.seconds_per_activation_byte = price * step * activations;
-        add(settings);
+        const std::vector<Cost> costs = solver_.ranges().solve(settings, tight);
+        add_candidates(costs, settings);
+        if (price == memory_prices[0] && activations == 1) drop_hopeless(costs, tight);
       }
+  }
+
+  // Under the highest price no way to run them holds less; what even so does not fit needs no further prices.
+  void drop_hopeless(const std::vector<Cost>& costs, std::vector<bool>& tight) const {
+    for (std::size_t c = 1; c < costs.size(); ++c)
+      if (costs[c].fixed + costs[c].activations > usable_) tight[c] = false;
   }
 
   const SearchSpace& space_;
