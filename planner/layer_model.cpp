@@ -388,7 +388,7 @@ LayerModel build_layer_model(const ModelContext& context, const PlanningLayer& l
 }
 
 PricedLayer::PricedLayer(const LayerModel& model, const RangeSettings& settings)
-    : model_(model), settings_(settings), costs_(model.interior) {
+    : model_(&model), settings_(settings), costs_(model.interior) {
   for (std::size_t n = 0; n < model.interior; ++n)
     for (const Choice& choice : model.nodes[n].choices)
       costs_[n].push_back(cost_of_choice(choice, model.nodes[n].kind, settings));
@@ -396,14 +396,14 @@ PricedLayer::PricedLayer(const LayerModel& model, const RangeSettings& settings)
 
 IntraOpProblem PricedLayer::problem() const {
   IntraOpProblem problem;
-  for (std::size_t n = 0; n < model_.nodes.size(); ++n) {
+  for (std::size_t n = 0; n < model_->nodes.size(); ++n) {
     IntraOpNode& node = problem.nodes.emplace_back();
-    node.costs.assign(model_.nodes[n].choices.size(), 0);
-    for (std::size_t c = 0; n < model_.interior && c < costs_[n].size(); ++c)
+    node.costs.assign(model_->nodes[n].choices.size(), 0);
+    for (std::size_t c = 0; n < model_->interior && c < costs_[n].size(); ++c)
       node.costs[c] = integer_cost(costs_[n][c], settings_.weights);
   }
-  for (const ModelEdge& edge : model_.edges) {
-    const bool of_parameter = is_parameter_edge(model_, edge);
+  for (const ModelEdge& edge : model_->edges) {
+    const bool of_parameter = is_parameter_edge(*model_, edge);
     IntraOpEdge& scalar = problem.edges.emplace_back(IntraOpEdge{edge.a, edge.b, {}});
     scalar.costs.reserve(edge.costs.size());
     for (const EdgeCost& cost : edge.costs)
@@ -417,21 +417,12 @@ IntraOpProblem PricedLayer::problem() const {
 
 Cost PricedLayer::cost_of_choices(const std::vector<std::uint32_t>& choices) const {
   Cost total;
-  for (std::size_t n = 0; n < model_.interior; ++n) total = add_within_layer(total, costs_[n][choices[n]]);
-  for (const ModelEdge& edge : model_.edges)
+  for (std::size_t n = 0; n < model_->interior; ++n) total = add_within_layer(total, costs_[n][choices[n]]);
+  for (const ModelEdge& edge : model_->edges)
     total = add_within_layer(
-        total, cost_of_edge(edge.costs[choices[edge.a] * model_.nodes[edge.b].choices.size() + choices[edge.b]],
-                            is_parameter_edge(model_, edge), settings_.recompute));
+        total, cost_of_edge(edge.costs[choices[edge.a] * model_->nodes[edge.b].choices.size() + choices[edge.b]],
+                            is_parameter_edge(*model_, edge), settings_.recompute));
   return total;
-}
-
-Cost cost_of_choices(const LayerModel& model, const std::vector<std::uint32_t>& choices,
-                     const RangeSettings& settings) {
-  return PricedLayer(model, settings).cost_of_choices(choices);
-}
-
-IntraOpProblem layer_problem(const LayerModel& model, const RangeSettings& settings) {
-  return PricedLayer(model, settings).problem();
 }
 
 Cost cost_of_variable(const ModelNode& node, std::uint32_t choice, const RangeSettings& settings) {

@@ -1,6 +1,6 @@
 // The intra-op model of one layer on one mesh at one microbatch size: nodes, their choices and what each choice costs,
-// before parameter states, recompute and the price of memory are decided. `layer_problem` makes the scalar problem out
-// of it; `cost_of_choices` adds up what a solution really takes. The state of a parameter adds no nodes: once weights
+// before parameter states, recompute and the price of memory are decided. A PricedLayer makes the scalar problem out of
+// it and adds up what a solution really takes. The state of a parameter adds no nodes: once weights
 // are given, each choice takes the state that is weighted least.
 //
 // Nodes are ops (choices: strategies), activations with a node of their own (several consumers; saved by producer and
@@ -116,20 +116,20 @@ LayerModel build_layer_model(const ModelContext& context, const PlanningLayer& l
 // A layer under settings: what each choice costs is found once, for the problem and for the sums of its solutions.
 class PricedLayer {
  public:
-  // The reference must outlive it.
+  // The model must outlive it.
   PricedLayer(const LayerModel& model, const RangeSettings& settings);
 
-  IntraOpProblem problem() const;                                         // layer_problem
-  Cost cost_of_choices(const std::vector<std::uint32_t>& choices) const;  // as below
+  // The scalar problem: interior nodes and edges in picoseconds of a step, interface nodes free.
+  IntraOpProblem problem() const;
+  // What the choices of the interior and the edges cost; interface variables' own costs are not included.
+  Cost cost_of_choices(const std::vector<std::uint32_t>& choices) const;
 
  private:
-  const LayerModel& model_;
+  const LayerModel* model_;
   RangeSettings settings_;
   std::vector<std::vector<Cost>> costs_;  // by interior node and choice
 };
 
-// What the choices of the interior and the edges cost; interface variables' own costs are not included.
-Cost cost_of_choices(const LayerModel& model, const std::vector<std::uint32_t>& choices, const RangeSettings& settings);
 // The own cost of an interface variable's choice: a parameter's storage; an activation that is saved.
 Cost cost_of_variable(const ModelNode& node, std::uint32_t choice, const RangeSettings& settings);
 
@@ -145,9 +145,6 @@ struct BorderCosts {
 BorderCosts border_costs(const ModelContext& context, const ModelNode& node);
 // The axes along which every device holds the same: bit k is mesh axis k.
 unsigned redundant_axes(const Layout& layout, const DeviceMesh& mesh);
-
-// The scalar problem: interior nodes and edges in picoseconds of a step, interface nodes free.
-IntraOpProblem layer_problem(const LayerModel& model, const RangeSettings& settings);
 
 // The conversion table and element size that price one operand's edge.
 ConversionTable& conversion_table(const ModelContext& context, TensorId tensor);

@@ -88,19 +88,21 @@ std::vector<Cost> RangeSolver::solve(const RangeSettings& settings) {
   return solve(settings, std::vector<bool>(classes_.classes.size(), true));
 }
 
-std::vector<Cost> RangeSolver::solve(const RangeSettings& settings, std::vector<bool> wanted) {
-  for (std::size_t c = wanted.size(); c-- > 1;)  // parents come before their children
-    if (wanted[c]) wanted[classes_.classes[c].parent] = true;
+std::vector<Cost> RangeSolver::solve(const RangeSettings& settings, const std::vector<bool>& wanted) {
+  std::vector<bool> needed = wanted;
+  for (std::size_t c = needed.size(); c-- > 1;)  // parents come before their children
+    if (needed[c]) needed[classes_.classes[c].parent] = true;
   const std::map<std::uint32_t, LayerTable> by_key = tables(settings);
   std::vector<Front> fronts(classes_.classes.size());
   fronts[0] = empty_front();
   std::vector<Cost> result(classes_.classes.size());
   for (std::size_t c = 1; c < fronts.size(); ++c) {
     result[c].forward = impossible;
-    if (!wanted[c]) continue;
+    if (!needed[c]) continue;
     const RangeClasses::Class& range = classes_.classes[c];
     const PlanningLayer& layer = layers_.layers[range.last];
     fronts[c] = join(fronts[range.parent], range.last, layer.variables, by_key.at(layer.key), settings);
+    if (!wanted[c]) continue;
     const Front end = closed(fronts[c], settings.weights);
     const std::size_t entry = least(end.scalar);
     if (end.scalar[entry] < infinity) result[c] = end.costs[entry];

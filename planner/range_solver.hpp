@@ -24,8 +24,8 @@ class RangeSolver {
 
   // By class of RangeClasses (class 0 unused). A range that cannot be run costs `impossible` forward time.
   std::vector<Cost> solve(const RangeSettings& settings);
-  // Only of the wanted classes, and of those on the way to them; the others cost `impossible`, too.
-  std::vector<Cost> solve(const RangeSettings& settings, std::vector<bool> wanted);
+  // Only of the wanted classes; the others cost `impossible`, too.
+  std::vector<Cost> solve(const RangeSettings& settings, const std::vector<bool>& wanted);
 
   // The choices behind solve()[class of (first, last)]; none where the range cannot be run.
   std::optional<RangeChoices> choices(const RangeSettings& settings, std::size_t first, std::size_t last);

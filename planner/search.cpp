@@ -133,31 +133,58 @@ void check(const SearchOptions& options) {
                      fmt::format("{} does not divide the global batch {}", size, options.global_batch));
 }
 
+// What is known about one microbatch size.
+struct SizeResult {
+  std::int64_t microbatch_size = 1, microbatches = 1;
+  std::optional<Pipeline> pipeline;
+  Seconds lower_bound;
+  std::vector<MemoryNeed> needs;
+};
+
+void improve(SizeResult& result, const SearchSpace& space, const StageCosts& costs) {
+  result.lower_bound = lower_bound(space, costs, result.microbatch_size, result.microbatches);
+  std::optional<Pipeline> found = best_pipeline(space, costs, result.microbatch_size, result.microbatches);
+  if (found && (!result.pipeline || found->estimate < result.pipeline->estimate)) result.pipeline = std::move(found);
+  result.needs.clear();
+  if (!result.pipeline) add_needs(result.needs, space, costs);
+}
+
+std::string progress_line(const SizeResult& result) {
+  return fmt::format("{} microbatches of {}: {}", result.microbatches, result.microbatch_size,
+                     result.pipeline ? fmt::format("{} stages, {:.4g} s", result.pipeline->options.size(),
+                                                   result.pipeline->estimate.value())
+                                     : "does not fit");
+}
+
+// The simulation may prefer a plan whose estimate is so much above the least.
+constexpr double simulated_tolerance = 1.05;
+
+// Outlines every microbatch size, then prices those that may be best.
+std::vector<SizeResult> search_sizes(const SearchSpace& space) {
+  std::vector<SizeResult> results;
+  for (const std::int64_t size : microbatch_sizes(space.input, space.options))
+    results.push_back({size, space.options.global_batch / size, {}, {}, {}});
+  tbb::parallel_for(std::size_t{0}, results.size(), [&](std::size_t k) {
+    improve(results[k], space, outline_stages(space, results[k].microbatch_size, results[k].microbatches));
+  });
+  Seconds to_beat = impossible;
+  for (const SizeResult& result : results)
+    if (result.pipeline) to_beat = std::min(to_beat, result.pipeline->estimate * simulated_tolerance);
+  std::mutex progress;
+  tbb::parallel_for(std::size_t{0}, results.size(), [&](std::size_t k) {
+    SizeResult& result = results[k];
+    if (result.lower_bound < to_beat)
+      improve(result, space, price_stages(space, result.microbatch_size, result.microbatches, to_beat));
+    if (!space.options.progress) return;
+    const std::lock_guard lock(progress);
+    space.options.progress(progress_line(result));
+  });
+  return results;
+}
+
 SearchResult run(const SearchSpace& space) {
   SearchResult result;
-  const std::vector<std::int64_t> sizes = microbatch_sizes(space.input, space.options);
-  struct BySize {
-    std::optional<Pipeline> pipeline;
-    Seconds lower_bound;
-    std::vector<MemoryNeed> needs;
-  };
-  std::vector<BySize> by_size(sizes.size());
-  std::mutex progress;
-  tbb::parallel_for(std::size_t{0}, sizes.size(), [&](std::size_t k) {
-    const std::int64_t count = space.options.global_batch / sizes[k];
-    const StageCosts costs = price_stages(space, sizes[k], count);
-    by_size[k].lower_bound = lower_bound(space, costs, sizes[k], count);
-    by_size[k].pipeline = best_pipeline(space, costs, sizes[k], count);
-    if (!by_size[k].pipeline) add_needs(by_size[k].needs, space, costs);
-    if (space.options.progress) {
-      const std::lock_guard lock(progress);
-      const std::optional<Pipeline>& found = by_size[k].pipeline;
-      space.options.progress(fmt::format(
-          "{} microbatches of {}: {}", count, sizes[k],
-          found ? fmt::format("{} stages, {:.4g} s", found->options.size(), found->estimate.value()) : "does not fit"));
-    }
-  });
-  for (BySize& size : by_size) {
+  for (SizeResult& size : search_sizes(space)) {
     result.lower_bound = std::min(result.lower_bound, size.lower_bound);
     if (size.pipeline) result.pipelines.push_back(std::move(*size.pipeline));
     result.needs.insert(result.needs.end(), size.needs.begin(), size.needs.end());

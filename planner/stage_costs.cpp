@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 
 namespace meshloom {
 namespace {
@@ -60,13 +61,34 @@ class MeshPricer {
       }
   }
 
-  MeshResult run() {
-    bound_times();
-    for (const Recompute recompute : space_.recomputes)
-      for (const ParameterStates& states : state_sets()) sweep(states, recompute);
-    for (auto& candidates : result_.candidates) keep_undominated(candidates);
-    return std::move(result_);
+  // The least time per microbatch: weight on nothing else, nothing recomputed. It is a candidate, too: where a stage's
+  // work once per step hides behind other stages, nothing else counts.
+  void bound_times() {
+    const RangeSettings settings{ParameterStates(space_.states), space_.recomputes.front(), {1, 0, 0, 0}};
+    const std::vector<Cost> costs = solver_.ranges().solve(settings);
+    for (std::size_t c = 1; c < costs.size(); ++c)
+      result_.least_time[c] = std::min(result_.least_time[c], costs[c].per_microbatch());
+    add_candidates(costs, settings);
   }
+
+  // A first look: without prices, and at the highest price.
+  void outline() {
+    const std::vector<bool> all(space_.classes.classes.size(), true);
+    for (const Recompute recompute : space_.recomputes) {
+      std::vector<bool> wanted = all;
+      sweep(ParameterStates(space_.states), recompute, wanted, 1);
+    }
+  }
+
+  // Everything, for the wanted classes.
+  void sweep_all(const std::vector<bool>& wanted) {
+    for (const Recompute recompute : space_.recomputes) {
+      std::vector<bool> possible = wanted;
+      for (const ParameterStates& states : state_sets()) sweep(states, recompute, possible, std::size(memory_prices));
+    }
+  }
+
+  const MeshResult& result() const { return result_; }
 
  private:
   std::size_t whole_graph() const { return space_.classes.of[0].back(); }
@@ -78,16 +100,6 @@ class MeshPricer {
     if (space_.states.size() > 1 && space_.meshes[mesh_].dimensions() > 0)
       sets.insert(sets.end(), space_.states.begin(), space_.states.end());
     return sets;
-  }
-
-  // The least time per microbatch: weight on nothing else, nothing recomputed. It is a candidate, too: where a stage's
-  // work once per step hides behind other stages, nothing else counts.
-  void bound_times() {
-    const RangeSettings settings{ParameterStates(space_.states), space_.recomputes.front(), {1, 0, 0, 0}};
-    const std::vector<Cost> costs = solver_.ranges().solve(settings);
-    for (std::size_t c = 1; c < costs.size(); ++c)
-      result_.least_time[c] = std::min(result_.least_time[c], costs[c].per_microbatch());
-    add_candidates(costs, settings);
   }
 
   // Returns the classes that leave less room than there can be stages behind them.
@@ -106,40 +118,47 @@ class MeshPricer {
     return tight;
   }
 
-  // The same without prices of memory; the weighted cost of all layers bounds a single stage.
-  std::vector<bool> add_unpriced(const RangeSettings& settings, Cost& whole) {
-    const std::vector<Cost> costs = solver_.ranges().solve(settings);
-    whole = costs[whole_graph()];
-    if (whole.forward < impossible)
-      result_.least_single_stage = std::min(result_.least_single_stage, Seconds(weighted(whole, settings.weights)));
-    return add_candidates(costs, settings);
-  }
-
-  void sweep(const ParameterStates& states, Recompute recompute) {
+  // The first `prices` of memory_prices, for those of the wanted classes that a price could make fit better. Those that
+  // can never fit are wanted no more.
+  void sweep(const ParameterStates& states, Recompute recompute, std::vector<bool>& wanted, std::size_t prices) {
+    if (std::find(wanted.begin(), wanted.end(), true) == wanted.end()) return;
     RangeSettings settings{states, recompute, {static_cast<double>(microbatches_), 1, 0, 0}};
     if (microbatches_ > 1) {  // away from the slowest stage a microbatch's time counts once, like a step's work
       settings.weights.microbatches = 1;
-      add_candidates(solver_.ranges().solve(settings), settings);
+      add_candidates(solver_.ranges().solve(settings, wanted), settings);
       settings.weights.microbatches = static_cast<double>(microbatches_);
     }
-    Cost whole;
-    std::vector<bool> tight = add_unpriced(settings, whole);
-    const double step = (whole.forward < impossible ? weighted(whole, settings.weights) : 0) / usable_.value();
-    for (const double price : memory_prices)
+    std::vector<bool> with_whole = wanted;
+    with_whole[whole_graph()] = true;
+    const std::vector<Cost> unpriced = solver_.ranges().solve(settings, with_whole);
+    const double step = bound_single_stage(unpriced[whole_graph()], settings.weights);
+    std::vector<bool> tight = add_candidates(unpriced, settings);
+    for (std::size_t p = 0; p < prices; ++p)
       for (const double activations : activation_weights) {
         if (std::find(tight.begin(), tight.end(), true) == tight.end()) return;
-        settings.weights.seconds_per_fixed_byte = price * step;
-        settings.weights.seconds_per_activation_byte = price * step * activations;
+        settings.weights.seconds_per_fixed_byte = memory_prices[p] * step / usable_.value();
+        settings.weights.seconds_per_activation_byte = settings.weights.seconds_per_fixed_byte * activations;
         const std::vector<Cost> costs = solver_.ranges().solve(settings, tight);
         add_candidates(costs, settings);
-        if (price == memory_prices[0] && activations == 1) drop_hopeless(costs, tight);
+        if (p > 0 || activations != 1) continue;
+        for (const std::size_t c : hopeless(costs)) tight[c] = wanted[c] = false;
       }
   }
 
+  // Returns the least seconds of a step for all layers as one stage; 0 where they cannot be.
+  double bound_single_stage(const Cost& whole, const Weights& weights) {
+    if (!(whole.forward < impossible)) return 0;
+    const Seconds least(weighted(whole, weights));
+    result_.least_single_stage = std::min(result_.least_single_stage, least);
+    return least.value();
+  }
+
   // Under the highest price no way to run them holds less; what even so does not fit needs no further prices.
-  void drop_hopeless(const std::vector<Cost>& costs, std::vector<bool>& tight) const {
+  std::vector<std::size_t> hopeless(const std::vector<Cost>& costs) const {
+    std::vector<std::size_t> classes;
     for (std::size_t c = 1; c < costs.size(); ++c)
-      if (costs[c].fixed + costs[c].activations > usable_) tight[c] = false;
+      if (costs[c].forward < impossible && costs[c].fixed + costs[c].activations > usable_) classes.push_back(c);
+    return classes;
   }
 
   const SearchSpace& space_;
@@ -210,33 +229,136 @@ MeshSolver::MeshSolver(const SearchSpace& space, const DeviceMesh& mesh, std::ve
                conversions_},
       ranges_(context_, space.layers, space.classes) {}
 
-StageCosts price_stages(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches) {
-  std::vector<MeshResult> by_mesh(space.meshes.size());
-  const auto price = [&](std::size_t mesh) {
-    by_mesh[mesh] = MeshPricer(space, static_cast<std::uint32_t>(mesh), microbatch_size, microbatches).run();
-  };
-  tbb::parallel_for(std::size_t{0}, space.meshes.size(), price);
+namespace {
+
+using MeshPricers = std::vector<std::unique_ptr<MeshPricer>>;  // by mesh
+
+// The least stage time that is the largest of a pipeline, over pipelines that run a range of layers on so many devices.
+class Bottlenecks {
+ public:
+  Bottlenecks(const SearchSpace& space, const std::vector<std::vector<Seconds>>& least_time)
+      : space_(space),
+        least_time_(least_time),
+        layers_(space.layers.layers.size()),
+        devices_(static_cast<std::size_t>(space.input.cluster.devices())),
+        before_(layers_ + 1, std::vector<Seconds>(devices_ + 1, impossible)),
+        after_(before_) {
+    before_[0][0] = after_[layers_][0] = Seconds(0);
+    for (std::size_t first = 0; first < layers_; ++first) extend(first);
+    for (std::size_t last = layers_; last-- > 0;) prepend(last);
+  }
+
+  // Of all pipelines that have the layers as one stage on that submesh.
+  Seconds with(std::size_t first, std::size_t last, std::size_t submesh) const {
+    Seconds best = impossible;
+    for (std::size_t used = 0; used + size(submesh) <= devices_; ++used)
+      best = std::min(best, std::max(before_[first][used], after_[last + 1][devices_ - used - size(submesh)]));
+    return std::max(best, time(first, last, submesh));
+  }
+
+ private:
+  std::size_t size(std::size_t submesh) const { return static_cast<std::size_t>(space_.submeshes[submesh].devices()); }
+  Seconds time(std::size_t first, std::size_t last, std::size_t submesh) const {
+    return least_time_[space_.classes.of[first][last - first]][submesh];
+  }
+
+  void extend(std::size_t first) {
+    for (std::size_t last = first; last < layers_; ++last)
+      for (std::size_t s = 0; s < space_.submeshes.size(); ++s)
+        for (std::size_t used = 0; used + size(s) <= devices_; ++used) {
+          Seconds& best = before_[last + 1][used + size(s)];
+          best = std::min(best, std::max(before_[first][used], time(first, last, s)));
+        }
+  }
+
+  void prepend(std::size_t first) {
+    for (std::size_t last = first; last < layers_; ++last)
+      for (std::size_t s = 0; s < space_.submeshes.size(); ++s)
+        for (std::size_t used = 0; used + size(s) <= devices_; ++used) {
+          Seconds& best = after_[first][used + size(s)];
+          best = std::min(best, std::max(after_[last + 1][used], time(first, last, s)));
+        }
+  }
+
+  const SearchSpace& space_;
+  const std::vector<std::vector<Seconds>>& least_time_;
+  std::size_t layers_, devices_;
+  std::vector<std::vector<Seconds>> before_, after_;  // [layers before, from there][devices]
+};
+
+// By submesh and class: whether some pipeline with such a stage may take less. Any takes at least B times its slowest
+// stage.
+std::vector<std::vector<bool>> promising(const SearchSpace& space, const std::vector<std::vector<Seconds>>& least_time,
+                                         std::int64_t microbatches, Seconds to_beat) {
+  const Bottlenecks bottlenecks(space, least_time);
+  std::vector<std::vector<bool>> result(space.submeshes.size(), std::vector<bool>(space.classes.classes.size(), false));
+  for (std::size_t first = 0; first < space.layers.layers.size(); ++first)
+    for (std::size_t last = first; last < space.layers.layers.size(); ++last)
+      for (std::size_t s = 0; s < space.submeshes.size(); ++s)
+        if (static_cast<double>(microbatches) * bottlenecks.with(first, last, s) < to_beat)
+          result[s][space.classes.of[first][last - first]] = true;
+  return result;
+}
+
+std::vector<std::vector<Seconds>> least_times(const SearchSpace& space, const MeshPricers& pricers) {
+  std::vector<std::vector<Seconds>> result(space.classes.classes.size(),
+                                           std::vector<Seconds>(space.submeshes.size(), impossible));
+  for (std::size_t mesh = 0; mesh < pricers.size(); ++mesh)
+    for (std::size_t c = 1; c < result.size(); ++c) {
+      Seconds& least = result[c][space.submesh_of[mesh]];
+      least = std::min(least, pricers[mesh]->result().least_time[c]);
+    }
+  return result;
+}
+
+StageCosts joined(const SearchSpace& space, const MeshPricers& pricers) {
   const std::size_t classes = space.classes.classes.size();
   StageCosts result;
   result.candidates.assign(classes, std::vector<std::vector<StageCandidate>>(space.submeshes.size()));
-  result.least_time.assign(classes, std::vector<Seconds>(space.submeshes.size(), impossible));
+  result.least_time = least_times(space, pricers);
   result.least_memory.assign(classes, std::vector<Bytes>(space.submeshes.size(), Bytes(1e30)));
   result.least_single_stage = impossible;
-  for (std::size_t mesh = 0; mesh < by_mesh.size(); ++mesh) {
+  for (std::size_t mesh = 0; mesh < pricers.size(); ++mesh) {
+    const MeshResult& of_mesh = pricers[mesh]->result();
     const std::uint32_t submesh = space.submesh_of[mesh];
     for (std::size_t c = 1; c < classes; ++c) {
-      auto& into = result.candidates[c][submesh];
-      for (const StageCandidate& candidate : by_mesh[mesh].candidates[c])
-        if (candidate.max_following_stages >= 0) into.push_back(candidate);
-      result.least_memory[c][submesh] = std::min(result.least_memory[c][submesh], by_mesh[mesh].least_memory[c]);
-      result.least_time[c][submesh] = std::min(result.least_time[c][submesh], by_mesh[mesh].least_time[c]);
+      for (const StageCandidate& candidate : of_mesh.candidates[c])
+        if (candidate.max_following_stages >= 0) result.candidates[c][submesh].push_back(candidate);
+      result.least_memory[c][submesh] = std::min(result.least_memory[c][submesh], of_mesh.least_memory[c]);
     }
     if (space.submeshes[submesh].devices() == space.input.cluster.devices())
-      result.least_single_stage = std::min(result.least_single_stage, by_mesh[mesh].least_single_stage);
+      result.least_single_stage = std::min(result.least_single_stage, of_mesh.least_single_stage);
   }
   for (std::size_t c = 1; c < classes; ++c)
     for (auto& candidates : result.candidates[c]) keep_undominated(candidates);
   return result;
+}
+
+MeshPricers bounded_meshes(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches) {
+  MeshPricers pricers(space.meshes.size());
+  tbb::parallel_for(std::size_t{0}, pricers.size(), [&](std::size_t mesh) {
+    pricers[mesh] =
+        std::make_unique<MeshPricer>(space, static_cast<std::uint32_t>(mesh), microbatch_size, microbatches);
+    pricers[mesh]->bound_times();
+  });
+  return pricers;
+}
+
+}  // namespace
+
+StageCosts outline_stages(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches) {
+  const MeshPricers pricers = bounded_meshes(space, microbatch_size, microbatches);
+  tbb::parallel_for(std::size_t{0}, pricers.size(), [&](std::size_t mesh) { pricers[mesh]->outline(); });
+  return joined(space, pricers);
+}
+
+StageCosts price_stages(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches,
+                        Seconds to_beat) {
+  const MeshPricers pricers = bounded_meshes(space, microbatch_size, microbatches);
+  const auto wanted = promising(space, least_times(space, pricers), microbatches, to_beat);
+  tbb::parallel_for(std::size_t{0}, pricers.size(),
+                    [&](std::size_t mesh) { pricers[mesh]->sweep_all(wanted[space.submesh_of[mesh]]); });
+  return joined(space, pricers);
 }
 
 }  // namespace meshloom

@@ -50,7 +50,11 @@ struct StageCosts {
   // By class and submesh: the least bytes a device was seen to need for one microbatch in flight.
   std::vector<std::vector<Bytes>> least_memory;
 };
-StageCosts price_stages(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches);
+// A first look at a fraction of the work: time and memory each on its own.
+StageCosts outline_stages(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches);
+// Everything that a pipeline which takes less than `to_beat` may be made of.
+StageCosts price_stages(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches,
+                        Seconds to_beat);
 
 // A solver of ranges on one mesh with what it refers to.
 class MeshSolver {

@@ -147,7 +147,7 @@ IntraOpProblem joined(MeshCase& on_mesh, const RangeSettings& settings, std::siz
   std::map<TensorId, bool> charged;
   for (std::size_t l = first; l <= last; ++l) {
     const LayerModel model = with_states_as_choices(on_mesh.solver().ranges().model(l), settings.states);
-    const IntraOpProblem layer = layer_problem(model, settings);
+    const IntraOpProblem layer = PricedLayer(model, settings).problem();
     const auto& variables = on_mesh.space().layers.layers[l].variables;
     std::vector<std::uint32_t> position;
     for (std::size_t n = 0; n < layer.nodes.size(); ++n) {
@@ -361,6 +361,35 @@ TEST_CASE("a materialised stage counts converting again what is saved but has no
       if (conversion.tensor == "x") converted_again += conversion.backward.size();
     CHECK(converted_again > 0);
   }
+}
+
+// On 2 devices at 10^11 B/s with 100 microbatches, half of n elements: ZeRO-3 instead of ZeRO-1 frees 6 bytes of a bf16
+// parameter and 8 of an fp32 one, and moves 100·(2·2 + 4) − (4 + 2) = 794 and 100·(2·4 + 4) − (4 + 4) = 1192 bytes
+// more. So it pays from a price of 132.3 and 149 times 10^-11 seconds a byte.
+TEST_CASE("at one price of memory parameters of two types take different states") {
+  const Graph graph = parse_graph(
+      R"({"schema": "meshloom.graph/1", "name": "types", "batch_dim": "b", "dims": {"h": 64},
+    "tensors": [{"id": "x", "shape": ["b", "h"], "dtype": "bf16", "role": "input"},
+      {"id": "u", "shape": ["h", "h"], "dtype": "bf16", "role": "parameter"},
+      {"id": "v", "shape": ["h", "h"], "dtype": "fp32", "role": "parameter"}],
+    "ops": [
+      {"id": "one", "kind": "einsum", "layer": "a", "inputs": ["x", "u"], "outputs": ["y"], "rule": "b h!, h! k! -> b k!"},
+      {"id": "two", "kind": "einsum", "layer": "a", "inputs": ["y", "v"], "outputs": ["z"], "rule": "b h!, h! k! -> b k!"},
+      {"id": "loss", "kind": "sum", "layer": "a", "inputs": ["z"], "outputs": ["loss"], "rule": "b k -> "}]})",
+      "types.json");
+  MeshCase on_mesh(graph, toy_cluster({.flops_per_s = 1e8}), mesh_of({2}), {}, 64);
+  const auto states = [&](double price) {
+    const Stage stage = on_mesh.stage(
+        {ParameterStates({ParameterState::zero1, ParameterState::zero3}), Recompute::none, {100, 1, price, 0}}, 0, 0);
+    std::string text;
+    for (const TensorLayout& tensor : stage.tensors)
+      if (tensor.parameter) text += fmt::format("{} {}, ", tensor.tensor, name(tensor.state));
+    return text + std::string(parameter_state_text(stage));
+  };
+  CHECK(states(131e-11) == "u zero1, v zero1, zero1");
+  CHECK(states(133e-11) == "u zero3, v zero1, mixed");
+  CHECK(states(148e-11) == "u zero3, v zero1, mixed");
+  CHECK(states(150e-11) == "u zero3, v zero3, zero3");
 }
 
 TEST_CASE("all blocks of a built GPT are one class, and so are llama's") {
