@@ -136,6 +136,7 @@ void check(const SearchOptions& options) {
 // What is known about one microbatch size.
 struct SizeResult {
   std::int64_t microbatch_size = 1, microbatches = 1;
+  StageCosts outline;
   std::optional<Pipeline> pipeline;
   Seconds lower_bound;
   std::vector<MemoryNeed> needs;
@@ -145,8 +146,10 @@ void improve(SizeResult& result, const SearchSpace& space, const StageCosts& cos
   result.lower_bound = lower_bound(space, costs, result.microbatch_size, result.microbatches);
   std::optional<Pipeline> found = best_pipeline(space, costs, result.microbatch_size, result.microbatches);
   if (found && (!result.pipeline || found->estimate < result.pipeline->estimate)) result.pipeline = std::move(found);
-  result.needs.clear();
-  if (!result.pipeline) add_needs(result.needs, space, costs);
+  std::vector<MemoryNeed> needs;
+  if (!result.pipeline) add_needs(needs, space, costs);
+  if (result.needs.empty() || (!needs.empty() && needs.front().needs < result.needs.front().needs))
+    result.needs = std::move(needs);
 }
 
 std::string progress_line(const SizeResult& result) {
@@ -163,9 +166,10 @@ constexpr double simulated_tolerance = 1.05;
 std::vector<SizeResult> search_sizes(const SearchSpace& space) {
   std::vector<SizeResult> results;
   for (const std::int64_t size : microbatch_sizes(space.input, space.options))
-    results.push_back({size, space.options.global_batch / size, {}, {}, {}});
+    results.push_back({size, space.options.global_batch / size, {}, {}, {}, {}});
   tbb::parallel_for(std::size_t{0}, results.size(), [&](std::size_t k) {
-    improve(results[k], space, outline_stages(space, results[k].microbatch_size, results[k].microbatches));
+    results[k].outline = outline_stages(space, results[k].microbatch_size, results[k].microbatches);
+    improve(results[k], space, results[k].outline);
   });
   Seconds to_beat = impossible;
   for (const SizeResult& result : results)
@@ -174,7 +178,7 @@ std::vector<SizeResult> search_sizes(const SearchSpace& space) {
   tbb::parallel_for(std::size_t{0}, results.size(), [&](std::size_t k) {
     SizeResult& result = results[k];
     if (result.lower_bound < to_beat)
-      improve(result, space, price_stages(space, result.microbatch_size, result.microbatches, to_beat));
+      improve(result, space, price_stages(space, result.microbatch_size, result.microbatches, result.outline, to_beat));
     if (!space.options.progress) return;
     const std::lock_guard lock(progress);
     space.options.progress(progress_line(result));

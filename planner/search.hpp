@@ -26,7 +26,7 @@ struct SearchOptions {
   std::int64_t global_batch = 0;                  // samples per step
   std::optional<std::int64_t> microbatch_size;    // samples over all devices of a stage; none: searched
   std::optional<ScheduleKind> schedule;           // none: 1F1B (its formula never exceeds GPipe's, nor does its memory)
-  std::optional<ParameterState> parameter_state;  // none: each the recipe allows, per stage
+  std::optional<ParameterState> parameter_state;  // none: those the recipe allows, per parameter
   std::optional<Recompute> recompute;             // none: each, per stage
   std::optional<std::size_t> layers;              // none: as tagged, or chosen; else groups (planner/layers.hpp)
   std::size_t max_mesh_axes = 2;                  // raise to 3 for hierarchical meshes; the search slows down

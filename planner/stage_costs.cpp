@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <memory>
 
 namespace meshloom {
 namespace {
@@ -20,6 +19,7 @@ struct MeshResult {
   std::vector<std::vector<StageCandidate>> candidates;
   std::vector<Seconds> least_time;
   std::vector<Bytes> least_memory;
+  std::vector<std::size_t> hopeless;  // by class: for how many of the recomputes nothing fits
   Seconds least_single_stage = impossible;
 };
 
@@ -51,6 +51,7 @@ class MeshPricer {
     result_.candidates.resize(space.classes.classes.size());
     result_.least_time.assign(space.classes.classes.size(), impossible);
     result_.least_memory.assign(space.classes.classes.size(), Bytes(1e30));
+    result_.hopeless.assign(space.classes.classes.size(), 0);
     const auto layers = static_cast<std::int64_t>(space.layers.layers.size());
     const std::int64_t devices_left = space.input.cluster.devices() - space.meshes[mesh].submesh.devices();
     most_following_.assign(space.classes.classes.size(), 0);
@@ -75,8 +76,9 @@ class MeshPricer {
   void outline() {
     const std::vector<bool> all(space_.classes.classes.size(), true);
     for (const Recompute recompute : space_.recomputes) {
-      std::vector<bool> wanted = all;
-      sweep(ParameterStates(space_.states), recompute, wanted, 1);
+      std::vector<bool> possible = all;
+      sweep(ParameterStates(space_.states), recompute, possible, 1);
+      for (std::size_t c = 1; c < possible.size(); ++c) result_.hopeless[c] += possible[c] ? 0 : 1;
     }
   }
 
@@ -88,7 +90,10 @@ class MeshPricer {
     }
   }
 
-  const MeshResult& result() const { return result_; }
+  MeshResult take() {
+    for (auto& candidates : result_.candidates) keep_undominated(candidates);
+    return std::move(result_);
+  }
 
  private:
   std::size_t whole_graph() const { return space_.classes.of[0].back(); }
@@ -231,14 +236,12 @@ MeshSolver::MeshSolver(const SearchSpace& space, const DeviceMesh& mesh, std::ve
 
 namespace {
 
-using MeshPricers = std::vector<std::unique_ptr<MeshPricer>>;  // by mesh
-
 // The least stage time that is the largest of a pipeline, over pipelines that run a range of layers on so many devices.
 class Bottlenecks {
  public:
-  Bottlenecks(const SearchSpace& space, const std::vector<std::vector<Seconds>>& least_time)
+  Bottlenecks(const SearchSpace& space, const StageCosts& outline)
       : space_(space),
-        least_time_(least_time),
+        outline_(outline),
         layers_(space.layers.layers.size()),
         devices_(static_cast<std::size_t>(space.input.cluster.devices())),
         before_(layers_ + 1, std::vector<Seconds>(devices_ + 1, impossible)),
@@ -259,7 +262,8 @@ class Bottlenecks {
  private:
   std::size_t size(std::size_t submesh) const { return static_cast<std::size_t>(space_.submeshes[submesh].devices()); }
   Seconds time(std::size_t first, std::size_t last, std::size_t submesh) const {
-    return least_time_[space_.classes.of[first][last - first]][submesh];
+    const std::size_t c = space_.classes.of[first][last - first];
+    return outline_.may_fit[c][submesh] ? outline_.least_time[c][submesh] : impossible;
   }
 
   void extend(std::size_t first) {
@@ -281,16 +285,16 @@ class Bottlenecks {
   }
 
   const SearchSpace& space_;
-  const std::vector<std::vector<Seconds>>& least_time_;
+  const StageCosts& outline_;
   std::size_t layers_, devices_;
   std::vector<std::vector<Seconds>> before_, after_;  // [layers before, from there][devices]
 };
 
 // By submesh and class: whether some pipeline with such a stage may take less. Any takes at least B times its slowest
 // stage.
-std::vector<std::vector<bool>> promising(const SearchSpace& space, const std::vector<std::vector<Seconds>>& least_time,
-                                         std::int64_t microbatches, Seconds to_beat) {
-  const Bottlenecks bottlenecks(space, least_time);
+std::vector<std::vector<bool>> promising(const SearchSpace& space, const StageCosts& outline, std::int64_t microbatches,
+                                         Seconds to_beat) {
+  const Bottlenecks bottlenecks(space, outline);
   std::vector<std::vector<bool>> result(space.submeshes.size(), std::vector<bool>(space.classes.classes.size(), false));
   for (std::size_t first = 0; first < space.layers.layers.size(); ++first)
     for (std::size_t last = first; last < space.layers.layers.size(); ++last)
@@ -300,31 +304,23 @@ std::vector<std::vector<bool>> promising(const SearchSpace& space, const std::ve
   return result;
 }
 
-std::vector<std::vector<Seconds>> least_times(const SearchSpace& space, const MeshPricers& pricers) {
-  std::vector<std::vector<Seconds>> result(space.classes.classes.size(),
-                                           std::vector<Seconds>(space.submeshes.size(), impossible));
-  for (std::size_t mesh = 0; mesh < pricers.size(); ++mesh)
-    for (std::size_t c = 1; c < result.size(); ++c) {
-      Seconds& least = result[c][space.submesh_of[mesh]];
-      least = std::min(least, pricers[mesh]->result().least_time[c]);
-    }
-  return result;
-}
-
-StageCosts joined(const SearchSpace& space, const MeshPricers& pricers) {
+StageCosts joined(const SearchSpace& space, const std::vector<MeshResult>& by_mesh) {
   const std::size_t classes = space.classes.classes.size();
   StageCosts result;
   result.candidates.assign(classes, std::vector<std::vector<StageCandidate>>(space.submeshes.size()));
-  result.least_time = least_times(space, pricers);
+  result.least_time.assign(classes, std::vector<Seconds>(space.submeshes.size(), impossible));
+  result.may_fit.assign(classes, std::vector<bool>(space.submeshes.size(), false));
   result.least_memory.assign(classes, std::vector<Bytes>(space.submeshes.size(), Bytes(1e30)));
   result.least_single_stage = impossible;
-  for (std::size_t mesh = 0; mesh < pricers.size(); ++mesh) {
-    const MeshResult& of_mesh = pricers[mesh]->result();
+  for (std::size_t mesh = 0; mesh < by_mesh.size(); ++mesh) {
+    const MeshResult& of_mesh = by_mesh[mesh];
     const std::uint32_t submesh = space.submesh_of[mesh];
     for (std::size_t c = 1; c < classes; ++c) {
       for (const StageCandidate& candidate : of_mesh.candidates[c])
         if (candidate.max_following_stages >= 0) result.candidates[c][submesh].push_back(candidate);
       result.least_memory[c][submesh] = std::min(result.least_memory[c][submesh], of_mesh.least_memory[c]);
+      result.least_time[c][submesh] = std::min(result.least_time[c][submesh], of_mesh.least_time[c]);
+      if (of_mesh.hopeless[c] < space.recomputes.size()) result.may_fit[c][submesh] = true;
     }
     if (space.submeshes[submesh].devices() == space.input.cluster.devices())
       result.least_single_stage = std::min(result.least_single_stage, of_mesh.least_single_stage);
@@ -334,31 +330,34 @@ StageCosts joined(const SearchSpace& space, const MeshPricers& pricers) {
   return result;
 }
 
-MeshPricers bounded_meshes(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches) {
-  MeshPricers pricers(space.meshes.size());
-  tbb::parallel_for(std::size_t{0}, pricers.size(), [&](std::size_t mesh) {
-    pricers[mesh] =
-        std::make_unique<MeshPricer>(space, static_cast<std::uint32_t>(mesh), microbatch_size, microbatches);
-    pricers[mesh]->bound_times();
+template <typename Price>
+StageCosts price_meshes(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches,
+                        const Price& price) {
+  std::vector<MeshResult> by_mesh(space.meshes.size());
+  tbb::parallel_for(std::size_t{0}, by_mesh.size(), [&](std::size_t mesh) {
+    MeshPricer pricer(space, static_cast<std::uint32_t>(mesh), microbatch_size, microbatches);
+    pricer.bound_times();
+    price(pricer, space.submesh_of[mesh]);
+    by_mesh[mesh] = pricer.take();
   });
-  return pricers;
+  return joined(space, by_mesh);
 }
 
 }  // namespace
 
 StageCosts outline_stages(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches) {
-  const MeshPricers pricers = bounded_meshes(space, microbatch_size, microbatches);
-  tbb::parallel_for(std::size_t{0}, pricers.size(), [&](std::size_t mesh) { pricers[mesh]->outline(); });
-  return joined(space, pricers);
+  return price_meshes(space, microbatch_size, microbatches,
+                      [](MeshPricer& pricer, std::uint32_t) { pricer.outline(); });
 }
 
 StageCosts price_stages(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches,
-                        Seconds to_beat) {
-  const MeshPricers pricers = bounded_meshes(space, microbatch_size, microbatches);
-  const auto wanted = promising(space, least_times(space, pricers), microbatches, to_beat);
-  tbb::parallel_for(std::size_t{0}, pricers.size(),
-                    [&](std::size_t mesh) { pricers[mesh]->sweep_all(wanted[space.submesh_of[mesh]]); });
-  return joined(space, pricers);
+                        const StageCosts& outline, Seconds to_beat) {
+  const auto wanted = promising(space, outline, microbatches, to_beat);
+  StageCosts costs = price_meshes(space, microbatch_size, microbatches, [&](MeshPricer& pricer, std::uint32_t submesh) {
+    pricer.sweep_all(wanted[submesh]);
+  });
+  costs.least_single_stage = std::min(costs.least_single_stage, outline.least_single_stage);
+  return costs;
 }
 
 }  // namespace meshloom
