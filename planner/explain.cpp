@@ -42,7 +42,7 @@ std::vector<AxisRole> roles_of(const Plan& plan, const DeviceMesh& mesh) {
 OpExplanation explain_op(const Plan& plan, const Graph& graph, const std::string& id) {
   const OpId op_id = find_op(graph, id);
   const Op& op = graph.op(op_id);
-  const PlanningInput input{graph, plan.cluster, plan.recipe, {}, {}};
+  const PlanningInput input{graph, plan.cluster, plan.recipe, {}, {}, {"the plan", plan.pins}};
   const SearchSpace space = search_space(input, {.global_batch = plan.global_batch, .max_mesh_axes = 0});
   const auto layer = space.layers.layer_of[index(op_id)];
   const auto stage = std::find_if(plan.stages.begin(), plan.stages.end(), [&](const Stage& s) {

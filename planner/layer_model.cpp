@@ -31,6 +31,7 @@ class Builder {
       for (std::size_t o = 0; o < graph_.op(op).outputs.size(); ++o) add_result_edges(op, o);
       for (std::size_t i = 0; i < graph_.op(op).inputs.size(); ++i) add_operand_edge(op, i);
     }
+    for (ModelEdge& edge : model_.edges) forbid_impossible(edge);
     return std::move(model_);
   }
 
@@ -95,6 +96,7 @@ class Builder {
       node.choices.push_back(std::move(choice));
     }
     node_of_op_[id] = static_cast<std::uint32_t>(model_.nodes.size());
+    keep_pinned(node, [&](const Choice& choice) { return pins_allow(op, id, choice.strategy); });
     model_.nodes.push_back(std::move(node));
   }
 
@@ -163,7 +165,41 @@ class Builder {
       node.choices.push_back(std::move(choice));
     }
     node_of_tensor_[t] = static_cast<std::uint32_t>(model_.nodes.size());
+    keep_pinned(node, [&](const Choice& choice) {
+      return context_.strategies.pins->allows(t, choice.layout, context_.strategies.mesh);
+    });
     model_.nodes.push_back(std::move(node));
+  }
+
+  // Of the op itself, and of its operands and results that have no node to hold the pin.
+  bool pins_allow(const Op& op, OpId id, const Strategy& strategy) const {
+    const PinnedGraph& pins = *context_.strategies.pins;
+    const DeviceMesh& mesh = context_.strategies.mesh;
+    if (!pins.allows(id, strategy, mesh)) return false;
+    for (std::size_t i = 0; i < op.inputs.size(); ++i)
+      if (!needs_node(op.inputs[i]) && !pins.allows(op.inputs[i], strategy.inputs[i], mesh)) return false;
+    for (std::size_t o = 0; o < op.outputs.size(); ++o)
+      if (uses(op.outputs[o]) == 0 && !pins.allows(op.outputs[o], strategy.outputs[o], mesh)) return false;
+    return true;
+  }
+
+  // What pins rule out is left out; where they leave nothing, an impossible choice stands for the node.
+  template <typename Allowed>
+  void keep_pinned(ModelNode& node, const Allowed& allowed) const {
+    if (context_.strategies.pins == nullptr || context_.strategies.pins->empty()) return;
+    Choice none = node.choices.front();
+    none.forward = impossible;
+    std::erase_if(node.choices, [&](const Choice& choice) { return !allowed(choice); });
+    if (node.choices.empty()) node.choices.push_back(std::move(none));
+  }
+
+  void forbid_impossible(ModelEdge& edge) const {
+    const auto& from = model_.nodes[edge.a].choices;
+    const auto& to = model_.nodes[edge.b].choices;
+    for (std::size_t a = 0; a < from.size(); ++a)
+      for (std::size_t b = 0; b < to.size(); ++b)
+        if (!(from[a].forward < impossible && to[b].forward < impossible))
+          edge.costs[a * to.size() + b] = {impossible, impossible, {}};
   }
 
   bool saved_somewhere(TensorId t) const { return producer_reads(t) || some_consumer_reads(t); }

@@ -324,6 +324,7 @@ Plan materialize_plan(const SearchSpace& space, PipelineRequest request) {
   plan.graph_name = input.graph.name;
   plan.cluster = input.cluster;
   plan.recipe = input.recipe;
+  plan.pins = input.pins.list;
   for (const PlanningLayer& layer : space.layers.layers) plan.layers.push_back(layer.name);
   plan.schedule = request.schedule;
   plan.global_batch = request.microbatch_size * request.microbatches;

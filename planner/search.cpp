@@ -186,6 +186,51 @@ std::vector<SizeResult> search_sizes(const SearchSpace& space) {
   return results;
 }
 
+// Pinned ops, one for each layer key and position: layers with equal keys have equal pins.
+std::vector<OpId> different_pinned_ops(const SearchSpace& space) {
+  std::set<std::pair<std::uint32_t, std::ptrdiff_t>> seen;
+  std::vector<OpId> result;
+  for (const OpId op : space.pins.pinned_ops()) {
+    const PlanningLayer& layer = space.layers.layers[space.layers.layer_of[index(op)]];
+    const auto position = std::find(layer.ops.begin(), layer.ops.end(), op) - layer.ops.begin();
+    if (seen.emplace(layer.key, position).second) result.push_back(op);
+  }
+  return result;
+}
+
+bool is_possible(const SearchSpace& space, const LayerModel& model, OpId id) {
+  const Op& op = space.input.graph.op(id);
+  return std::all_of(model.nodes.begin(), model.nodes.end(), [&](const ModelNode& node) {
+    const bool concerned = node.kind == ModelNode::Kind::op
+                               ? node.op == id
+                               : std::count(op.inputs.begin(), op.inputs.end(), node.tensor) +
+                                         std::count(op.outputs.begin(), op.outputs.end(), node.tensor) >
+                                     0;
+    return !concerned || node.choices.front().forward < impossible;
+  });
+}
+
+// A pin that no mesh can keep is refused with its place.
+void check_pins(const SearchSpace& space) {
+  std::vector<OpId> open = different_pinned_ops(space);
+  const std::int64_t batch = space.options.microbatch_size.value_or(space.options.global_batch);
+  for (const DeviceMesh& mesh : space.meshes) {
+    if (open.empty()) return;
+    const MeshSolver solver(space, mesh, std::vector<AxisRole>(mesh.dimensions(), AxisRole::free), batch);
+    std::erase_if(open, [&](OpId op) {
+      const PlanningLayer& layer = space.layers.layers[space.layers.layer_of[index(op)]];
+      return is_possible(space, build_layer_model(solver.context(), layer), op);
+    });
+  }
+  if (open.empty()) return;
+  throw InputError(
+      space.pins.place(open.front()),
+      fmt::format(
+          "no device mesh of this cluster can have op \"{}\" so: the parts must be products of mesh axes, on at "
+          "most {} devices (--max-mesh-axes is {}), and divide the sizes",
+          space.input.graph.op(open.front()).id, space.input.cluster.devices(), space.options.max_mesh_axes));
+}
+
 SearchResult run(const SearchSpace& space) {
   SearchResult result;
   for (SizeResult& size : search_sizes(space)) {
@@ -236,6 +281,7 @@ std::vector<Plan> search_plans(const PlanningInput& input, const SearchOptions& 
                                   : options.threads;
   const tbb::global_control limit(tbb::global_control::max_allowed_parallelism, threads);
   const SearchSpace space = search_space(input, options);
+  check_pins(space);
   if (!(usable_memory(input.cluster, input.recipe) > Bytes(0))) {
     Plan plan = infeasible_plan(space, {{0, space.layers.layers.size() - 1, input.recipe.context_memory}});
     plan.options = describe(options);

@@ -10,6 +10,7 @@
 #include "costmodel/cluster.hpp"
 #include "costmodel/recipe.hpp"
 #include "graphs/graph.hpp"
+#include "planner/plan/pins.hpp"
 #include "planner/plan/plan.hpp"
 
 namespace meshloom {
@@ -20,6 +21,7 @@ struct PlanningInput {
   Cluster cluster;
   Recipe recipe;
   FileReference graph_file, cluster_file;
+  Pins pins;  // hold for baselines, too
 };
 
 struct SearchOptions {
@@ -38,7 +40,8 @@ struct SearchOptions {
 
 // Plans by ascending estimate, at least one. `best_estimate`, `lower_bound` and `status` are set, the simulation's
 // fields are not. When nothing fits: one plan with status infeasible, reasons and remedies. Throws InputError: a global
-// batch below 1, a microbatch size that does not divide it, a number of layers that the graph cannot have.
+// batch below 1, a microbatch size that does not divide it, a number of layers that the graph cannot have, pins that do
+// not fit the graph or that no mesh of the cluster can keep.
 std::vector<Plan> search_plans(const PlanningInput& input, const SearchOptions& options);
 
 }  // namespace meshloom

@@ -188,9 +188,10 @@ std::vector<Submesh> all_submeshes(const Cluster& cluster) {
 }  // namespace
 
 SearchSpace search_space(const PlanningInput& input, const SearchOptions& options) {
-  SearchSpace space{input, options, differentiate(input.graph), token_dimensions(input.graph), {}, {}, {}, {}, {},
+  SearchSpace space{input, options, differentiate(input.graph), token_dimensions(input.graph), {}, {}, {}, {}, {}, {},
                     {},    {}};
-  space.layers = planning_layers(input.graph, space.training, options.layers);
+  space.pins = PinnedGraph(input.graph, input.pins);
+  space.layers = planning_layers(input.graph, space.training, options.layers, space.pins);
   space.classes = range_classes(space.layers);
   space.submeshes = all_submeshes(input.cluster);
   for (std::uint32_t s = 0; s < space.submeshes.size(); ++s)
@@ -228,7 +229,7 @@ MeshSolver::MeshSolver(const SearchSpace& space, const DeviceMesh& mesh, std::ve
                        std::int64_t microbatch_size)
     : mesh_(mesh),
       conversions_(space.input.cluster, mesh_),
-      context_{{space.input.graph, space.training, space.tokens, mesh_, std::move(roles), microbatch_size},
+      context_{{space.input.graph, space.training, space.tokens, mesh_, std::move(roles), microbatch_size, &space.pins},
                space.input.cluster,
                space.input.recipe,
                conversions_},

@@ -23,6 +23,7 @@ struct SearchSpace {
   std::vector<std::uint32_t> submesh_of;  // by mesh
   std::vector<ParameterState> states;
   std::vector<Recompute> recomputes;
+  PinnedGraph pins;
 };
 SearchSpace search_space(const PlanningInput& input, const SearchOptions& options);
 

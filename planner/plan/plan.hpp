@@ -13,6 +13,7 @@
 #include "costmodel/device_mesh.hpp"
 #include "costmodel/layout.hpp"
 #include "costmodel/recipe.hpp"
+#include "planner/plan/pins.hpp"
 #include "planner/plan/prices.hpp"
 #include "planner/plan/schedule.hpp"
 
@@ -140,6 +141,7 @@ struct Plan {
   Recipe recipe;
   std::string options;              // the command's options, canonical
   std::string origin = "search";    // "search" or "baseline tp=8 …": says when a baseline won
+  std::vector<Pin> pins;            // what was fixed before the search
   std::vector<std::string> layers;  // names, in order
 
   PlanStatus status = PlanStatus::feasible;

@@ -39,4 +39,8 @@ Json recipe_json(const Recipe& recipe);
 Cluster read_inline_cluster(const JsonInput& input);
 Recipe read_inline_recipe(const JsonInput& input);
 
+// As in a pins file.
+Json pin_json(const Pin& pin);
+Pin read_pin(const JsonInput& input);
+
 }  // namespace meshloom

@@ -299,7 +299,7 @@ Plan parse_plan(const std::string& text, const std::string& file) {
   root.only_keys({"schema",           "graph",        "cluster_file",    "options",         "origin",      "status",
                   "iteration_time_s", "estimate_s",   "best_estimate_s", "lower_bound_s",   "gap",         "schedule",
                   "microbatch_size",  "microbatches", "global_batch",    "bubble_fraction", "model_flops", "reasons",
-                  "remedies",         "layers",       "cluster",         "recipe",          "stages"});
+                  "remedies",         "pins",         "layers",          "cluster",         "recipe",      "stages"});
   root.at("graph").only_keys({"name", "path", "digest"});
   root.at("cluster_file").only_keys({"path", "digest"});
   Plan plan;
@@ -310,6 +310,7 @@ Plan parse_plan(const std::string& text, const std::string& file) {
   plan.origin = root.at("origin").string();
   read_results(root, plan);
   read_reasons(root, plan);
+  for (const JsonInput& pin : root.at("pins").elements()) plan.pins.push_back(read_pin(pin));
   plan.layers = root.at("layers").strings();
   plan.cluster = read_inline_cluster(root.at("cluster"));
   plan.recipe = read_inline_recipe(root.at("recipe"));

@@ -217,6 +217,8 @@ std::string write_plan(const Plan& plan) {
                        {"needs_bytes", reason.needs.value()},
                        {"has_bytes", reason.has.value()}});
   root["remedies"] = remedies_json(plan.remedies);
+  Json& pins = root["pins"] = Json::array();
+  for (const Pin& pin : plan.pins) pins.push_back(pin_json(pin));
   root["layers"] = plan.layers;
   root["cluster"] = cluster_json(plan.cluster);
   root["recipe"] = recipe_json(plan.recipe);

@@ -170,6 +170,7 @@ void add_plan(CLI::App& root, Parsed& parsed) {
              check_choice("--max-mesh-axes", text, {"1", "2", "3", "4"});
              plan.search.max_mesh_axes = static_cast<std::size_t>(parse_integer("--max-mesh-axes", text, 4));
            });
+  add_path(app, "--pin", plan.pins, "Fix how ops and tensors are sharded: pins file (meshloom.pins/1)");
   app.add_flag("--no-baselines", plan.without_baselines, "Do not add uniform layouts to the candidates");
   add_outputs(app, plan.outputs);
 }
@@ -305,7 +306,7 @@ void add_graph(CLI::App& root, Parsed& parsed) {
 void add_readers(CLI::App& root, Parsed& parsed) {
   ValidateCommand& validate = parsed.validate;
   CLI::App& check =
-      add_command(root, "validate", "Check graph, cluster, recipe and plan files",
+      add_command(root, "validate", "Check graph, cluster, recipe, pins and plan files",
                   "meshloom validate gpt.json cluster_specs/*.json", parsed, [&validate] { return validate; });
   check.add_option("FILE", validate.files, "Files; - for standard input")->required();
   add_json(check, validate.json, "the finding for each file");

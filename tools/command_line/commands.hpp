@@ -40,6 +40,7 @@ struct PlanOutputs {
 struct PlanCommand {
   InputPaths inputs;
   SearchOptions search;
+  std::optional<std::string> pins;           // a file
   std::optional<std::int64_t> microbatches;  // the other way to say search.microbatch_size
   bool without_baselines = false;
   PlanOutputs outputs;

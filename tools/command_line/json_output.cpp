@@ -61,6 +61,7 @@ const std::vector<Checker>& checkers() {
       {"meshloom.cluster/1", [](const std::string& text, const std::string& file) { parse_cluster(text, file); }},
       {"meshloom.recipe/1", [](const std::string& text, const std::string& file) { parse_recipe(text, file); }},
       {"meshloom.plan/1", [](const std::string& text, const std::string& file) { parse_plan(text, file); }},
+      {"meshloom.pins/1", [](const std::string& text, const std::string& file) { parse_pins(text, file); }},
   };
   return all;
 }
