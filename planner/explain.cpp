@@ -62,7 +62,7 @@ OpExplanation explain_op(const Plan& plan, const Graph& graph, const std::string
       stage->allowed_states, stage->recompute, {static_cast<double>(plan.microbatches), 1, 0, 0}};
   const std::vector<double> objectives = solver.ranges().objective_by_choice(
       settings, static_cast<std::size_t>(stage->first_layer), static_cast<std::size_t>(stage->last_layer), layer, node);
-  const std::vector<Choice>& choices = solver.ranges().model(layer).nodes[node].choices;
+  const std::vector<Choice> choices = solver.ranges().full_model(layer).nodes[node].choices;
 
   OpExplanation result{id, space.layers.layers[layer].name, stage - plan.stages.begin(), stored->axes, std::nullopt, {},
                        {}};

@@ -18,11 +18,15 @@ std::size_t least(const std::vector<double>& values) {
 RangeSolver::RangeSolver(const ModelContext& context, const PlanningLayers& layers, const RangeClasses& classes)
     : context_(context), layers_(layers), classes_(classes) {}
 
-const LayerModel& RangeSolver::model(std::size_t layer) {
-  const PlanningLayer& planned = layers_.layers[layer];
-  const auto found = models_.find(planned.key);
-  return found != models_.end() ? found->second
-                                : models_.emplace(planned.key, build_layer_model(context_, planned)).first->second;
+const ThinnedModel& RangeSolver::thinned(std::size_t layer) {
+  const std::uint32_t key = layers_.layers[layer].key;
+  const auto found = models_.find(key);
+  if (found != models_.end()) return found->second;
+  return models_.emplace(key, without_dominated(full_model(layer))).first->second;
+}
+
+LayerModel RangeSolver::full_model(std::size_t layer) const {
+  return build_layer_model(context_, layers_.layers[layer]);
 }
 
 LayerTable RangeSolver::reduce(const LayerModel& model, const PricedLayer& priced, const IntraOpProblem& problem,
@@ -65,7 +69,7 @@ LayerTable RangeSolver::table(std::size_t layer, const RangeSettings& settings) 
 std::vector<double> RangeSolver::objective_by_choice(const RangeSettings& settings, std::size_t first, std::size_t last,
                                                      std::size_t layer, std::uint32_t node) {
   const std::map<std::uint32_t, LayerTable> by_key = tables(settings);
-  const LayerModel& held = model(layer);
+  const LayerModel held = full_model(layer);
   const PricedLayer priced(held, settings);
   const IntraOpProblem problem = priced.problem();
   std::vector<double> objectives;

@@ -75,7 +75,7 @@ bool obeys(const Said& said, const Op& op, const Strategy& strategy, const Devic
 // Brute force over the unpinned problem, in which everything that disobeys costs infinitely much.
 double enumerated(const std::vector<Said>& all, const std::vector<std::int64_t>& mesh) {
   MeshCase free(small_mlp(), slow_cluster(), mesh_of(mesh), {}, 8);
-  const LayerModel& model = free.solver().ranges().model(0);
+  const LayerModel model = free.solver().ranges().full_model(0);
   IntraOpProblem problem = PricedLayer(model, settings).problem();
   for (const Said& said : all)
     for (std::size_t c = 0; c < model.nodes[said.op].choices.size(); ++c)

@@ -146,7 +146,7 @@ IntraOpProblem joined(MeshCase& on_mesh, const RangeSettings& settings, std::siz
   std::map<TensorId, std::uint32_t> shared;
   std::map<TensorId, bool> charged;
   for (std::size_t l = first; l <= last; ++l) {
-    const LayerModel model = with_states_as_choices(on_mesh.solver().ranges().model(l), settings.states);
+    const LayerModel model = with_states_as_choices(on_mesh.solver().ranges().full_model(l), settings.states);
     const IntraOpProblem layer = PricedLayer(model, settings).problem();
     const auto& variables = on_mesh.space().layers.layers[l].variables;
     std::vector<std::uint32_t> position;
@@ -284,7 +284,7 @@ TEST_CASE("holding an op at its chosen strategy changes nothing, at another neve
     INFO("seed " << seed);
     for (std::size_t layer = 0; layer <= last; ++layer) {
       const std::vector<double> held = ranges.objective_by_choice(settings, 0, last, layer, 0);
-      CHECK(held[chosen[layer][0]] == Approx(least).epsilon(1e-9));
+      CHECK(held[ranges.thinned(layer).original[0][chosen[layer][0]]] == Approx(least).epsilon(1e-9));
       CHECK(*std::min_element(held.begin(), held.end()) == Approx(least).epsilon(1e-9));
     }
   }
