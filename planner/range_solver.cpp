@@ -66,13 +66,13 @@ LayerTable RangeSolver::table(std::size_t layer, const RangeSettings& settings) 
   return reduce(layer_model, priced, priced.problem(), settings);
 }
 
-std::vector<double> RangeSolver::objective_by_choice(const RangeSettings& settings, std::size_t first, std::size_t last,
-                                                     std::size_t layer, std::uint32_t node) {
+std::vector<Cost> RangeSolver::costs_by_choice(const RangeSettings& settings, std::size_t first, std::size_t last,
+                                               std::size_t layer, std::uint32_t node) {
   const std::map<std::uint32_t, LayerTable> by_key = tables(settings);
   const LayerModel held = full_model(layer);
   const PricedLayer priced(held, settings);
   const IntraOpProblem problem = priced.problem();
-  std::vector<double> objectives;
+  std::vector<Cost> costs;
   for (std::size_t choice = 0; choice < held.nodes[node].choices.size(); ++choice) {
     IntraOpProblem pinned = problem;
     for (std::size_t other = 0; other < pinned.nodes[node].costs.size(); ++other)
@@ -83,9 +83,11 @@ std::vector<double> RangeSolver::objective_by_choice(const RangeSettings& settin
       front = join(front, l, layers_.layers[l].variables, l == layer ? held_table : by_key.at(layers_.layers[l].key),
                    settings);
     front = closed(std::move(front), settings.weights);
-    objectives.push_back(front.scalar[least(front.scalar)]);
+    const std::size_t entry = least(front.scalar);
+    costs.push_back(front.costs[entry]);
+    if (!(front.scalar[entry] < infinity)) costs.back().forward = impossible;
   }
-  return objectives;
+  return costs;
 }
 
 std::vector<Cost> RangeSolver::solve(const RangeSettings& settings) {

@@ -31,10 +31,10 @@ class RangeSolver {
   // The choices behind solve()[class of (first, last)]; none where the range cannot be run.
   std::optional<RangeChoices> choices(const RangeSettings& settings, std::size_t first, std::size_t last);
 
-  // The weighted objective of a range when one node of one of its layers is held at each of its choices (of full_model)
-  // and the rest is optimised again; infinite where that is impossible.
-  std::vector<double> objective_by_choice(const RangeSettings& settings, std::size_t first, std::size_t last,
-                                          std::size_t layer, std::uint32_t node);
+  // What a range costs when one node of one of its layers is held at each of its choices (of full_model) and the rest
+  // is optimised again; `impossible` forward time where it cannot be.
+  std::vector<Cost> costs_by_choice(const RangeSettings& settings, std::size_t first, std::size_t last,
+                                    std::size_t layer, std::uint32_t node);
 
   // The model that is solved, without dominated choices, and which choices of full_model they are.
   const LayerModel& model(std::size_t layer) { return thinned(layer).model; }

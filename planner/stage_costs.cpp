@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 namespace meshloom {
 namespace {
@@ -37,6 +38,17 @@ void keep_undominated(std::vector<StageCandidate>& candidates) {
     kept.push_back(candidate);
   }
   candidates = std::move(kept);
+}
+
+// Of equal candidates the one stays whose weights say most: low prices, all microbatches, the work once per step.
+void plainest_first(std::vector<StageCandidate>& candidates) {
+  const auto order = [](const StageCandidate& candidate) {
+    const Weights& weights = candidate.settings.weights;
+    return std::tuple(weights.seconds_per_fixed_byte, weights.seconds_per_activation_byte, -weights.microbatches,
+                      -weights.per_step);
+  };
+  std::stable_sort(candidates.begin(), candidates.end(),
+                   [&](const StageCandidate& a, const StageCandidate& b) { return order(a) < order(b); });
 }
 
 class MeshPricer {
@@ -91,7 +103,10 @@ class MeshPricer {
   }
 
   MeshResult take() {
-    for (auto& candidates : result_.candidates) keep_undominated(candidates);
+    for (auto& candidates : result_.candidates) {
+      plainest_first(candidates);
+      keep_undominated(candidates);
+    }
     return std::move(result_);
   }
 

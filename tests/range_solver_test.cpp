@@ -283,7 +283,9 @@ TEST_CASE("holding an op at its chosen strategy changes nothing, at another neve
     const RangeChoices chosen = ranges.choices(settings, 0, last).value();
     INFO("seed " << seed);
     for (std::size_t layer = 0; layer <= last; ++layer) {
-      const std::vector<double> held = ranges.objective_by_choice(settings, 0, last, layer, 0);
+      std::vector<double> held;
+      for (const Cost& cost : ranges.costs_by_choice(settings, 0, last, layer, 0))
+        held.push_back(weighted(cost, settings.weights));
       CHECK(held[ranges.thinned(layer).original[0][chosen[layer][0]]] == Approx(least).epsilon(1e-9));
       CHECK(*std::min_element(held.begin(), held.end()) == Approx(least).epsilon(1e-9));
     }
