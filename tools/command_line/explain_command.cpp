@@ -112,7 +112,8 @@ std::string difference_text(const OpExplanation& op) {
     if (bytes == Bytes(0)) return std::string("as much memory");
     return bytes < Bytes(0) ? readable(bytes * -1) + " of memory less" : readable(bytes) + " of memory more";
   };
-  return time(op.difference) + ", " + memory(op.memory_difference);
+  const char* why = op.priced_difference < Seconds(0) ? ", but the plan prescribes its layout" : "";
+  return time(op.difference) + ", " + memory(op.memory_difference) + why;
 }
 
 std::string op_text(const Plan& plan, const OpExplanation& op) {
