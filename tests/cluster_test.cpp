@@ -38,7 +38,7 @@ std::string complaint(const std::string& text) {
   return "no complaint";
 }
 
-std::string spec(const std::string& file) { return std::string(MESHLOOM_SOURCE_DIR) + "/cluster_specs/" + file; }
+std::string spec(const std::string& file) { return std::string(MESHLOOM_SOURCE_DIR "/cluster_specs/") + file; }
 
 const std::vector<std::string> spec_files = {"aws_p3_16xlarge.json", "aws_p4d_24xlarge.json", "aws_p4de_24xlarge.json",
                                              "dgx_a100.json",        "dgx_h100.json",         "dgx_b200.json"};

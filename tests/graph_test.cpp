@@ -12,7 +12,7 @@ using namespace meshloom;
 
 namespace {
 
-const std::string zoo = std::string(MESHLOOM_SOURCE_DIR) + "/graphs/zoo/";
+const std::string zoo = std::string(MESHLOOM_SOURCE_DIR "/graphs/zoo/");
 
 // A graph of which a test writes only what it is about.
 std::string graph_text(const std::string& dims, const std::string& tensors, const std::string& ops) {
@@ -72,7 +72,7 @@ TEST_CASE("zoo files read, and are written as they stand") {
 }
 
 TEST_CASE("the format page's worked file is the zoo's, and page and schema name every kind") {
-  const std::string docs = std::string(MESHLOOM_SOURCE_DIR) + "/docs/";
+  const std::string docs = std::string(MESHLOOM_SOURCE_DIR "/docs/");
   const std::string page = read_file(docs + "graph_format.md");
   const std::string schema = read_file(docs + "schemas/graph.schema.json");
   CHECK(page.find("```json\n" + read_file(zoo + "mlp.json") + "```") != std::string::npos);

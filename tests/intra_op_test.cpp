@@ -1,83 +1,12 @@
 #include <algorithm>
 #include <catch2/catch.hpp>
-#include <random>
 
 #include "graphs/input_error.hpp"
 #include "planner/intra_op/problem.hpp"
+#include "tests/intra_op_samples.hpp"
 
 namespace meshloom {
 namespace {
-
-// The published example of the ASPLOS 2025 intra-operator contest (google/iopddl, Apache-2.0).
-IntraOpProblem contest_example() {
-  return {{{{15}, {10}, 30, 70},
-           {{55, 65}, {25, 25}, 40, 70},
-           {{25, 45, 35}, {15, 20, 15}, 50, 120},
-           {{85, 75}, {10, 10}, 110, 140},
-           {{95}, {15}, 110, 150}},
-          {{0, 1, {30, 40}}, {0, 2, {50, 10, 40}}, {1, 3, {90, 10, 20, 80}}, {2, 4, {60, 20, 30}}, {3, 4, {70, 60}}},
-          50};
-}
-
-class Random {
- public:
-  explicit Random(std::uint64_t seed) : engine_(seed) {}
-  std::int64_t between(std::int64_t low, std::int64_t high) {
-    return low + static_cast<std::int64_t>(engine_() % static_cast<std::uint64_t>(high - low + 1));
-  }
-  bool one_in(std::int64_t n) { return between(1, n) == 1; }
-
- private:
-  std::mt19937_64 engine_;
-};
-
-struct Shape {
-  std::int64_t most_nodes = 8, most_strategies = 4;
-  std::int64_t largest_cost = 20;  // small: many ties
-  std::int64_t one_infinite_in = 12;
-};
-
-std::int64_t random_cost(Random& random, const Shape& shape) {
-  return random.one_in(shape.one_infinite_in) ? infinite_cost : random.between(0, shape.largest_cost);
-}
-
-IntraOpProblem random_problem(Random& random, const Shape& shape) {
-  IntraOpProblem problem;
-  std::int64_t nodes = random.between(1, shape.most_nodes);
-  for (std::int64_t i = 0; i < nodes; ++i) {
-    IntraOpNode node;
-    std::int64_t strategies = random.between(1, shape.most_strategies);
-    for (std::int64_t k = 0; k < strategies; ++k) node.costs.push_back(random_cost(random, shape));
-    if (!random.one_in(4))
-      for (std::int64_t k = 0; k < strategies; ++k) node.usages.push_back(random.between(0, 10));
-    node.live_from = random.between(0, 6);
-    node.live_until = random.between(0, 8);  // some intervals are empty
-    problem.nodes.push_back(node);
-  }
-  std::int64_t edges = nodes < 2 ? 0 : random.between(0, 2 * nodes);
-  for (std::int64_t i = 0; i < edges; ++i) {
-    IntraOpEdge edge;
-    edge.a = static_cast<std::uint32_t>(random.between(0, nodes - 1));
-    edge.b = static_cast<std::uint32_t>((edge.a + random.between(1, nodes - 1)) % nodes);
-    std::size_t entries = problem.nodes[edge.a].costs.size() * problem.nodes[edge.b].costs.size();
-    for (std::size_t k = 0; k < entries; ++k) edge.costs.push_back(random_cost(random, shape));
-    problem.edges.push_back(edge);
-    if (random.one_in(6)) problem.edges.push_back(edge);  // a parallel one
-  }
-  return problem;
-}
-
-void check_answer(const IntraOpProblem& problem, const IntraOpSolution& solution, const IntraOpSolution& oracle) {
-  REQUIRE(solution.status == oracle.status);
-  CHECK(bool(solution.objective == oracle.objective));
-  CHECK(bool(solution.lower_bound == oracle.objective));
-  if (oracle.status == SolveStatus::infeasible) {
-    CHECK(solution.choices.empty());
-    return;
-  }
-  CHECK(bool(cost_of(problem, solution.choices) == oracle.objective));
-  if (problem.usage_limit) CHECK(bool(peak_usage(problem, solution.choices) <= *problem.usage_limit));
-}
 
 std::string message_of(const IntraOpProblem& problem) {
   try {

@@ -119,7 +119,7 @@ TEST_CASE("the nearest word is within a third of the length, the first of equals
 TEST_CASE("a file that is not there or is a folder is refused with the reason") {
   CHECK_THROWS_WITH(read_file("/nonexistent/g.json"), "/nonexistent/g.json: cannot be read: No such file or directory");
   CHECK_THROWS_WITH(read_file(MESHLOOM_SOURCE_DIR),
-                    std::string(MESHLOOM_SOURCE_DIR) + ": is a folder; name a file in it");
+                    std::string(MESHLOOM_SOURCE_DIR ": is a folder; name a file in it"));
 }
 
 TEST_CASE("a digest names content by FNV-1a") {

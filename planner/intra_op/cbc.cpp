@@ -9,8 +9,8 @@
 #include <mutex>
 #include <set>
 
-#include "planner/intra_op/problem.hpp"
 #include "planner/intra_op/pair_tables.hpp"
+#include "planner/intra_op/problem.hpp"
 
 namespace meshloom {
 namespace {

@@ -1,15 +1,194 @@
+#include <algorithm>
+#include <chrono>
+#include <limits>
+
+#include "planner/intra_op/branch_and_bound.hpp"
+#include "planner/intra_op/dual_ascent.hpp"
+#include "planner/intra_op/multiplier_search.hpp"
+#include "planner/intra_op/neighbourhood_search.hpp"
 #include "planner/intra_op/problem.hpp"
+#include "planner/intra_op/working_problem.hpp"
 
 namespace meshloom {
+namespace {
+
+using namespace intra_op;
+
+// Efforts are entries of tables visited; 10^9 of them take a second or two.
+constexpr std::uint64_t first_attempt = 2'000'000'000;      // of branch and bound; each later one may take twice that
+constexpr std::size_t small_enough_to_branch = 500'000;     // entries
+constexpr std::size_t updates_per_round = 60;               // of multipliers
+constexpr std::size_t considered = 10;                      // every so many decoded choices are improved
+constexpr std::size_t most_batches = 40, dull_batches = 6;  // of windows in a round, and without improvement in a row
+
+std::size_t entries_of(const WorkingProblem& problem) {
+  std::size_t entries = 0;
+  for (const WorkingPair& pair : problem.pairs) entries += pair.costs.size();
+  return entries;
+}
+
+// In rounds: branch and bound where the rest is small; otherwise bound it by dual ascent, improve the best choices by
+// neighbourhoods, and drop what is then known to cost too much, which makes the next round's rest smaller.
+class AutomaticSolver {
+ public:
+  AutomaticSolver(const IntraOpProblem& problem, const SolveOptions& options) : problem_(problem), options_(options) {}
+
+  IntraOpSolution run() {
+    whole_ = working_problem(problem_);
+    shrink(whole_);
+    if (whole_.infeasible || whole_.constant >= infinite_cost) return {};
+    rest_ = compacted(whole_);
+    bound_ = rest_.constant;
+    if (rest_.nodes.empty()) keep({}, rest_.constant);
+    std::uint64_t attempt = first_attempt;
+    if (options_.solver == Solver::anytime) attempt = 0;
+    for (; !closed() && !out_of_time(); attempt = std::max(first_attempt, 2 * attempt)) {
+      if (attempt > 0) branch(attempt);
+      if (closed() || out_of_time()) break;
+      raise_bound();
+      if (closed() || out_of_time()) break;
+      if (!best_) continue;
+      search_neighbourhoods();
+      if (!closed()) drop_too_expensive();
+    }
+    return answer();
+  }
+
+ private:
+  bool out_of_time() const {
+    return elapsed() >= options_.time_limit_s || (options_.interrupt && options_.interrupt->load());
+  }
+  double elapsed() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
+
+  bool closed() const { return exhausted_ || (best_ && bound_ >= cost_); }
+
+  // `choices` are for `rest_` in its first numbering.
+  void keep(const std::vector<std::uint32_t>& choices, TotalCost cost) {
+    if (cost >= infinite_cost || (best_ && cost >= cost_)) return;
+    best_ = choices;
+    cost_ = cost;
+    report();
+  }
+
+  void prove(TotalCost bound) {
+    if (best_) bound = std::min(bound, cost_);
+    if (bound <= bound_) return;
+    bound_ = bound;
+    report();
+  }
+
+  void report() const {
+    if (!options_.progress) return;
+    SolveProgress progress{elapsed(), std::nullopt, bound_};
+    if (best_) progress.cost = cost_;
+    options_.progress(progress);
+  }
+
+  std::vector<std::uint32_t> numbered_first(const std::vector<std::uint32_t>& choices) const {
+    std::vector<std::uint32_t> result;
+    for (NodeIndex node = 0; node < choices.size(); ++node)
+      result.push_back(rest_.nodes[node].strategies[choices[node]]);
+    return result;
+  }
+
+  std::vector<std::uint32_t> numbered_now(const std::vector<std::uint32_t>& choices) const {
+    std::vector<std::uint32_t> result;
+    for (NodeIndex node = 0; node < choices.size(); ++node) {
+      const std::vector<std::uint32_t>& left = rest_.nodes[node].strategies;
+      result.push_back(
+          static_cast<std::uint32_t>(std::lower_bound(left.begin(), left.end(), choices[node]) - left.begin()));
+    }
+    return result;
+  }
+
+  void branch(std::uint64_t effort) {
+    WorkingProblem shrunk = rest_;
+    shrink(shrunk);
+    if (entries_of(shrunk) > small_enough_to_branch && best_) return;
+    BranchAndBoundOptions options;
+    options.out_of_time = [this] { return out_of_time(); };
+    options.most_effort = effort;
+    if (best_) options.cutoff = cost_;
+    options.proved = [this](TotalCost bound) { prove(bound); };
+    options.found = [this](TotalCost cost) {
+      if (options_.progress) options_.progress({elapsed(), cost, bound_});
+    };
+    const BranchAndBoundAnswer found = branch_and_bound(shrunk, options);
+    if (!found.choices.empty()) keep(found.choices, found.cost);
+    exhausted_ = found.complete;
+  }
+
+  void raise_bound() {
+    MultiplierSearchOptions search;
+    search.start = multipliers_;
+    search.most_updates = updates_per_round;
+    search.cutoff = best_ ? static_cast<double>(cost_) : std::numeric_limits<double>::infinity();
+    search.out_of_time = [this] { return out_of_time(); };
+    std::size_t decoded = 0;
+    search.consider = [&](const std::vector<std::uint32_t>& choices) {
+      if (++decoded % considered != 0) return;
+      ChoiceState state(rest_, choices);
+      state.improve();
+      if (state.feasible()) keep(numbered_first(state.choices()), state.cost());
+    };
+    BestDual dual = search_multipliers(rest_, search);
+    multipliers_ = std::move(dual.multipliers);
+    prove(dual.certificate.lower_bound);
+    certificate_ = std::move(dual.certificate);
+  }
+
+  void search_neighbourhoods() {
+    NeighbourhoodSearch search(rest_, numbered_now(*best_));
+    std::size_t dull = 0;
+    for (std::size_t batch = 0; batch < most_batches && dull < dull_batches && !out_of_time(); ++batch) {
+      dull = search.improve([this] { return out_of_time(); }) > 0 ? 0 : dull + 1;
+      keep(numbered_first(search.state().choices()), search.state().cost());
+      if (closed()) return;
+    }
+  }
+
+  // The best choices stay: only what costs more than they do goes.
+  void drop_too_expensive() {
+    if (cost_ < certificate_.lower_bound) return;
+    drop_expensive(certificate_, cost_ - certificate_.lower_bound, rest_);
+    if (rest_.infeasible) exhausted_ = true;
+  }
+
+  IntraOpSolution answer() const {
+    if (!best_) {
+      if (exhausted_) return {};
+      return {SolveStatus::time_limit, {}, 0, bound_};
+    }
+    IntraOpSolution solution;
+    solution.choices = expand(whole_, from_compacted(whole_, *best_));
+    solution.objective = cost_;
+    solution.status = closed() ? SolveStatus::optimal : SolveStatus::feasible;
+    solution.lower_bound = closed() ? cost_ : bound_;
+    return solution;
+  }
+
+  const IntraOpProblem& problem_;
+  const SolveOptions& options_;
+  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  WorkingProblem whole_, rest_;  // rest_: what is left of it, later without what costs too much
+  std::optional<std::vector<std::uint32_t>> best_;
+  TotalCost cost_ = 0, bound_ = 0;
+  bool exhausted_ = false;  // nothing cheaper than the best choices is left
+  Multipliers multipliers_;
+  Certificate certificate_;
+};
+
+}  // namespace
 
 IntraOpSolution solve_intra_op(const IntraOpProblem& problem, const SolveOptions& options) {
   switch (options.solver) {
     case Solver::elimination:
       return solve_by_elimination(problem);
-    case Solver::automatic:
     case Solver::cbc:
-    case Solver::anytime:
       return solve_by_cbc(problem, options);
+    case Solver::automatic:
+    case Solver::anytime:
+      return AutomaticSolver(problem, options).run();
   }
   return {};
 }
