@@ -13,7 +13,8 @@ using namespace meshloom;
 
 namespace {
 
-using Map = std::vector<int>;  // by axis: a factor, or −1 for none
+using Map = std::vector<int>;  // by axis: a factor, or `none`
+constexpr int none = -1;
 
 class Rules {
  public:
@@ -69,11 +70,11 @@ class Rules {
 std::set<Map> by_rules(const Op& op, const DeviceMesh& mesh, std::int64_t batch) {
   const Rules rules(op, mesh, batch);
   std::set<Map> result;
-  Map map(mesh.dimensions(), -1);
+  Map map(mesh.dimensions(), none);
   while (true) {
     if (rules.allow(map)) result.insert(map);
     std::size_t axis = 0;
-    while (axis < map.size() && ++map[axis] == static_cast<int>(op.rule.factors.size())) map[axis++] = -1;
+    while (axis < map.size() && ++map[axis] == static_cast<int>(op.rule.factors.size())) map[axis++] = none;
     if (axis == map.size()) return result;
   }
 }
@@ -89,7 +90,7 @@ std::size_t check_all_ops(const Graph& graph, const DeviceMesh& mesh, std::int64
     for (const Strategy& strategy : enumerate_strategies(context, OpId{o})) {
       Map map;
       for (std::size_t axis = 0; axis < mesh.dimensions(); ++axis)
-        map.push_back(strategy.axes[axis] ? static_cast<int>(index(*strategy.axes[axis])) : -1);
+        map.push_back(strategy.axes[axis] ? static_cast<int>(index(*strategy.axes[axis])) : none);
       CHECK(enumerated.insert(map).second);  // each once
       several_on_one += map.size() > 1 && map[0] >= 0 && std::count(map.begin(), map.end(), map[0]) > 1;
     }
