@@ -1,4 +1,4 @@
-#include "planner/plan/schedule.hpp"
+#include "planner/plan/program.hpp"
 
 #include <catch2/catch.hpp>
 
@@ -10,14 +10,16 @@ using enum InstructionKind;
 
 namespace {
 
-// "F0" run_forward of microbatch 0, "a0"/"A0" send/receive its activation, "g0"/"G0" its gradient; "S" and "U" at the
-// end.
+// "F0" run_forward of microbatch 0, "a0"/"A0" send/receive its activation, "g0"/"G0" its gradient, "I0" and "W0" the parts
+// of a split backward; "S" and "U" at the end. A prime for each chunk after the first.
 std::string print_list(const std::vector<Instruction>& list) {
   std::string text;
   for (const Instruction& instruction : list) {
     if (!text.empty()) text += ' ';
-    text += "FBaAgGSU"[static_cast<std::size_t>(instruction.kind)];
-    if (instruction.kind != synchronize && instruction.kind != update) text += std::to_string(instruction.microbatch);
+    text += "FBaAgGSUIW"[static_cast<std::size_t>(instruction.kind)];
+    if (instruction.kind == synchronize || instruction.kind == update) continue;
+    text += std::to_string(instruction.microbatch);
+    if (instruction.chunk > 0) text += std::string(instruction.chunk, '\'');
   }
   return text;
 }
@@ -29,19 +31,19 @@ PipelineProgram valid_program() { return make_program(ScheduleKind::one_f_one_b,
 
 TEST_CASE("GPipe runs all forwards, then all backwards") {
   const PipelineProgram program = make_program(ScheduleKind::gpipe, 2, 2);
-  CHECK(print_list(program[0]) == "F0 a0 F1 a1 G0 B0 G1 B1 S U");
-  CHECK(print_list(program[1]) == "A0 F0 A1 F1 B0 g0 B1 g1 S U");
+  CHECK(print_list(program.ranks[0]) == "F0 a0 F1 a1 G0 B0 G1 B1 S U");
+  CHECK(print_list(program.ranks[1]) == "A0 F0 A1 F1 B0 g0 B1 g1 S U");
 }
 
 TEST_CASE("1F1B warms up with one forward per stage behind it, then alternates") {
   const PipelineProgram program = make_program(ScheduleKind::one_f_one_b, 3, 4);
-  CHECK(print_list(program[0]) == "F0 a0 F1 a1 F2 a2 G0 B0 F3 a3 G1 B1 G2 B2 G3 B3 S U");
-  CHECK(print_list(program[1]) == "A0 F0 a0 A1 F1 a1 G0 B0 g0 A2 F2 a2 G1 B1 g1 A3 F3 a3 G2 B2 g2 G3 B3 g3 S U");
-  CHECK(print_list(program[2]) == "A0 F0 B0 g0 A1 F1 B1 g1 A2 F2 B2 g2 A3 F3 B3 g3 S U");
+  CHECK(print_list(program.ranks[0]) == "F0 a0 F1 a1 F2 a2 G0 B0 F3 a3 G1 B1 G2 B2 G3 B3 S U");
+  CHECK(print_list(program.ranks[1]) == "A0 F0 a0 A1 F1 a1 G0 B0 g0 A2 F2 a2 G1 B1 g1 A3 F3 a3 G2 B2 g2 G3 B3 g3 S U");
+  CHECK(print_list(program.ranks[2]) == "A0 F0 B0 g0 A1 F1 B1 g1 A2 F2 B2 g2 A3 F3 B3 g3 S U");
 }
 
 TEST_CASE("a single stage neither sends nor receives") {
-  CHECK(print_list(make_program(ScheduleKind::one_f_one_b, 1, 2)[0]) == "F0 B0 F1 B1 S U");
+  CHECK(print_list(make_program(ScheduleKind::one_f_one_b, 1, 2).ranks[0]) == "F0 B0 F1 B1 S U");
 }
 
 TEST_CASE("GPipe holds all microbatches, 1F1B one per stage from here to the end") {
@@ -67,69 +69,69 @@ TEST_CASE("the generated programs of all sizes up to 12 stages and 40 microbatch
 TEST_CASE("a program given as data is checked, and the complaint names stage and instruction") {
   // Stage 0: 0 F0, 1 a0, 2 G0, 3 B0, 4 S, 5 U. Stage 1: 0 A0, 1 F0, 2 B0, 3 g0, 4 S, 5 U.
   PipelineProgram program = valid_program();
-  REQUIRE(print_list(program[0]) == "F0 a0 G0 B0 S U");
-  REQUIRE(print_list(program[1]) == "A0 F0 B0 g0 S U");
+  REQUIRE(print_list(program.ranks[0]) == "F0 a0 G0 B0 S U");
+  REQUIRE(print_list(program.ranks[1]) == "A0 F0 B0 g0 S U");
   const auto erase = [&](std::size_t stage, std::ptrdiff_t position) {
-    program[stage].erase(program[stage].begin() + position);
+    program.ranks[stage].erase(program.ranks[stage].begin() + position);
   };
   std::string message;
   SECTION("a receive without a send") {
     erase(0, 1);
-    message = "stage 1, instruction 0 (receive_activation of microbatch 0) has no send_activation in stage 0";
+    message = "rank 1, instruction 0 (receive_activation of microbatch 0) has no send_activation in rank 0";
   }
   SECTION("a backward before the gradient it needs") {
-    std::swap(program[0][2], program[0][3]);
-    message = "stage 0, instruction 2 (run_backward of microbatch 0) stands before its receive_gradient";
+    std::swap(program.ranks[0][2], program.ranks[0][3]);
+    message = "rank 0, instruction 2 (run_backward of microbatch 0) stands before its receive_gradient";
   }
   SECTION("a send before the first stage") {
     program = make_program(ScheduleKind::one_f_one_b, 1, 1);
-    program[0].insert(program[0].begin(), {send_gradient, 0});
-    message = "stage 0, instruction 0 (send_gradient of microbatch 0) has no stage before it";
+    program.ranks[0].insert(program.ranks[0].begin(), {send_gradient, 0});
+    message = "rank 0, instruction 0 (send_gradient of microbatch 0) has no partner on another rank";
   }
   SECTION("a send past the last stage") {
-    program[1].insert(program[1].begin() + 2, {send_activation, 0});
-    message = "stage 1, instruction 2 (send_activation of microbatch 0) has no stage after it";
+    program.ranks[1].insert(program.ranks[1].begin() + 2, {send_activation, 0});
+    message = "rank 1, instruction 2 (send_activation of microbatch 0) has no rank after it";
   }
   SECTION("a forward before its input") {
-    std::swap(program[1][0], program[1][1]);
-    message = "stage 1, instruction 0 (run_forward of microbatch 0) stands before its receive_activation";
+    std::swap(program.ranks[1][0], program.ranks[1][1]);
+    message = "rank 1, instruction 0 (run_forward of microbatch 0) stands before its receive_activation";
   }
   SECTION("a backward before its forward") {
-    std::swap(program[1][1], program[1][2]);
-    message = "stage 1, instruction 1 (run_backward of microbatch 0) stands before its run_forward";
+    std::swap(program.ranks[1][1], program.ranks[1][2]);
+    message = "rank 1, instruction 1 (run_backward of microbatch 0) stands before its run_forward";
   }
   SECTION("a send before the run that makes it") {
-    std::swap(program[0][0], program[0][1]);
-    message = "stage 0, instruction 0 (send_activation of microbatch 0) stands before its run_forward";
+    std::swap(program.ranks[0][0], program.ranks[0][1]);
+    message = "rank 0, instruction 0 (send_activation of microbatch 0) stands before its run_forward";
   }
   SECTION("a microbatch run twice") {
-    program[1].insert(program[1].begin() + 2, {run_forward, 0});
-    message = "stage 1, instruction 2 (run_forward of microbatch 0) stands twice in the stage's list; keep one";
+    program.ranks[1].insert(program.ranks[1].begin() + 2, {run_forward, 0});
+    message = "rank 1, instruction 2 (run_forward of microbatch 0) stands twice in the rank's list; keep one";
   }
   SECTION("a microbatch that is never run") {
-    program[1].resize(2);
-    message = "stage 1 never does run_backward of microbatch 0";
+    program.ranks[1].resize(2);
+    message = "rank 1 never does run_backward of microbatch 0";
   }
   SECTION("a microbatch that does not exist") {
-    program[0][0].microbatch = 1;
-    message = "stage 0, instruction 0 (run_forward of microbatch 1) is outside the 1 microbatches of the step";
+    program.ranks[0][0].microbatch = 1;
+    message = "rank 0, instruction 0 (run_forward of microbatch 1) is outside the 1 microbatches of the step";
   }
   SECTION("no update") {
     erase(0, 5);
-    message = "stage 0 lacks update";
+    message = "rank 0 lacks update";
   }
   SECTION("synchronizing before the last backward") {
-    std::swap(program[0][3], program[0][4]);
-    message = "stage 0, instruction 3 (synchronize of microbatch 0) stands before run_backward of microbatch 0";
+    std::swap(program.ranks[0][3], program.ranks[0][4]);
+    message = "rank 0, instruction 3 (synchronize of microbatch 0) stands before run_backward of microbatch 0";
   }
   SECTION("something after the update") {
-    std::swap(program[0][4], program[0][5]);
-    message = "stage 0, instruction 4 (update of microbatch 0) stands before its synchronize";
+    std::swap(program.ranks[0][4], program.ranks[0][5]);
+    message = "rank 0, instruction 4 (update of microbatch 0) stands before its synchronize";
   }
   SECTION("a deadlock") {
     // Both stages run two microbatches; stage 0 wants gradient 0 before it sends activation 1, stage 1 wants
     // activation 1 before its first backward.
-    program = {{{run_forward, 0},
+    program.ranks = {{{run_forward, 0},
                 {send_activation, 0},
                 {receive_gradient, 0},
                 {run_backward, 0},
@@ -150,7 +152,7 @@ TEST_CASE("a program given as data is checked, and the complaint names stage and
                 {synchronize},
                 {update}}};
     message =
-        "deadlock: these wait for each other: stage 0, instruction 2 (receive_gradient of microbatch 0); stage 1, "
+        "deadlock: these wait for each other: rank 0, instruction 2 (receive_gradient of microbatch 0); rank 1, "
         "instruction 2 (receive_activation of microbatch 1)";
     CHECK_THROWS_WITH(check_program(program, 2), "pipeline program: " + message);
     return;
@@ -159,7 +161,7 @@ TEST_CASE("a program given as data is checked, and the complaint names stage and
 }
 
 TEST_CASE("a program without stages or microbatches is refused") {
-  CHECK_THROWS_WITH(check_program({}, 1), "pipeline program: has no stages");
+  CHECK_THROWS_WITH(check_program({}, 1), "pipeline program: has no ranks");
   CHECK_THROWS_WITH(check_program(valid_program(), 0), "pipeline program: needs at least one microbatch, not 0");
 }
 
