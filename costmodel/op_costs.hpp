@@ -13,7 +13,7 @@ namespace meshloom {
 
 struct OpTime {
   Seconds forward;
-  Seconds backward;  // all its gradient kernels
+  Seconds backward;            // all its gradient kernels
   Seconds backward_weight{0};  // of these, the ones that make gradients of parameters only
 };
 

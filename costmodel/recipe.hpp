@@ -31,8 +31,8 @@ struct Recipe {
   std::string name;
   // 16-bit floats of the graph are computed in this; bf16 falls to fp16 on a device without it.
   DType compute_dtype = DType::bf16;
-  Bytes parameter_bytes{2};       // per parameter: the working copy
-  Bytes gradient_bytes{4};        // per parameter: the accumulated gradient, also what is reduced
+  Bytes parameter_bytes{2};  // per parameter: the working copy
+  Bytes gradient_bytes{4};   // per parameter: the accumulated gradient, also what is reduced
   // Collectives of parameters and gradients run in buckets of this size: a small tensor pays its share of a latency.
   Bytes bucket_bytes{25e6};
   Bytes optimizer_bytes{12};      // per parameter: master copy and moments
@@ -42,10 +42,10 @@ struct Recipe {
   // Saved activations stay in the layout the producer made (Megatron's sequence parallelism) and are gathered again in
   // the backward, at that price; otherwise they are saved as the consumers use them.
   bool regather_saved_activations = false;
-  double elementwise_traffic = 1;   // bytes moved over bytes of operands and results, for kinds priced by bytes: fusion
+  double elementwise_traffic = 1;  // bytes moved over bytes of operands and results, for kinds priced by bytes: fusion
   OverlapSends overlap_sends = OverlapSends::by_schedule;
-  Bytes context_memory{0};          // per device: CUDA context, communicator buffers
-  double memory_fragmentation = 0;  // allocator overhead as a share of what is allocated
+  Bytes context_memory{0};                                   // per device: CUDA context, communicator buffers
+  double memory_fragmentation = 0;                           // allocator overhead as a share of what is allocated
   std::vector<std::pair<std::string, std::string>> sources;  // key -> where its number comes from
   bool operator==(const Recipe&) const = default;
 };

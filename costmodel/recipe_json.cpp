@@ -54,9 +54,9 @@ void read_sources(const JsonInput& root, Recipe& recipe) {
 
 Recipe recipe_from(const JsonInput& root) {
   expect_schema(root, schema);
-  root.only_keys({"schema", "name", "extends", "compute_dtype", "parameter_bytes", "gradient_bytes", "bucket_bytes", "optimizer_bytes",
-                  "optimizer_traffic", "parameter_states", "regather_saved_activations", "elementwise_traffic",
-                  "overlap_sends", "context_memory", "memory_fragmentation", "sources"});
+  root.only_keys({"schema", "name", "extends", "compute_dtype", "parameter_bytes", "gradient_bytes", "bucket_bytes",
+                  "optimizer_bytes", "optimizer_traffic", "parameter_states", "regather_saved_activations",
+                  "elementwise_traffic", "overlap_sends", "context_memory", "memory_fragmentation", "sources"});
   const auto extends = root.find("extends");
   Recipe recipe = preset(extends ? extends->one_of(recipe_presets()) : 0);
   recipe.name = root.at("name").string();

@@ -166,8 +166,8 @@ namespace {
 void keep_possible(std::vector<std::int64_t>& sizes, const UniformLayout& layout, std::int64_t global_batch) {
   std::optional<std::string> reason;
   std::erase_if(sizes, [&](std::int64_t size) {
-    const auto impossible = why_impossible(layout.schedule, layout.pipeline_parallel,
-                                           global_batch / (size * layout.data_parallel));
+    const auto impossible =
+        why_impossible(layout.schedule, layout.pipeline_parallel, global_batch / (size * layout.data_parallel));
     if (impossible && !reason) reason = impossible;
     return impossible.has_value();
   });

@@ -22,8 +22,8 @@ struct UniformLayout {
   Recompute recompute = Recompute::none;
   Schedule schedule;
   std::optional<std::int64_t> micro_batch_per_replica;  // none: the fastest that fits
-  // Megatron's --account-for-embedding-in-pipeline-split and --account-for-loss-in-pipeline-split: what stands before the
-  // first block, what stands after the last, take the place of a block, so that their chunks have one block fewer.
+  // Megatron's --account-for-embedding-in-pipeline-split and --account-for-loss-in-pipeline-split: what stands before
+  // the first block, what stands after the last, take the place of a block, so that their chunks have one block fewer.
   bool embedding_counts_as_block = false, loss_counts_as_block = false;
   bool operator==(const UniformLayout&) const = default;
 };

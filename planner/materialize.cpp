@@ -258,9 +258,7 @@ class StageWriter {
     }
   }
 
-  TensorRole role_of(const Conversion& conversion) const {
-    return graph().tensor(id_of_.at(conversion.tensor)).role;
-  }
+  TensorRole role_of(const Conversion& conversion) const { return graph().tensor(id_of_.at(conversion.tensor)).role; }
 
   const SearchSpace& space_;
   const StageRequest& request_;
@@ -357,8 +355,8 @@ void join_stages(const SearchSpace& space, Plan& plan) {
     for (std::int64_t chunk = 0; chunk < shape.chunks; ++chunk)
       plan.stages[static_cast<std::size_t>(shape.stage_of(static_cast<std::int64_t>(rank), chunk))].memory.overhead =
           Bytes(0);
-    first.overhead = plan.recipe.context_memory +
-                     device_memory(memory_of_rank(plan, rank)) * plan.recipe.memory_fragmentation;
+    first.overhead =
+        plan.recipe.context_memory + device_memory(memory_of_rank(plan, rank)) * plan.recipe.memory_fragmentation;
   }
 }
 

@@ -19,8 +19,9 @@ std::string rank_title(const Plan& plan, std::int64_t rank) {
   std::string title = fmt::format("{} {}", shape.chunks > 1 ? "rank" : "stage", rank);
   for (std::int64_t chunk = 0; chunk < shape.chunks; ++chunk) {
     const Stage& stage = plan.stages[static_cast<std::size_t>(shape.stage_of(rank, chunk))];
-    title += fmt::format("{} {} to {}", chunk == 0 ? ":" : ",", plan.layers[static_cast<std::size_t>(stage.first_layer)],
-                         plan.layers[static_cast<std::size_t>(stage.last_layer)]);
+    title +=
+        fmt::format("{} {} to {}", chunk == 0 ? ":" : ",", plan.layers[static_cast<std::size_t>(stage.first_layer)],
+                    plan.layers[static_cast<std::size_t>(stage.last_layer)]);
   }
   return title + fmt::format(" on {} devices", plan.stages[static_cast<std::size_t>(rank)].devices.size());
 }

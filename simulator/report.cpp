@@ -175,20 +175,26 @@ std::string time_axis(const Window& window, double scale, double height) {
   return svg;
 }
 
-std::string slice(const TimelineEntry& entry, const Window& window, double scale) {
+// A send that may run beside a run is a line under it.
+std::string slice(const TimelineEntry& entry, const Window& window, double scale, Sends sends) {
   const Picoseconds start = std::max(entry.start, window.from), end = std::min(entry.end, window.to);
-  const double y = entry.rank * (bar_height + bar_gap);
+  const InstructionKind kind = entry.instruction.kind;
+  const bool line = sends == Sends::overlapped &&
+                    (kind == InstructionKind::send_activation || kind == InstructionKind::send_gradient);
+  const double y = entry.rank * (bar_height + bar_gap) + (line ? bar_height : 0);
+  const double height = line ? bar_gap / 2 : bar_height;
   return fmt::format(
       "<rect x=\"{:.2f}\" y=\"{}\" width=\"{:.2f}\" height=\"{}\" fill=\"{}\"><title>{} of microbatch "
       "{}{}, {}</title></rect>\n",
       label_width + static_cast<double>(start - window.from) * scale, y, static_cast<double>(end - start) * scale,
-      bar_height, timeline_color(entry.instruction.kind), words_of(std::string(name(entry.instruction.kind))),
+      height, timeline_color(entry.instruction.kind), words_of(std::string(name(entry.instruction.kind))),
       entry.instruction.microbatch,
       entry.instruction.chunk > 0 ? fmt::format(", chunk {}", entry.instruction.chunk) : "",
       readable_at(entry.end - entry.start));
 }
 
-std::string timeline(const std::vector<std::string>& labels, const Simulation& simulation, const Window& window) {
+std::string timeline(const std::vector<std::string>& labels, const Simulation& simulation, const Window& window,
+                     Sends sends) {
   const double height = static_cast<double>(labels.size()) * (bar_height + bar_gap);
   const double scale = window.to > window.from ? chart_width / static_cast<double>(window.to - window.from) : 0;
   std::string svg = fmt::format("<svg width=\"{0:.0f}\" height=\"{1:.0f}\" viewBox=\"0 0 {0:.0f} {1:.0f}\">",
@@ -200,7 +206,7 @@ std::string timeline(const std::vector<std::string>& labels, const Simulation& s
   std::size_t drawn = 0;
   for (const TimelineEntry& entry : simulation.timeline)
     if (is_drawn(entry) && entry.end > window.from && entry.start < window.to && drawn++ < most_slices)
-      svg += slice(entry, window, scale);
+      svg += slice(entry, window, scale, sends);
   return svg + "</svg>\n";
 }
 
@@ -221,8 +227,7 @@ Window reach(const std::vector<std::vector<Window>>& runs, std::size_t count) {
 std::pair<Window, Window> ends_of_step(const Simulation& simulation, std::size_t stages) {
   std::vector<std::vector<Window>> runs(stages);
   for (const TimelineEntry& entry : simulation.timeline)
-    if (is_run(entry.instruction.kind))
-      runs[static_cast<std::size_t>(entry.rank)].push_back({entry.start, entry.end});
+    if (is_run(entry.instruction.kind)) runs[static_cast<std::size_t>(entry.rank)].push_back({entry.start, entry.end});
   for (std::size_t count = 2 * (stages + 2);; count /= 2) {
     const Window reached = reach(runs, count);
     const std::pair ends{Window{0, reached.to}, Window{reached.from, simulation.makespan}};
@@ -243,14 +248,15 @@ std::vector<std::string> rank_labels(const Plan& plan, const std::vector<std::st
 
 std::string timelines(const std::vector<std::string>& labels, const Plan& plan, const Simulation& simulation) {
   const Window whole{0, simulation.makespan};
-  const bool few = plan.microbatches <= 2 * (std::ssize(plan.stages) + 2);
-  if (few && slices_in(simulation, whole) <= most_slices) return timeline(labels, simulation, whole);
+  const Sends sends = sends_overlap(plan) ? Sends::overlapped : Sends::blocking;
+  const bool few = plan.microbatches <= 2 * (plan.ranks() + 2);
+  if (few && slices_in(simulation, whole) <= most_slices) return timeline(labels, simulation, whole, sends);
   const auto [begin, end] = ends_of_step(simulation, labels.size());
   return fmt::format("<p class=\"place\">begin of the step, until {} of {}</p>\n", readable_at(begin.to),
                      readable_at(simulation.makespan)) +
-         timeline(labels, simulation, begin) +
+         timeline(labels, simulation, begin, sends) +
          fmt::format("<p class=\"place\">end of the step, from {}</p>\n", readable_at(end.from)) +
-         timeline(labels, simulation, end);
+         timeline(labels, simulation, end, sends);
 }
 
 std::string fact(std::string_view name, const std::string& value) {

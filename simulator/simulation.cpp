@@ -69,14 +69,14 @@ class PipelineRun {
   };
   enum class State : std::uint8_t { idle, running, waiting };
   struct RankState {
-    std::size_t position = 0;  // in the rank's list
-    std::size_t entry = 0;     // of the current instruction in the timeline
-    std::size_t awaited = 0;   // message, while waiting
+    std::size_t position = 0;          // in the rank's list
+    std::size_t entry = 0;             // of the current instruction in the timeline
+    std::size_t awaited = 0;           // message, while waiting
     std::optional<Picoseconds> begin;  // of the first run
     std::int32_t in_flight = 0;
     State state = State::idle;
-    std::deque<Instruction> outgoing[2];       // overlapped: activations, gradients; the first is under way
-    std::size_t outgoing_entry[2] = {0, 0};    // in the timeline, of those under way
+    std::deque<Instruction> outgoing[2];     // overlapped: activations, gradients; the first is under way
+    std::size_t outgoing_entry[2] = {0, 0};  // in the timeline, of those under way
   };
   using Durations = std::array<Picoseconds, instruction_kinds>;
 
@@ -108,8 +108,8 @@ class PipelineRun {
 
   void require_valid(std::size_t duration_count) {
     if (shape_.ranks != std::ssize(program_.ranks) || shape_.chunks < 1)
-      throw InputError(place, fmt::format("has {} lists for {} ranks of {} chunks", program_.ranks.size(),
-                                          shape_.ranks, shape_.chunks));
+      throw InputError(place, fmt::format("has {} lists for {} ranks of {} chunks", program_.ranks.size(), shape_.ranks,
+                                          shape_.chunks));
     if (static_cast<std::int64_t>(duration_count) != shape_.stages())
       throw InputError(place, fmt::format("has {} stages, but durations for {}", shape_.stages(), duration_count));
     std::size_t instructions = 0;
@@ -143,8 +143,7 @@ class PipelineRun {
     if (state.state != State::idle) complete(rank, state);
     state.state = State::idle;
     while (state.state == State::idle && state.position < program_.ranks[rank].size()) start(rank, state);
-    if (state.state == State::idle && state.begin)
-      result_.period = std::max(result_.period, now_ - *state.begin);
+    if (state.state == State::idle && state.begin) result_.period = std::max(result_.period, now_ - *state.begin);
   }
 
   Picoseconds end_of(std::size_t rank, Instruction instruction) const {
@@ -166,8 +165,8 @@ class PipelineRun {
     state.entry = result_.timeline.size();
     result_.timeline.push_back({static_cast<std::int32_t>(rank), instruction, now_, now_});
     if (is_receive(instruction.kind)) {
-      state.awaited = message(stage_of(rank, instruction.chunk), instruction.microbatch,
-                              instruction.kind == receive_gradient);
+      state.awaited =
+          message(stage_of(rank, instruction.chunk), instruction.microbatch, instruction.kind == receive_gradient);
       if (arrived_[state.awaited])
         ++state.position;
       else

@@ -17,10 +17,10 @@ Picoseconds to_picoseconds(Seconds time);  // rounded to nearest; throws InputEr
 // What each stage's instructions take.
 struct StageDurations {
   Picoseconds forward = 0, backward = 0;
-  Picoseconds send_activation = 0;              // to the next stage; arrives when it ends
-  Picoseconds send_gradient = 0;                // to the stage before
-  Picoseconds synchronize = 0, update = 0;      // a rank's take the sum of its stages'
-  Picoseconds backward_weight = 0;              // part of `backward`; the rest is run_backward_input's
+  Picoseconds send_activation = 0;          // to the next stage; arrives when it ends
+  Picoseconds send_gradient = 0;            // to the stage before
+  Picoseconds synchronize = 0, update = 0;  // a rank's take the sum of its stages'
+  Picoseconds backward_weight = 0;          // part of `backward`; the rest is run_backward_input's
 };
 
 // blocking: a send occupies its rank. overlapped: it goes out on one of the rank's two streams, activations and

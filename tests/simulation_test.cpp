@@ -1,7 +1,5 @@
 #include "simulator/simulation.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <limits>
@@ -12,6 +10,7 @@
 #include "planner/plan/ranks.hpp"
 #include "tests/pipeline_samples.hpp"
 #include "tests/plan_samples.hpp"
+#include "tests/timeline_drawing.hpp"
 
 using namespace meshloom;
 
@@ -54,28 +53,6 @@ const std::vector<StageDurations> documented_example{
     {2 * microsecond, 4 * microsecond, 1 * microsecond, 0, 3 * microsecond, 1 * microsecond},
     {3 * microsecond, 5 * microsecond, 0, 1 * microsecond, 2 * microsecond, 1 * microsecond}};
 
-// One column per microsecond: the microbatch's digit in the row of what runs.
-std::string draw_timeline(const Simulation& simulation, std::size_t stages) {
-  const std::vector<std::pair<InstructionKind, const char*>> rows{
-      {InstructionKind::run_forward, "forward"},     {InstructionKind::run_backward, "backward"},
-      {InstructionKind::send_activation, "send"},    {InstructionKind::send_gradient, "send"},
-      {InstructionKind::synchronize, "synchronize"}, {InstructionKind::update, "update"}};
-  std::string text;
-  for (std::size_t stage = 0; stage < stages; ++stage)
-    for (const auto& [kind, label] : rows) {
-      std::string row(static_cast<std::size_t>(simulation.makespan / microsecond), '.');
-      bool used = false;
-      for (const TimelineEntry& entry : simulation.timeline) {
-        if (entry.rank != static_cast<std::int32_t>(stage) || entry.instruction.kind != kind) continue;
-        for (Picoseconds t = entry.start / microsecond; t < entry.end / microsecond; ++t)
-          row[static_cast<std::size_t>(t)] = static_cast<char>('0' + entry.instruction.microbatch);
-        used = true;
-      }
-      if (used) text += fmt::format("stage {} {:<12}{}\n", stage, label, row);
-    }
-  return text;
-}
-
 }  // namespace
 
 TEST_CASE("the documented example of two stages and three microbatches, to the picosecond") {
@@ -98,14 +75,14 @@ TEST_CASE("the documented example of two stages and three microbatches, to the p
   REQUIRE(simulation.timeline.size() > first.size());
   for (std::size_t i = 0; i < first.size(); ++i) CHECK(simulation.timeline[i] == first[i]);
 
-  const std::string drawing = draw_timeline(simulation, 2);
+  const std::string drawing = draw_timeline(simulation, {2, 1}, microsecond);
   INFO(drawing);
   CHECK(read_file(MESHLOOM_SOURCE_DIR "/docs/simulation.md").find(drawing) != std::string::npos);
 }
 
 TEST_CASE("forward only takes the sum of the stages and B-1 times the slowest, sends included") {
   std::mt19937 random(1);
-  for (int i = 0; i < 1000; ++i) {
+  for (int i = 0; i < 10'000; ++i) {
     RandomPipeline pipeline = random_pipeline(random);
     if (i % 2 == 1) add_random_sends(pipeline, random);
     Picoseconds sum = 0, slowest = 0;
@@ -120,7 +97,7 @@ TEST_CASE("forward only takes the sum of the stages and B-1 times the slowest, s
 
 TEST_CASE("GPipe takes exactly its formula, sends included") {
   std::mt19937 random(2);
-  for (int i = 0; i < 1000; ++i) {
+  for (int i = 0; i < 10'000; ++i) {
     RandomPipeline pipeline = random_pipeline(random);
     if (i % 2 == 1) add_random_sends(pipeline, random);
     REQUIRE(run_schedule(ScheduleKind::gpipe, pipeline) == formula(ScheduleKind::gpipe, pipeline));
@@ -131,7 +108,7 @@ TEST_CASE("work per step adds at least stage 0's and at most what the formula sa
   // Stage 0's last backward ends last, so its own work is exposed. The backwards of stage i end at least
   // b_0 + … + b_{i-1} earlier, gradient sends included; often more, so the formula's part is a bound.
   std::mt19937 random(3);
-  for (int i = 0; i < 1000; ++i) {
+  for (int i = 0; i < 10'000; ++i) {
     RandomPipeline pipeline = random_pipeline(random);
     add_random_sends(pipeline, random);
     const Picoseconds gpipe = run_schedule(ScheduleKind::gpipe, pipeline);
@@ -156,7 +133,7 @@ TEST_CASE("work per step adds at least stage 0's and at most what the formula sa
 
 TEST_CASE("uniform 1F1B takes (B+S-1)(f+b)") {
   std::mt19937 random(4);
-  for (int i = 0; i < 1000; ++i) {
+  for (int i = 0; i < 10'000; ++i) {
     RandomPipeline pipeline = random_pipeline(random);
     std::fill(pipeline.stages.begin(), pipeline.stages.end(), pipeline.stages[0]);
     const auto count = static_cast<std::int64_t>(pipeline.stages.size());
@@ -168,7 +145,7 @@ TEST_CASE("uniform 1F1B takes (B+S-1)(f+b)") {
 
 TEST_CASE("1F1B is exact as soon as all stages are equally busy, however forward, backward and sends divide it") {
   std::mt19937 random(5);
-  for (int i = 0; i < 1000; ++i) {
+  for (int i = 0; i < 10'000; ++i) {
     RandomPipeline pipeline = random_pipeline(random);
     add_random_sends(pipeline, random);
     const Picoseconds busy = 300;  // more than any sum of runs and sends
@@ -185,7 +162,7 @@ TEST_CASE("1F1B is exact as soon as all stages are equally busy, however forward
 
 TEST_CASE("both schedules stay above max(B t_i + sum of t before i), and 1F1B below (B+S-1) max t") {
   std::mt19937 random(6);
-  for (int i = 0; i < 1000; ++i) {
+  for (int i = 0; i < 10'000; ++i) {
     RandomPipeline pipeline = random_pipeline(random);
     if (i % 2 == 1) add_random_sends(pipeline, random);
     Picoseconds slowest = 0;

@@ -91,8 +91,7 @@ class ProgramCheck {
     if (static_cast<std::size_t>(at.instruction.kind) >= instruction_kinds) fail(at, "is no instruction");
     if (is_per_step(at.instruction.kind) && (at.instruction.microbatch != 0 || at.instruction.chunk != 0))
       fail(at, "runs once per step; give it microbatch 0 and chunk 0");
-    if (!trains_ && is_per_step(at.instruction.kind))
-      fail(at, "has nothing to do in a program that runs no backward");
+    if (!trains_ && is_per_step(at.instruction.kind)) fail(at, "has nothing to do in a program that runs no backward");
   }
 
   // A rank's list ends with synchronize and update, in this order.
@@ -113,9 +112,7 @@ class ProgramCheck {
   bool is_backward_done(std::int64_t stage, std::int64_t m) const {
     return seen_.test(stage, run_backward, m) || seen_.test(stage, run_backward_weight, m);
   }
-  std::string of_chunk(std::int64_t chunk) const {
-    return shape_.chunks > 1 ? fmt::format(", chunk {}", chunk) : "";
-  }
+  std::string of_chunk(std::int64_t chunk) const { return shape_.chunks > 1 ? fmt::format(", chunk {}", chunk) : ""; }
 
   void check_complete(std::size_t rank) const {
     const auto lacks = [&](std::string_view what, std::int64_t m, std::int64_t chunk) {

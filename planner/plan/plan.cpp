@@ -55,11 +55,11 @@ namespace {
 
 // What the formulas are made of.
 struct Totals {
-  Seconds forward, backward;                                 // sums
-  Seconds slowest_forward, slowest_backward, slowest;        // of one stage
-  Seconds h1_bubble, h2_bubble, two_p_bubble, vee_bubble;    // as in plan.hpp, with p − 1 behind the first rank
-  Seconds slowest_rank;                                      // Σt of a rank's chunks
-  Seconds exposed, per_step;                                 // max_i max(0, sync_i − Σ_{j<i} b_j), max sync; by rank
+  Seconds forward, backward;                               // sums
+  Seconds slowest_forward, slowest_backward, slowest;      // of one stage
+  Seconds h1_bubble, h2_bubble, two_p_bubble, vee_bubble;  // as in plan.hpp, with p − 1 behind the first rank
+  Seconds slowest_rank;                                    // Σt of a rank's chunks
+  Seconds exposed, per_step;                               // max_i max(0, sync_i − Σ_{j<i} b_j), max sync; by rank
 };
 
 Totals totals_of(const PipelineShape& shape, const std::vector<StageTimes>& stages) {
@@ -79,8 +79,8 @@ Totals totals_of(const PipelineShape& shape, const std::vector<StageTimes>& stag
     const Seconds input = backward - weight, over_weight = std::max(Seconds(0), forward - weight);
     totals.h1_bubble = std::max(totals.h1_bubble, behind * (input + over_weight));
     totals.h2_bubble = std::max(totals.h2_bubble, behind * (input - forward + 2 * over_weight));
-    totals.two_p_bubble = std::max({totals.two_p_bubble, behind * (forward + input) - (2 * ranks - 1) * weight,
-                                    behind * input - ranks * forward});
+    totals.two_p_bubble = std::max(
+        {totals.two_p_bubble, behind * (forward + input) - (2 * ranks - 1) * weight, behind * input - ranks * forward});
     totals.vee_bubble = std::max(totals.vee_bubble, behind * (forward + std::max(Seconds(0), input - weight)));
   }
   Seconds backward_before;
@@ -132,8 +132,7 @@ std::vector<StageTimes> stage_times(const Plan& plan) {
   times.reserve(plan.stages.size());
   Seconds gradient_send;  // of the first stage: nothing
   for (const Stage& stage : plan.stages) {
-    times.push_back(
-        {stage.forward, stage.backward, stage.synchronization + stage.update, stage.backward_weight});
+    times.push_back({stage.forward, stage.backward, stage.synchronization + stage.update, stage.backward_weight});
     if (blocking) times.back().forward += stage.boundary.forward_time, times.back().backward += gradient_send;
     gradient_send = stage.boundary.backward_time;
   }

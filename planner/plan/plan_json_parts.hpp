@@ -31,7 +31,8 @@ Enum read_enumerator(const JsonInput& input, const std::array<Enum, count>& all)
 }
 
 // Lists as runs with repeats: [[{"repeat": 3, "step": 1, "instructions": [["run_forward", 0], …]}, …], …], where each
-// repeat adds `step` to the microbatches. An instruction is [kind, microbatch, chunk]; zeros at the end may be left out.
+// repeat adds `step` to the microbatches. An instruction is [kind, microbatch, chunk]; zeros at the end may be left
+// out.
 Json program_json(const PipelineProgram& program);
 // Lists that are longer than a step's can be are refused before they are unrolled. The lists are not checked yet.
 PipelineProgram read_program(const JsonInput& input, std::int64_t chunks, std::int64_t microbatches);

@@ -238,8 +238,9 @@ void check_chunks(const JsonInput& root, const Plan& plan) {
   const std::int64_t chunks = plan.schedule.chunks, count = std::ssize(plan.stages);
   const bool any = plan.schedule.kind == ScheduleKind::interleaved || plan.schedule.kind == ScheduleKind::custom;
   if (!any && chunks != Schedule(plan.schedule.kind).chunks)
-    root.at("schedule").fail(fmt::format("\"{}\" has {} per rank; the stages have {}", name(plan.schedule),
-                                         Schedule(plan.schedule.kind).chunks == 1 ? "one chunk" : "2 chunks", chunks));
+    root.at("schedule")
+        .fail(fmt::format("\"{}\" has {} per rank; the stages have {}", name(plan.schedule),
+                          Schedule(plan.schedule.kind).chunks == 1 ? "one chunk" : "2 chunks", chunks));
   if (count % chunks != 0)
     root.at("stages").fail(fmt::format("{} stages are no multiple of the {} chunks of each rank", count, chunks));
   const PipelineShape shape = plan.shape();
@@ -251,10 +252,14 @@ void check_chunks(const JsonInput& root, const Plan& plan) {
                                          shape.ranks, shape.chunk_of(s)));
     if (stage.devices != plan.stages[static_cast<std::size_t>(shape.rank_of(s))].devices)
       place.at("devices").fail(fmt::format("differ from those of stage {}, whose rank it shares", shape.rank_of(s)));
-    const StageBoundary& after = stage.boundary;
+  }
+  for (std::int64_t s = 0; s < count; ++s) {
+    const StageBoundary& after = plan.stages[static_cast<std::size_t>(s)].boundary;
     if (!shape.sends_after(s) && (after.forward_time != Seconds(0) || after.backward_time != Seconds(0)))
-      place.at("boundary").fail(s + 1 == count ? "the last stage sends nothing: its times must be 0"
-                                               : "the next stage has the same devices: its times must be 0");
+      stages[static_cast<std::size_t>(s)]
+          .at("boundary")
+          .fail(s + 1 == count ? "the last stage sends nothing: its times must be 0"
+                               : "the next stage has the same devices: its times must be 0");
   }
   if (const auto reason = why_impossible(plan.schedule, shape.ranks, plan.microbatches))
     root.at("microbatches").fail(*reason);
@@ -265,8 +270,7 @@ void read_lists(const JsonInput& root, Plan& plan) {
   const JsonInput program = root.at("program");
   const bool custom = plan.schedule.kind == ScheduleKind::custom && !plan.stages.empty();
   if (program.is_null() && !custom) return;
-  if (program.is_null())
-    program.fail("is null, but the schedule is \"custom\"; give the lists, or name a schedule");
+  if (program.is_null()) program.fail("is null, but the schedule is \"custom\"; give the lists, or name a schedule");
   if (!custom) program.fail(fmt::format("the schedule \"{}\" has lists of its own; make it null", name(plan.schedule)));
   plan.program = read_program(program, plan.schedule.chunks, plan.microbatches);
   if (plan.program->shape.ranks * plan.schedule.chunks != std::ssize(plan.stages))

@@ -114,8 +114,7 @@ RunOrders zero_bubble_orders(ScheduleKind kind, std::int64_t ranks, std::int64_t
 void check_request(const Schedule& schedule, std::int64_t ranks, std::int64_t microbatches) {
   assert(ranks >= 1 && schedule.chunks >= 1 && microbatches >= 1 && microbatches <= INT32_MAX);
   const std::string place = fmt::format("schedule {}", name(schedule));
-  if (schedule.kind == ScheduleKind::custom)
-    throw InputError(place, "has no lists of its own; give them in the plan");
+  if (schedule.kind == ScheduleKind::custom) throw InputError(place, "has no lists of its own; give them in the plan");
   constexpr std::int64_t most_runs = std::int64_t{1} << 26;  // beyond, the lists would not fit into memory
   if (microbatches > most_runs / (ranks * schedule.chunks))
     throw InputError(place, fmt::format("{} microbatches on {} stages are too many to list; use larger microbatches",
@@ -178,8 +177,7 @@ std::optional<std::string> why_impossible(const Schedule& schedule, std::int64_t
 }
 
 PipelineShape shape_of(const Schedule& schedule, std::int64_t ranks) {
-  return {ranks, schedule.chunks,
-          schedule.kind == ScheduleKind::dualpipe ? ChunkPlacement::vee : ChunkPlacement::loop};
+  return {ranks, schedule.chunks, schedule.kind == ScheduleKind::dualpipe ? ChunkPlacement::vee : ChunkPlacement::loop};
 }
 
 std::string print_instruction(const PipelineProgram& program, std::size_t rank, std::size_t position) {
@@ -205,8 +203,8 @@ PipelineProgram make_program(const Schedule& schedule, std::int64_t ranks, std::
       updates_apart(schedule.kind) ? zero_bubble_orders(schedule.kind, ranks, microbatches, lengths) : RunOrders();
   for (std::int64_t rank = 0; rank < ranks; ++rank) {
     std::vector<Instruction>& instructions = program.ranks[static_cast<std::size_t>(rank)];
-    instructions.reserve(static_cast<std::size_t>((splits_backward(schedule.kind) ? 7 : 6) * microbatches *
-                                                      schedule.chunks + 2));
+    instructions.reserve(
+        static_cast<std::size_t>((splits_backward(schedule.kind) ? 7 : 6) * microbatches * schedule.chunks + 2));
     ListWriter list(program.shape, rank, instructions);
     const std::int64_t held = in_flight(schedule, ranks, rank, microbatches);
     switch (schedule.kind) {

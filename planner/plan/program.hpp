@@ -85,8 +85,8 @@ struct RunLengths {
   std::int64_t send_activation = 0, send_gradient = 0;  // to the stage after, to the stage before
 };
 
-// Why the schedule cannot have so many microbatches, if it cannot: interleaved takes a multiple of the ranks, dualpipe at
-// least two per rank.
+// Why the schedule cannot have so many microbatches, if it cannot: interleaved takes a multiple of the ranks, dualpipe
+// at least two per rank.
 std::optional<std::string> why_impossible(const Schedule& schedule, std::int64_t ranks, std::int64_t microbatches);
 
 // `lengths` by stage; none: all equal. Throws InputError when it is impossible or when the schedule is custom.

@@ -88,7 +88,8 @@ Instruction read_instruction(const JsonInput& input, std::int64_t chunks, std::i
   std::vector<std::string> names;
   for (const InstructionKind kind : kinds) names.emplace_back(name(kind));
   const std::vector<JsonInput> parts = input.elements();
-  if (parts.empty() || parts.size() > 3) input.fail("expected [kind, microbatch, chunk]; zeros at the end may be left out");
+  if (parts.empty() || parts.size() > 3)
+    input.fail("expected [kind, microbatch, chunk]; zeros at the end may be left out");
   Instruction instruction{kinds[parts[0].one_of(names)]};
   if (parts.size() > 1) instruction.microbatch = static_cast<std::int32_t>(parts[1].integer(0, microbatches - 1));
   if (parts.size() > 2) instruction.chunk = static_cast<std::uint16_t>(parts[2].integer(0, chunks - 1));

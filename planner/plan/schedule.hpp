@@ -23,9 +23,10 @@ enum class ScheduleKind {
   custom,             // lists given as data in the plan
 };
 inline constexpr std::array schedule_kinds{
-    ScheduleKind::gpipe,     ScheduleKind::one_f_one_b, ScheduleKind::eager_one_f_one_b, ScheduleKind::interleaved,
-    ScheduleKind::zb_h1,     ScheduleKind::zb_h2,       ScheduleKind::zb_1p,             ScheduleKind::zb_2p,
-    ScheduleKind::dualpipe,  ScheduleKind::inference,   ScheduleKind::custom};
+    ScheduleKind::gpipe,       ScheduleKind::one_f_one_b, ScheduleKind::eager_one_f_one_b,
+    ScheduleKind::interleaved, ScheduleKind::zb_h1,       ScheduleKind::zb_h2,
+    ScheduleKind::zb_1p,       ScheduleKind::zb_2p,       ScheduleKind::dualpipe,
+    ScheduleKind::inference,   ScheduleKind::custom};
 std::string_view name(ScheduleKind kind);  // "gpipe", "1f1b", "eager-1f1b", "interleaved-1f1b", "zb-h1", …
 std::optional<ScheduleKind> schedule_named(std::string_view name);
 

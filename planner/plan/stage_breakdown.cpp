@@ -119,8 +119,8 @@ std::vector<StageBreakdown> break_down(const Plan& plan) {
   for (std::size_t position = 0; position < plan.stages.size(); ++position) {
     const Stage& stage = plan.stages[position];
     result.push_back({stage.first_layer, stage.last_layer, layer_names(plan, stage.first_layer, stage.last_layer),
-                      times_of(plan, position), memory_of(stage.memory), stage.memory.peak(), conversions_of(plan, stage),
-                      ops_of(plan, stage)});
+                      times_of(plan, position), memory_of(stage.memory), stage.memory.peak(),
+                      conversions_of(plan, stage), ops_of(plan, stage)});
   }
   return result;
 }

@@ -62,9 +62,8 @@ Time period_of(const RunOrders& orders, std::int64_t microbatches, const std::ve
       for (; positions[rank] < orders[rank].size(); ++positions[rank], progress = true) {
         const Instruction run = orders[rank][positions[rank]];
         const Time needed = run.kind == InstructionKind::run_forward ? arrivals.activation(rank, run.microbatch)
-                            : run.kind == InstructionKind::run_backward_input
-                                ? arrivals.gradient(rank, run.microbatch)
-                                : 0;
+                            : run.kind == InstructionKind::run_backward_input ? arrivals.gradient(rank, run.microbatch)
+                                                                              : 0;
         if (needed == unknown) break;
         const Time start = std::max(now[rank], needed);
         if (positions[rank] == 0) begin[rank] = start;
@@ -82,7 +81,7 @@ Time period_of(const RunOrders& orders, std::int64_t microbatches, const std::ve
 enum class SmallGap { wait, fill, fill_where_idlest };
 struct Greed {
   SmallGap small_gap = SmallGap::wait;
-  std::int64_t extra = 0;  // forwards ahead of the backwards: p − r + extra·(p − r − 1) at most
+  std::int64_t extra = 0;          // forwards ahead of the backwards: p − r + extra·(p − r − 1) at most
   bool forward_may_delay = false;  // a forward begins though a gradient arrives before its end
 };
 

@@ -207,11 +207,11 @@ void add_baseline(CLI::App& root, Parsed& parsed) {
            });
   add_integer_or_auto(app, "--microbatch-size", layout.micro_batch_per_replica,
                       "Samples per microbatch and replica, as Megatron counts");
-  add_choice(app, "--schedule",
-             {"1f1b", "gpipe", "eager-1f1b", "interleaved-1f1b", "zb-h1", "zb-h2", "zb-1p", "zb-2p", "dualpipe",
-              "inference"},
-             "Pipeline schedule; 1f1b unless told, interleaved-1f1b with --vpp",
-             [&baseline](const std::string& text) { baseline.schedule = schedule_named(text); });
+  add_choice(
+      app, "--schedule",
+      {"1f1b", "gpipe", "eager-1f1b", "interleaved-1f1b", "zb-h1", "zb-h2", "zb-1p", "zb-2p", "dualpipe", "inference"},
+      "Pipeline schedule; 1f1b unless told, interleaved-1f1b with --vpp",
+      [&baseline](const std::string& text) { baseline.schedule = schedule_named(text); });
   add_outputs(app, baseline.outputs);
 }
 

@@ -17,7 +17,8 @@ Schedule schedule_of(const BaselineCommand& command) {
   const ScheduleKind kind =
       command.schedule.value_or(chunks > 1 ? ScheduleKind::interleaved : ScheduleKind::one_f_one_b);
   if (kind == ScheduleKind::interleaved) {
-    if (chunks == 1) throw InputError("--schedule interleaved-1f1b", "needs chunks to interleave; give --vpp 2 or more");
+    if (chunks == 1)
+      throw InputError("--schedule interleaved-1f1b", "needs chunks to interleave; give --vpp 2 or more");
     return {kind, chunks};
   }
   if (chunks > 1 && chunks != Schedule(kind).chunks)
