@@ -26,6 +26,16 @@ struct LocalOp {
     for (const std::int64_t size : factor_sizes) product *= double(size);
     return product;
   }
+  // Of the factors that multiply: a convolution's stride stands in the image alone and does not.
+  double products() const {
+    double product = all_factors();
+    if (op.kind != OpKind::conv) return product;
+    for (std::size_t f = 0; f < factor_sizes.size(); ++f) {
+      const FactorId factor{static_cast<std::uint32_t>(f)};
+      if (!contains(op.rule.inputs[1], factor) && !in_outputs(op.rule, factor)) product /= double(factor_sizes[f]);
+    }
+    return product;
+  }
   Bytes input(std::size_t i) const {
     return elements(op.rule.inputs[i]) * element_size(recipe, graph.tensor(op.inputs[i]).dtype);
   }
@@ -86,18 +96,20 @@ Price price_of(const Op& op) {
     case OpKind::softmax:
     case OpKind::layer_norm:
     case OpKind::rms_norm:
+    case OpKind::batch_norm:
     case OpKind::rotary:
     case OpKind::dropout:
+    case OpKind::max_pool:
     case OpKind::cross_entropy:
       return Price::elementwise;
   }
   return Price::elementwise;
 }
 
-// A product with `result`: 2·Π factors; the result's factors make the output tile, the others are contracted.
-// Without contraction it is elementwise, and the depth penalty does not apply.
+// A product with `result`: 2·Π factors that multiply; the result's factors make the output tile, the others are
+// contracted. Without contraction it is elementwise, and the depth penalty does not apply.
 Seconds gemm(const LocalOp& local, const RuleOperand& result) {
-  const double products = local.all_factors();
+  const double products = local.products();
   const double result_elements = local.elements(result);
   const Seconds moved = local.moving(local.inputs() + local.outputs());
   if (result_elements >= products) return moved;

@@ -34,4 +34,28 @@ struct LlamaOptions {
 };
 Graph build_llama(const LlamaOptions& options);
 
+// A mixture of experts as GShard's [Lepikhin et al. 2021] and Alpa's: a GPT in which every second MLP is replaced by
+// experts. The token group is the sample; an expert takes capacity = ⌈top_k·seq_len·capacity_factor/experts⌉ tokens of
+// each group, and dispatch and combine are einsums with a mask. Experts have no biases.
+struct MoeOptions {
+  GptOptions gpt = {.name = "moe", .layers = 8, .vocab = 32000};  // ffn_hidden 0: 8·hidden, as in Alpa
+  std::int64_t experts = 8;
+  std::int64_t top_k = 2;  // experts of a token
+  double capacity_factor = 1;
+  std::int64_t moe_every = 2;  // layers moe_every−1, 2·moe_every−1, … are MoE; 1: all
+};
+Graph build_moe(const MoeOptions& options);
+
+// Wide-ResNet as in Alpa: bottleneck blocks of ResNet-50, 101 or 152 whose 3×3 convolution is `width` times as wide;
+// strides in the first block of a group, at the 3×3. Layers "stem", "b0", …, "head".
+struct WresnetOptions {
+  std::string name = "wresnet";
+  std::int64_t depth = 50;  // 50, 101 or 152
+  std::int64_t base_channels = 160, width = 2;
+  std::int64_t image_size = 224;  // a multiple of 32
+  std::int64_t classes = 1024;
+  DType dtype = DType::fp32;
+};
+Graph build_wresnet(const WresnetOptions& options);
+
 }  // namespace meshloom

@@ -21,8 +21,8 @@ bool reads_input(const Op& op, const std::vector<std::size_t>& needing, std::siz
   if (!traits(op.kind).reads_inputs) return false;
   if (reads_other_inputs(op.kind))
     return std::any_of(needing.begin(), needing.end(), [&](std::size_t other) { return other != input; });
-  const bool is_norm_bias = op.kind == OpKind::layer_norm && input == 2;  // its gradient is a sum of dy
-  return !is_norm_bias;
+  const bool has_bias = op.kind == OpKind::layer_norm || op.kind == OpKind::batch_norm;
+  return !(has_bias && input == 2);  // the bias' gradient is a sum of dy
 }
 
 GradientOp multilinear_gradient(const Op& op, std::size_t input) {

@@ -91,8 +91,9 @@ double elements(const Tensor& tensor, std::int64_t batch) {
 Flops forward_flops(const Op& op, std::int64_t batch) {
   switch (op.kind) {
     case OpKind::einsum:
-    case OpKind::conv:
       return Flops(2 * product_of_all(op, batch));
+    case OpKind::conv:
+      return Flops(2 * product_over(op, op.rule.inputs[1], op.rule.outputs[0], batch));
     case OpKind::attention: {
       const double scores = 2 * product_over(op, op.rule.inputs[0], op.rule.inputs[1], batch);
       const double values = 2 * product_over(op, op.rule.inputs[2], op.rule.outputs[0], batch);
@@ -113,8 +114,10 @@ Flops forward_flops(const Op& op, std::int64_t batch) {
     case OpKind::softmax:
     case OpKind::layer_norm:
     case OpKind::rms_norm:
+    case OpKind::batch_norm:
     case OpKind::rotary:
     case OpKind::dropout:
+    case OpKind::max_pool:
     case OpKind::cross_entropy:
       return Flops(0);
   }

@@ -86,7 +86,8 @@ GraphRelations relations(const Graph& graph);
 
 // Elements of a tensor when the batch dimension has `batch` samples.
 double elements(const Tensor& tensor, std::int64_t batch);
-// 2·Π factors for einsum and conv; attention: 2·Π over the factors of query and key plus 2·Π over those of value and
+// 2·Π factors for einsum; conv: 2·Π over the factors of kernel and result, so that a stride, which stands in the image
+// alone, does not count; attention: 2·Π over the factors of query and key plus 2·Π over those of value and
 // output, which is 4·Π of all when keys and values have one head size (half when causal); custom: as it states. 0 for
 // kinds priced by bytes. One forward execution.
 Flops forward_flops(const Op& op, std::int64_t batch);

@@ -22,6 +22,11 @@ std::string ModelDraft::parameter(const std::string& name, const std::vector<std
   return draft_.tensors.back().id;
 }
 
+std::string ModelDraft::intermediate(const std::string& name, const std::vector<std::string>& shape, DType dtype) {
+  draft_.tensors.push_back({layer_ + "." + name, shape, dtype, TensorRole::intermediate, false});
+  return draft_.tensors.back().id;
+}
+
 std::string ModelDraft::op(const std::string& name, OpKind kind, const std::vector<std::string>& inputs,
                            const std::string& rule) {
   OpDraft op;
@@ -53,6 +58,11 @@ Graph ModelDraft::build() const { return check_graph(draft_); }
 
 void require_at_least(const std::string& option, std::int64_t value, std::int64_t least) {
   if (value < least) throw InputError("--" + option, fmt::format("must be at least {}, is {}", least, value));
+}
+
+void require_at_most(const std::string& option, std::int64_t value, const std::string& most_option, std::int64_t most) {
+  if (value > most)
+    throw InputError("--" + option, fmt::format("{} is above --{} {}; change one of them", value, most_option, most));
 }
 
 void require_divides(const std::string& part_option, std::int64_t part, const std::string& whole_option,

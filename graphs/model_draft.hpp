@@ -21,6 +21,8 @@ class ModelDraft {
   std::string input(const std::string& id, const std::vector<std::string>& shape, DType dtype);
   // `name` is put behind the layer's; returns the id.
   std::string parameter(const std::string& name, const std::vector<std::string>& shape);
+  // Declares a result that is not of the graph's dtype; likewise.
+  std::string intermediate(const std::string& name, const std::vector<std::string>& shape, DType dtype);
   // Returns the id of the result.
   std::string op(const std::string& name, OpKind kind, const std::vector<std::string>& inputs, const std::string& rule);
   // The op added last; for what few ops need.
@@ -40,6 +42,8 @@ class ModelDraft {
 
 // Throws InputError naming the option when `value` is below `least`.
 void require_at_least(const std::string& option, std::int64_t value, std::int64_t least);
+// Throws InputError naming both options when `value` is above `most`.
+void require_at_most(const std::string& option, std::int64_t value, const std::string& most_option, std::int64_t most);
 // Throws InputError naming both options when `part` does not divide `whole`.
 void require_divides(const std::string& part_option, std::int64_t part, const std::string& whole_option,
                      std::int64_t whole);

@@ -25,6 +25,7 @@ OperandCount input_count(OpKind kind) {
     case OpKind::cross_entropy:
       return {2, 2};
     case OpKind::layer_norm:
+    case OpKind::batch_norm:
       return {1, 3};  // input, scale, bias
     case OpKind::rms_norm:
       return {1, 2};  // input, scale
@@ -42,6 +43,7 @@ OperandCount input_count(OpKind kind) {
     case OpKind::softmax:
     case OpKind::rotary:
     case OpKind::dropout:
+    case OpKind::max_pool:
       return {1, 1};
   }
   return {1, any_number};
@@ -81,9 +83,9 @@ void check_mark(const RuleFactor& factor, OpKind kind, const std::string& place)
   if (factor.mark == FactorMark::inner_collective && traits(kind).inner_collectives_forward == 0)
     throw InputError(place, fmt::format("{}~ needs an inner collective, which a {} does not have; write {}!",
                                         factor.name, traits(kind).name, factor.name));
-  if (factor.mark == FactorMark::halo && kind != OpKind::conv)
-    throw InputError(
-        place, fmt::format("{}^ needs a halo exchange, which only conv has; write {}!", factor.name, factor.name));
+  if (factor.mark == FactorMark::halo && kind != OpKind::conv && kind != OpKind::max_pool)
+    throw InputError(place, fmt::format("{}^ needs a halo exchange, which only conv and max_pool have; write {}!",
+                                        factor.name, factor.name));
 }
 
 // Every row kind needs a mark, and attention one on the head dimension: query and key are multiplied and summed over

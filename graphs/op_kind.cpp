@@ -10,7 +10,7 @@ namespace {
 // an elementwise forward reads x and writes y (2); its backward reads what it saved and dy and writes dx (3), thus 1.5.
 //
 // In the order of OpKind.
-constexpr std::array<OpKindTraits, 20> table{{
+constexpr std::array<OpKindTraits, 22> table{{
     // name, multilinear, by FLOPs, reads inputs, outputs, extra per element, per row, backward, inner forward, backward
 
     // dX of X, W -> Y is an einsum of dY and W, and likewise for W: each gradient reads the other operands.
@@ -41,10 +41,15 @@ constexpr std::array<OpKindTraits, 20> table{{
     {"layer_norm", false, false, true, false, 0, 8, 1.5, 1, 1},
     // As layer_norm without the mean: one float a row.
     {"rms_norm", false, false, true, false, 0, 4, 1.5, 1, 1},
+    // As layer_norm, over samples and positions; a row is a channel. Its statistics come from a pass of their own: x
+    // twice and y against x and dy twice and dx.
+    {"batch_norm", false, false, true, false, 0, 8, 5.0 / 3, 1, 1},
     // A rotation by angles that depend on the position only: its transpose, with angles computed again; reads nothing.
     {"rotary", false, false, false, false, 0, 0, 1, 0, 0},
     // dx = dy·mask/(1−p); one byte for each element of the mask. Both passes move two tensors.
     {"dropout", false, false, false, false, 1, 0, 1, 0, 0},
+    // Which element was the largest is found again from x and y: moves x, y, dy, dx against x and y.
+    {"max_pool", false, false, true, true, 0, 0, 2, 0, 0},
     // Computes the probabilities again from query, key and the log-sum-exp (a float a row); reads the output for
     // Σ dy·y. Five matrix products against the forward's two: 2.5 [Dao 2023, FlashAttention-2, §3.1].
     {"attention", false, true, true, true, 0, 4, 2.5, 0, 0},

@@ -11,7 +11,7 @@ namespace meshloom {
 enum class OpKind {
   // Multilinear: the gradient of each input follows from the rule.
   einsum,   // FLOPs: 2·Π factors
-  conv,     // FLOPs: 2·Π factors
+  conv,     // FLOPs: 2·Π factors of kernel and result
   sum,      // a sum over the factors that the output lacks
   gather,   // table, indices -> rows (embedding)
   reshape,  // no cost when it keeps the layout; a transpose is a reshape that moves bytes
@@ -26,8 +26,10 @@ enum class OpKind {
   softmax,
   layer_norm,
   rms_norm,
+  batch_norm,  // over samples and positions
   rotary,
   dropout,
+  max_pool,   // the largest of each window
   attention,  // fused: query, key, value -> output
   cross_entropy,
   custom,  // states its own cost

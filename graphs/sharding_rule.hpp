@@ -10,7 +10,8 @@
 //   !  must stay whole (attention's key length)
 //   ~  may be sharded at the price of a named inner collective (softmax, norms, cross-entropy); the result is whole,
 //      not partial, where the result lacks the factor
-//   ^  may be sharded at the price of a halo exchange (the spatial dimensions of convolutions)
+//   ^  may be sharded at the price of a halo exchange (the spatial dimensions of convolutions and
+//      pooling)
 //
 // A mark may stand at one occurrence; it holds for all. Operands are separated by commas; an operand without
 // dimensions is a scalar: "b s -> ".

@@ -1,6 +1,7 @@
 #include "planner/layer_join.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 namespace meshloom {
@@ -141,15 +142,111 @@ class Join {
   std::vector<Joined> joined_;
 };
 
+// Sums of the same terms in another order differ by rounding.
+bool same(double a, double b, double size) { return std::abs(a - b) <= 1e-12 * size; }
+
+bool same_variable(const OpenVariable& a, const OpenVariable& b) {
+  return a.rank == b.rank && a.parameter == b.parameter && a.charged == b.charged && a.size == b.size &&
+         a.departure == b.departure && (a.age == b.age || a.age + 1 == b.age);
+}
+
+// Variables that only grow older must stay out of the layer's reach however often it is joined.
+bool is_reached(const OpenVariable& open, std::size_t layer, const std::vector<InterfaceVariable>& variables) {
+  return std::any_of(variables.begin(), variables.end(), [&](const InterfaceVariable& variable) {
+    return variable.rank == open.rank && variable.parameter == open.parameter &&
+           layer - variable.first_layer >= open.age;
+  });
+}
+
+Cost difference(const Cost& a, const Cost& b) {
+  return {a.forward - b.forward,
+          a.backward - b.backward,
+          a.synchronization - b.synchronization,
+          a.update - b.update,
+          a.fixed - b.fixed,
+          a.activations - b.activations,
+          a.recomputed - b.recomputed,
+          a.working - b.working,
+          a.gathered - b.gathered,
+          a.shared_gradients - b.shared_gradients};
+}
+
+bool same_cost(const Cost& a, const Cost& b, const Cost& size) {
+  return same(a.forward.value(), b.forward.value(), size.forward.value()) &&
+         same(a.backward.value(), b.backward.value(), size.backward.value()) &&
+         same(a.synchronization.value(), b.synchronization.value(), size.synchronization.value()) &&
+         same(a.update.value(), b.update.value(), size.update.value()) &&
+         same(a.fixed.value(), b.fixed.value(), size.fixed.value()) &&
+         same(a.activations.value(), b.activations.value(), size.activations.value()) &&
+         same(a.gathered.value(), b.gathered.value(), size.gathered.value()) &&
+         same(a.shared_gradients.value(), b.shared_gradients.value(), size.shared_gradients.value());
+}
+
+// Largest layers do not add up: they grow once and then stay.
+bool maxima_stay(const Cost& growth) { return growth.recomputed == Bytes(0) && growth.working == Bytes(0); }
+
+std::optional<Growth> growth_of(const Front& before, const Front& after, std::size_t layer,
+                                const std::vector<InterfaceVariable>& variables) {
+  if (before.open.size() != after.open.size()) return std::nullopt;
+  Growth growth;
+  for (std::size_t k = 0; k < after.open.size(); ++k) {
+    if (!same_variable(before.open[k], after.open[k])) return std::nullopt;
+    growth.age.push_back(after.open[k].age - before.open[k].age);
+    if (growth.age.back() > 0 && is_reached(after.open[k], layer, variables)) return std::nullopt;
+  }
+  bool any = false;
+  for (std::size_t e = 0; e < after.scalar.size(); ++e) {
+    if ((before.scalar[e] < infinity) != (after.scalar[e] < infinity)) return std::nullopt;
+    if (!(after.scalar[e] < infinity)) continue;
+    const double scalar = after.scalar[e] - before.scalar[e];
+    const Cost cost = difference(after.costs[e], before.costs[e]);
+    if (!any) growth.scalar = scalar, growth.cost = cost;
+    any = true;
+    if (!maxima_stay(cost) || !same(scalar, growth.scalar, after.scalar[e]) ||
+        !same_cost(cost, growth.cost, after.costs[e]))
+      return std::nullopt;
+  }
+  return growth;
+}
+
 }  // namespace
 
-Front empty_front() { return {{}, {0.0}, {Cost{}}, {0}, {0}}; }
+Front empty_front() { return {{}, {0.0}, {Cost{}}, {0}, {0}, {}}; }
 
 Front join(const Front& front, std::size_t layer, const std::vector<InterfaceVariable>& variables,
            const LayerTable& table, const RangeSettings& settings) {
   Join joining(front, table, settings);
   joining.add_layer(layer, variables);
-  return joining.run();
+  Front next = joining.run();
+  next.growth = growth_of(front, next, layer, variables);
+  return next;
+}
+
+Cost grown(const Cost& cost, const Growth& growth, std::size_t times) {
+  const double count = static_cast<double>(times);
+  const Cost& one = growth.cost;
+  return add_within_layer(cost, {one.forward * count,
+                                 one.backward * count,
+                                 one.synchronization * count,
+                                 one.update * count,
+                                 one.fixed * count,
+                                 one.activations * count,
+                                 {},
+                                 {},
+                                 one.gathered * count,
+                                 one.shared_gradients * count});
+}
+
+Front grown(Front front, std::size_t times) {
+  if (times == 0) return front;
+  const Cost more = grown(Cost{}, *front.growth, times);
+  for (std::size_t e = 0; e < front.scalar.size(); ++e) {
+    if (!(front.scalar[e] < infinity)) continue;
+    front.scalar[e] += front.growth->scalar * static_cast<double>(times);
+    front.costs[e] = add_within_layer(front.costs[e], more);
+  }
+  for (std::size_t k = 0; k < front.open.size(); ++k) front.open[k].age += times * front.growth->age[k];
+  return front;
 }
 
 Front closed(Front front, const Weights& weights) {

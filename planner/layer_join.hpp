@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "planner/layer_model.hpp"
@@ -40,11 +41,20 @@ struct OpenVariable {
   const std::vector<Cost>* departure = nullptr;  // of an activation that this range made; null for others
 };
 
+// What one more join of the same layer adds to every entry alike. Minimising commutes with adding a constant, so once a
+// join has only added one, each further join of that layer adds the same and walks back the same way.
+struct Growth {
+  double scalar = 0;
+  Cost cost;
+  std::vector<std::size_t> age;  // of each open variable: 1 for those that the layer does not touch
+};
+
 struct Front {
   std::vector<OpenVariable> open;
   std::vector<double> scalar;  // by assignment of the open variables, row-major; infinite where impossible
   std::vector<Cost> costs;
   std::vector<std::uint32_t> previous, table_entry;  // by entry, for walking back
+  std::optional<Growth> growth;                      // of one more join of the last layer; none: join to see
 };
 
 // The empty range.
@@ -53,6 +63,10 @@ Front empty_front();
 // `variables` are the layer's, at position `layer`; `table` must outlive the fronts made with it.
 Front join(const Front& front, std::size_t layer, const std::vector<InterfaceVariable>& variables,
            const LayerTable& table, const RangeSettings& settings);
+
+// The front after `times` further joins of its last layer; it must know its growth.
+Front grown(Front front, std::size_t times);
+Cost grown(const Cost& cost, const Growth& growth, std::size_t times);
 
 // The front as a stage's end: what is still open leaves the stage.
 Front closed(Front front, const Weights& weights);

@@ -1,6 +1,7 @@
 #include "planner/range_solver.hpp"
 
 #include <algorithm>
+#include <deque>
 #include <limits>
 #include <numeric>
 
@@ -12,6 +13,62 @@ constexpr double infinity = std::numeric_limits<double>::infinity();
 std::size_t least(const std::vector<double>& values) {
   return static_cast<std::size_t>(std::min_element(values.begin(), values.end()) - values.begin());
 }
+
+// A front, grown by so many equal layers.
+struct Reached {
+  std::size_t front = 0, repeats = 0;
+};
+
+// The fronts of some ranges. Equal layers are joined only until one more adds a constant.
+class Fronts {
+ public:
+  Fronts(const std::map<std::uint32_t, LayerTable>& tables, const RangeSettings& settings)
+      : tables_(tables), settings_(settings), fronts_{empty_front()}, last_key_(1), ends_(1) {}
+
+  Reached empty() const { return {}; }
+
+  // The range `from` and the layer behind it.
+  Reached extended(const Reached& from, const PlanningLayers& layers, std::size_t position) {
+    const PlanningLayer& layer = layers.layers[position];
+    if (fronts_[from.front].growth && last_key_[from.front] == layer.key) return {from.front, from.repeats + 1};
+    const LayerTable& table = tables_.at(layer.key);
+    fronts_.push_back(from.repeats == 0 ? join(fronts_[from.front], position, layer.variables, table, settings_)
+                                        : join(grown(fronts_[from.front], from.repeats), position, layer.variables,
+                                               table, settings_));
+    last_key_.push_back(layer.key);
+    ends_.push_back(end_of(fronts_.back()));
+    return {fronts_.size() - 1, 0};
+  }
+
+  // The best entry of the range as a stage; none where it cannot be run.
+  std::optional<std::size_t> best_entry(const Reached& range) const { return ends_[range.front].entry; }
+  Cost best_cost(const Reached& range) const {
+    const Cost& cost = ends_[range.front].cost;
+    return range.repeats == 0 ? cost : grown(cost, *fronts_[range.front].growth, range.repeats);
+  }
+
+  const Front& front(const Reached& range) const { return fronts_[range.front]; }
+
+ private:
+  struct End {
+    std::optional<std::size_t> entry;
+    Cost cost;
+  };
+
+  // Growing changes no order among entries, so the best one stays.
+  End end_of(const Front& front) const {
+    const Front end = closed(front, settings_.weights);
+    const std::size_t entry = least(end.scalar);
+    if (!(end.scalar[entry] < infinity)) return {};
+    return {entry, end.costs[entry]};
+  }
+
+  const std::map<std::uint32_t, LayerTable>& tables_;
+  const RangeSettings& settings_;
+  std::deque<Front> fronts_;
+  std::vector<std::uint32_t> last_key_;  // by front: of the layer joined last
+  std::vector<End> ends_;                // by front
+};
 
 }  // namespace
 
@@ -86,17 +143,14 @@ std::vector<double> RangeSolver::objective_by_choice(const RangeSettings& settin
 
 std::vector<Cost> RangeSolver::solve(const RangeSettings& settings) {
   const std::map<std::uint32_t, LayerTable> by_key = tables(settings);
-  std::vector<Front> fronts(classes_.classes.size());
-  fronts[0] = empty_front();
+  Fronts fronts(by_key, settings);
+  std::vector<Reached> reached(classes_.classes.size());
   std::vector<Cost> result(classes_.classes.size());
-  for (std::size_t c = 1; c < fronts.size(); ++c) {
+  for (std::size_t c = 1; c < reached.size(); ++c) {
     const RangeClasses::Class& range = classes_.classes[c];
-    const PlanningLayer& layer = layers_.layers[range.last];
-    fronts[c] = join(fronts[range.parent], range.last, layer.variables, by_key.at(layer.key), settings);
-    const Front end = closed(fronts[c], settings.weights);
-    const std::size_t entry = least(end.scalar);
-    if (end.scalar[entry] < infinity)
-      result[c] = end.costs[entry];
+    reached[c] = fronts.extended(reached[range.parent], layers_, range.last);
+    if (fronts.best_entry(reached[c]))
+      result[c] = fronts.best_cost(reached[c]);
     else
       result[c].forward = impossible;
   }
@@ -107,15 +161,15 @@ std::optional<RangeChoices> RangeSolver::choices(const RangeSettings& settings, 
   std::map<std::uint32_t, LayerTable> by_key;
   for (std::size_t l = first; l <= last; ++l)
     if (!by_key.contains(layers_.layers[l].key)) by_key.emplace(layers_.layers[l].key, table(l, settings));
-  std::vector<Front> fronts{empty_front()};
-  for (std::size_t l = first; l <= last; ++l)
-    fronts.push_back(join(fronts.back(), l, layers_.layers[l].variables, by_key.at(layers_.layers[l].key), settings));
+  Fronts fronts(by_key, settings);
+  std::vector<Reached> reached{fronts.empty()};
+  for (std::size_t l = first; l <= last; ++l) reached.push_back(fronts.extended(reached.back(), layers_, l));
   RangeChoices result(last - first + 1);
-  const Front end = closed(fronts.back(), settings.weights);
-  std::size_t entry = least(end.scalar);
-  if (!(end.scalar[entry] < infinity)) return std::nullopt;
+  const std::optional<std::size_t> best = fronts.best_entry(reached.back());
+  if (!best) return std::nullopt;
+  std::size_t entry = *best;
   for (std::size_t l = last + 1; l-- > first;) {
-    const Front& front = fronts[l - first + 1];
+    const Front& front = fronts.front(reached[l - first + 1]);
     result[l - first] = by_key.at(layers_.layers[l].key).choices[front.table_entry[entry]];
     entry = front.previous[entry];
   }

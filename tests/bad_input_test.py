@@ -2,10 +2,14 @@
 import json
 import unittest
 
-from meshloom_program import CLUSTER, GRAPH, Workplace, changed
+from meshloom_program import CLUSTER, CONTEST, GRAPH, TABLE, Workplace, changed
 
 PLAN = ["plan", "graph.json", "cluster.json", "--global-batch", "8", "-o", "out.json", "--report", "out.html"]
 BASELINE = ["baseline", "graph.json", "cluster.json", "--global-batch", "8", "-o", "out.json"]
+
+
+INTRA_OP = ["solve", "intra-op", "p.json", "-o", "out.json"]
+INTER_OP = ["solve", "inter-op", "t.json", "-o", "out.json"]
 
 
 def without(document, key):
@@ -75,9 +79,77 @@ BAD_FILES = {
     "no peak for any float": ({"cluster.json": changed(CLUSTER, ["device", "peak"], {})}, PLAN,
                               "cluster.json: /device/peak: states no peak for bf16, fp16 or fp32; …"),
 }
+
+
+def contest(path, value):
+    return {"p.json": changed(CONTEST, ["problem", *path], value)}
+
+
+def table(path, value):
+    return {"t.json": changed(TABLE, path, value)}
+
+
+BAD_FILES |= {
+    "missing problem": ({}, INTRA_OP, "p.json: cannot be read: No such file or directory"),
+    "folder instead of a problem": ({}, ["solve", "intra-op", "."], ".: is a folder; name a file in it"),
+    "empty problem": ({"p.json": ""}, INTRA_OP, "p.json: is empty; expected JSON"),
+    "truncated problem": ({"p.json": json.dumps(CONTEST)[:-1]}, INTRA_OP,
+                          "p.json: the file ends here, it is cut off; copy or write it again"),
+    "something after a problem": ({"p.json": json.dumps(CONTEST) + "{}"}, INTRA_OP,
+                                  "p.json: something follows the JSON value: an object; remove it"),
+    "graph as a problem": ({}, ["solve", "intra-op", "graph.json"],
+                           'graph.json: unknown key "schema"; allowed here: problem'),
+    "problem with an unknown key": (contest(["usage_limits"], 5), INTRA_OP,
+                                    'p.json: /problem: unknown key "usage_limits"; did you mean "usage_limit"?'),
+    "problem with a key twice": ({"p.json": '{"problem": {"name": "a", "name": "b"}}'}, INTRA_OP,
+                                 'p.json: /problem: the key "name" stands twice in one object; keep one'),
+    "problem without edges": ({"p.json": {"problem": without(CONTEST["problem"], "edges")}}, INTRA_OP,
+                              'p.json: /problem: missing key "edges"'),
+    "negative cost": (contest(["edges", "costs", 2, 3], -80), INTRA_OP,
+                      "p.json: /problem/edges/costs/2/3: must be at least 0, is -80"),
+    "cost with a fraction": (contest(["nodes", "costs", 1, 0], 55.5), INTRA_OP,
+                             "p.json: /problem/nodes/costs/1/0: expected a whole number, found the number 55.5; write it "
+                             "in digits, without fraction or exponent"),
+    "cost that is not a number": (contest(["nodes", "costs", 1, 0], float("nan")), INTRA_OP,
+                                  "p.json: /problem/nodes/costs/1/0: expected a whole number, found NaN"),
+    "cost beyond 64 bits": (contest(["nodes", "costs", 1, 0], 2**63), INTRA_OP,
+                            "p.json: /problem/nodes/costs/1/0: the number 9223372036854775808 is too large; whole "
+                            "numbers go from -9223372036854775808 to 9223372036854775807"),
+    "node without strategies": (contest(["nodes", "costs", 1], []), INTRA_OP,
+                                "p.json: /problem/nodes/costs/1: the node has no strategies; give at least one cost"),
+    "reversed interval": (contest(["nodes", "intervals", 4], [150, 110]), INTRA_OP,
+                          "p.json: /problem/nodes/intervals/4: [150, 110] ends before it begins; write [from, until], "
+                          "or [0, 0] for no time at all"),
+    "edge to an unknown node": (contest(["edges", "nodes", 4], [3, 5]), INTRA_OP,
+                                "p.json: /problem/edges/nodes/4/1: unknown node 5; there are 5, numbered from 0"),
+    "edge to itself": (contest(["edges", "nodes", 4], [3, 3]), INTRA_OP,
+                       "p.json: /problem/edges/nodes/4: joins node 3 to itself; add its diagonal to the node's costs"),
+    "matrix of another size": (contest(["edges", "costs", 2], [90, 10, 20]), INTRA_OP,
+                               "p.json: /problem/edges/costs/2: has 3 costs; nodes 1 and 3 with 2 and 2 strategies "
+                               "need 4"),
+    "negative usage limit": (contest(["usage_limit"], -1), INTRA_OP,
+                             "p.json: /problem/usage_limit: must be at least 0, is -1"),
+    "elimination under a limit that binds": (
+        {"p.json": CONTEST}, [*INTRA_OP, "--solver", "elimination"],
+        "--solver elimination: cannot keep the usage limit 50, which choices may exceed (up to 55); use --solver auto"),
+    "table of another schema": (table(["schema"], "meshloom.stage_table/2"), INTER_OP,
+                                't.json: /schema: is "meshloom.stage_table/2"; expected "meshloom.stage_table/1"'),
+    "table with a negative time": (table(["entries", 1, "time_s"], -1), INTER_OP,
+                                   "t.json: /entries/1/time_s: must be at least 0, is -1"),
+    "table with a time that is not a number": (table(["entries", 1, "time_s"], float("nan")), INTER_OP,
+                                               "t.json: /entries/1/time_s: expected a number, found NaN"),
+    "table with an unknown submesh": (table(["entries", 0, "submesh"], 2), INTER_OP,
+                                      "t.json: /entries/0/submesh: unknown submesh 2; there are 2, numbered from 0"),
+    "table with reversed layers": (table(["entries", 2], {**TABLE["entries"][2], "first": 1, "last": 0}), INTER_OP,
+                                   "t.json: /entries/2: first is 1, after last, 0; give the first and the last layer"),
+    "table without layers": (table(["layers"], 0), INTER_OP, "t.json: /layers: must be at least 1, is 0"),
+    "table with an entry said twice in two ways": (
+        table(["entries", 1], {**TABLE["entries"][0], "time_s": 2}), INTER_OP,
+        "t.json: /entries/1: contradicts /entries/0, of the same layers, submesh and config; keep one"),
+}
 BAD_WORDS = {
-    "no command": ([], "meshloom needs a command: plan, baseline, simulate, compare, graph, validate, explain, "
-                       "completion; see meshloom --help"),
+    "no command": ([], "meshloom needs a command: plan, baseline, simulate, compare, graph, problem, validate, explain, "
+                       "solve, completion; see meshloom --help"),
     "missing graph": (["plan", "absent.json", *PLAN[2:]],
                       "GRAPH absent.json: cannot be read: No such file or directory"),
     "missing cluster": (["plan", "graph.json", "absent.json", *PLAN[3:]],
@@ -133,6 +205,18 @@ BAD_WORDS = {
                                        "them to a file"),
     "two inputs on standard input": (["plan", "-", "-", "--global-batch", "8"],
                                      "GRAPH and CLUSTER: only one of them can be standard input"),
+    "time limit 0": ([*INTRA_OP, "--time-limit", "0"],
+                     '--time-limit: expected a number of seconds above 0, such as 60 or 0.5, found "0"'),
+    "time limit that is not a number": ([*INTRA_OP, "--time-limit", "nan"],
+                                        '--time-limit: expected a number of seconds above 0, such as 60 or 0.5, found '
+                                        '"nan"'),
+    "unknown solver": ([*INTRA_OP, "--solver", "cbx"], '--solver: unknown value "cbx"; expected one of: auto, '
+                                                       'elimination, cbc, anytime; did you mean "cbc"?'),
+    "nothing to solve": (["solve"], "meshloom solve needs a command: intra-op, inter-op; see meshloom solve --help"),
+    "no problem": (["solve", "intra-op"], "PROBLEM is required; see meshloom solve intra-op --help"),
+    "answer over the problem": (["solve", "inter-op", "graph.json", "-o", "graph.json"],
+                                "TABLE and --output: both are graph.json; an output must not overwrite an input, name "
+                                "another file"),
     "unknown shell": (["completion", "bsh"],
                       'completion: unknown value "bsh"; expected one of: bash, zsh, fish; did you mean "bash"?'),
 }

@@ -289,8 +289,8 @@ class Surroundings(unittest.TestCase):
 
     def test_the_graphs_that_are_built_validate(self):
         with Workplace() as place:
-            for model in ("gpt", "llama"):
-                check(place.json("graph", model, "--layers", "2", "-o", "model.json"), "graph_summary")
+            for words in (["gpt", "--layers", "2"], ["llama", "--layers", "2"], ["moe", "--layers", "2"], ["wresnet"]):
+                check(place.json("graph", *words, "-o", "model.json"), "graph_summary")
                 check(place.read("model.json"), "graph")
 
     def test_a_reader_that_leaves_early_is_no_failure(self):
@@ -336,7 +336,10 @@ class Surroundings(unittest.TestCase):
                      '_meshloom; printf "%s\\n" "${COMPREPLY[@]}"'
             return subprocess.run(["bash", "-c", script, PROGRAM], capture_output=True, text=True, check=True).stdout.split()
         self.assertEqual(["simulate"], completions("meshloom", "si"))
-        self.assertEqual(["gpt", "llama"], completions("meshloom", "graph", '""'))
+        self.assertEqual(["gpt", "llama", "moe", "wresnet"], completions("meshloom", "graph", '""'))
+        self.assertEqual(["intra-op", "inter-op"], completions("meshloom", "solve", '""'))
+        self.assertEqual(["--time-limit"], completions("meshloom", "solve", "intra-op", "--ti"))
+        self.assertEqual(["cbc"], completions("meshloom", "solve", "intra-op", "p", "--solver", "c"))
         self.assertEqual(["--max-slowdown"], completions("meshloom", "compare", "a", "b", "--max"))
         self.assertEqual(["auto", "1f1b", "gpipe"], completions("meshloom", "plan", "g", "c", "--schedule", '""'))
         self.assertEqual(["megatron"], completions("meshloom", "baseline", "--recipe", "me"))

@@ -10,6 +10,7 @@ from meshloom_program import Workplace
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROGRAM = os.environ.get("MESHLOOM_PROGRAM", str(ROOT / "build/release/meshloom"))
+GROUPS = ["graph", "solve"]
 LONG_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 
 
@@ -17,10 +18,14 @@ def help_text(*words):
     return subprocess.run([PROGRAM, *words, "--help"], capture_output=True, text=True, check=True).stdout
 
 
+def subcommands(*words):
+    listed = help_text(*words).split("Subcommands:")[1].split("Example:")[0]
+    return re.findall(r"^  ([\w-]+) ", listed, re.MULTILINE)
+
+
 def commands():
-    listed = help_text().split("Subcommands:")[1].split("Example:")[0]
-    names = re.findall(r"^  (\w+) ", listed, re.MULTILINE)
-    return [[name] for name in names if name != "graph"] + [["graph", "gpt"], ["graph", "llama"]]
+    return [[name] for name in subcommands() if name not in GROUPS] + \
+           [[group, name] for group in GROUPS for name in subcommands(group)]
 
 
 class ManPage(unittest.TestCase):
@@ -38,7 +43,7 @@ class ManPage(unittest.TestCase):
         self.assertEqual(in_help, set(LONG_OPTION.findall(self.page)))
 
     def test_every_help_has_an_example(self):
-        for words in [[], ["graph"], *commands()]:
+        for words in [[], *([group] for group in GROUPS), *commands()]:
             self.assertIn("Example:\n", help_text(*words))
 
     def test_the_page_states_every_exit_code(self):

@@ -31,6 +31,17 @@ CLUSTER = {
     "nic": {"bandwidth": "25 Gbit/s", "latency": "20 us"}, "nics_per_host": 1}
 
 
+# The ASPLOS 2025 contest's example, and a stage table of two layers on two devices (docs/solve.md solves both by hand).
+CONTEST = json.loads((ROOT / "tests/data/intra_op_contest/example.json").read_text())
+TABLE = {
+    "schema": "meshloom.stage_table/1", "layers": 2, "hosts": 1, "devices_per_host": 2, "microbatches": 4,
+    "submeshes": [[1, 1], [1, 2]],
+    "entries": [
+        {"first": 0, "last": 0, "submesh": 0, "config": 0, "time_s": 3, "max_following_stages": 1},
+        {"first": 1, "last": 1, "submesh": 0, "config": 0, "time_s": 2.5, "max_following_stages": 0},
+        {"first": 0, "last": 1, "submesh": 1, "config": 5, "time_s": 4, "max_following_stages": 0}]}
+
+
 def changed(document, path, value):
     """A copy of `document` whose value at `path`, keys and positions, is `value`."""
     result = copy.deepcopy(document)

@@ -173,7 +173,7 @@ TEST_CASE("marks mean something only on the kinds that pay for them") {
   CHECK(refusal_of(OpKind::gelu, "b h~ -> b h") ==
         "rule: h~ needs an inner collective, which a gelu does not have; write h!");
   CHECK(refusal_of(OpKind::einsum, "b h^, h f -> b f") ==
-        "rule: h^ needs a halo exchange, which only conv has; write h!");
+        "rule: h^ needs a halo exchange, which only conv and max_pool have; write h!");
 }
 
 TEST_CASE("a kind says how many operands it has") {

@@ -5,8 +5,8 @@
 #include <stdexcept>
 #include <tuple>
 
-#include "planner/intra_op/problem.hpp"
 #include "planner/intra_op/pair_tables.hpp"
+#include "planner/intra_op/problem.hpp"
 
 namespace meshloom {
 namespace {
@@ -26,7 +26,9 @@ struct Table {
   std::vector<Cost> costs;  // row-major
 };
 
-constexpr double worth_dropping = 1e7;  // entries touched, above which dropping strategies first is worth its time
+// Dropping strategies first is worth its time when eliminations touch more entries than this, and so many times those
+// of the problem itself: long chains of narrow tables touch many, and dropping would only add to that.
+constexpr double worth_dropping = 1e7, worth_dropping_times = 50;
 
 struct Order {
   std::vector<std::uint32_t> nodes;
@@ -79,6 +81,13 @@ Order elimination_order(const ReducedProblem<Cost>& problem, const std::vector<b
   return order;
 }
 
+template <typename Cost>
+double pair_entries(const ReducedProblem<Cost>& problem) {
+  double entries = 0;
+  for (const PairTable<Cost>& pair : problem.pairs) entries += static_cast<double>(pair.costs.size());
+  return entries;
+}
+
 // least[j] = min over x of bases[x] + rows[x·stride + j]
 template <typename Cost>
 void min_plus(const std::vector<Cost>& bases, const Cost* rows, std::size_t stride, std::size_t width, Cost* least) {
@@ -109,7 +118,7 @@ class Elimination {
     for (std::uint32_t node : kept) is_kept[node] = true;
     ReducedProblem<Cost> reduced = merge_edges<Cost>(problem, is_kept);
     Order order = elimination_order(reduced, is_kept);
-    if (order.entries > worth_dropping) {
+    if (order.entries > std::max(worth_dropping, worth_dropping_times * pair_entries(reduced))) {
       drop_strategies(problem, is_kept, reduced);
       order = elimination_order(reduced, is_kept);
     }

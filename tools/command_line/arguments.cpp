@@ -4,12 +4,11 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <charconv>
-#include <cmath>
 #include <functional>
 #include <memory>
 
 #include "graphs/input_error.hpp"
+#include "tools/command_line/argument_values.hpp"
 #include "tools/command_line/completion.hpp"
 #include "tools/command_line/output.hpp"
 
@@ -20,37 +19,6 @@ namespace {
 constexpr std::int64_t most_samples = std::int64_t{1} << 31, most_layers = 10'000, most_hosts = 100'000,
                        most_degree = 10'000'000, most_threads = 4'096, most_size = 1 << 20, most_heads = 1 << 14,
                        most_tokens = std::int64_t{1} << 31;
-
-std::int64_t parse_integer(const std::string& option, const std::string& text, std::int64_t most) {
-  std::int64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  const bool whole = !text.empty() && end == text.data() + text.size();
-  if (whole && (error == std::errc::result_out_of_range || value > most) && text[0] != '-')
-    throw InputError(option, fmt::format("expected at most {}, found {}", most, text));
-  if (!whole || error != std::errc() || value < 1)
-    throw InputError(option, fmt::format("expected a whole number of at least 1, found \"{}\"", text));
-  return value;
-}
-
-// "2%", "2 %" or "0.02".
-double parse_share(const std::string& option, const std::string& text) {
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  const std::string rest(end, text.data() + text.size());
-  const bool is_percentage = rest == "%" || rest == " %";
-  if (error != std::errc() || !std::isfinite(value) || value < 0 || !(rest.empty() || is_percentage))
-    throw InputError(option, fmt::format("expected a share such as 2% or 0.02, found \"{}\"", text));
-  if (!is_percentage && value >= 1)
-    throw InputError(option,
-                     fmt::format("\"{0}\" would be {1:g} %; write \"{0}%\" or {2:g}", text, 100 * value, value / 100));
-  return is_percentage ? value / 100 : value;
-}
-
-void check_choice(const std::string& place, const std::string& text, const std::vector<std::string>& choices) {
-  if (std::find(choices.begin(), choices.end(), text) != choices.end()) return;
-  throw InputError(place, fmt::format("unknown value \"{}\"; expected one of: {}{}", text, joined(choices, ", "),
-                                      did_you_mean(text, choices)));
-}
 
 // An option whose text `set` understands.
 CLI::Option* add_text(CLI::App& app, const std::string& option, const std::string& type, const std::string& help,
@@ -106,9 +74,14 @@ struct Parsed {
   CompareCommand compare;
   GptOptions gpt;
   LlamaOptions llama;
+  MoeOptions moe;
+  WresnetOptions wresnet;
   GraphCommand graph;
+  ProblemCommand problem;
   ValidateCommand validate;
   ExplainCommand explain;
+  SolveIntraOpCommand intra_op;
+  SolveInterOpCommand inter_op;
   std::string shell;
 };
 
@@ -254,7 +227,7 @@ void add_graph_outputs(CLI::App& app, GraphCommand& graph) {
   add_json(app, graph.json, "parameters, FLOPs and sizes");
 }
 
-// The options that the two builders share; `Options` is GptOptions or LlamaOptions.
+// The options that the transformers share; `Options` is GptOptions or LlamaOptions.
 template <typename Options>
 void add_model(CLI::App& app, Options& options) {
   app.add_option("--name", options.name, "Name of the graph")->type_name("TEXT");
@@ -276,11 +249,54 @@ void add_model(CLI::App& app, Options& options) {
              [&options](const std::string& text) { options.dtype = *dtype_named(text); });
 }
 
+void add_moe(CLI::App& group, Parsed& parsed) {
+  MoeOptions& moe = parsed.moe;
+  CLI::App& app = add_command(group, "moe", "Mixture of experts: GPT with experts in every second layer",
+                              "meshloom graph moe --layers 16 --hidden 1024 --heads 16 --experts 16 -o moe.json",
+                              parsed, [&parsed] {
+                                parsed.graph.model = parsed.moe;
+                                return parsed.graph;
+                              });
+  add_model(app, moe.gpt);
+  add_integer(app, "--ffn-hidden", moe.gpt.ffn_hidden, most_size,
+              "Hidden size of MLPs and experts; 8 times --hidden unless told");
+  app.add_flag("--dropout,!--no-dropout", moe.gpt.dropout, "Dropout after attention and MLP (the default)");
+  add_integer(app, "--experts", moe.experts, most_heads,
+              fmt::format("Experts of a layer; {} unless told", moe.experts));
+  add_integer(app, "--top-k", moe.top_k, most_heads, fmt::format("Experts of a token; {} unless told", moe.top_k));
+  add_text(app, "--capacity-factor", "FACTOR", "Room of an expert, in even shares of the tokens; 1 unless told",
+           [&moe](const std::string& text) { moe.capacity_factor = parse_factor("--capacity-factor", text); });
+  add_integer(app, "--moe-every", moe.moe_every, most_layers, "Every Nth layer has experts; 2 unless told");
+  add_graph_outputs(app, parsed.graph);
+}
+
+void add_wresnet(CLI::App& group, Parsed& parsed) {
+  WresnetOptions& wresnet = parsed.wresnet;
+  CLI::App& app =
+      add_command(group, "wresnet", "Wide-ResNet: bottleneck blocks with wide 3x3 convolutions",
+                  "meshloom graph wresnet --depth 50 --base-channels 320 --width 2 -o wresnet.json", parsed, [&parsed] {
+                    parsed.graph.model = parsed.wresnet;
+                    return parsed.graph;
+                  });
+  app.add_option("--name", wresnet.name, "Name of the graph")->type_name("TEXT");
+  add_choice(app, "--depth", {"50", "101", "152"}, "Layers with parameters; 50 unless told",
+             [&wresnet](const std::string& text) { wresnet.depth = parse_integer("--depth", text, most_layers); });
+  add_integer(app, "--base-channels", wresnet.base_channels, most_heads,
+              fmt::format("Channels of the first group; {} unless told", wresnet.base_channels));
+  add_integer(app, "--width", wresnet.width, most_heads,
+              fmt::format("How many times as wide the 3x3 convolutions are; {} unless told", wresnet.width));
+  add_integer(app, "--image-size", wresnet.image_size, most_heads,
+              fmt::format("Height and width of the images, a multiple of 32; {} unless told", wresnet.image_size));
+  add_integer(app, "--classes", wresnet.classes, most_size, fmt::format("Classes; {} unless told", wresnet.classes));
+  add_choice(app, "--dtype", {"bf16", "fp16", "fp32"}, "Type of weights and activations; fp32 unless told",
+             [&wresnet](const std::string& text) { wresnet.dtype = *dtype_named(text); });
+  add_graph_outputs(app, parsed.graph);
+}
+
 void add_graph(CLI::App& root, Parsed& parsed) {
   CLI::App* group = root.add_subcommand("graph", "Build the graph of a well-known model");
   group->require_subcommand(1);
   group->footer("Example:\n  meshloom graph gpt --layers 32 --hidden 2560 --heads 32 -o gpt.json");
-
   CLI::App& gpt =
       add_command(*group, "gpt", "GPT: learned positions, GELU MLP",
                   "meshloom graph gpt --layers 32 --hidden 2560 --heads 32 --seq-len 1024 --vocab 51200 -o gpt.json",
@@ -308,6 +324,29 @@ void add_graph(CLI::App& root, Parsed& parsed) {
               fmt::format("Hidden size of the MLP; {} unless told", parsed.llama.ffn_hidden));
   add_integer(llama, "--head-dim", parsed.llama.head_dim, most_heads, "Size of a head; --hidden / --heads unless told");
   add_graph_outputs(llama, parsed.graph);
+  add_moe(*group, parsed);
+  add_wresnet(*group, parsed);
+}
+
+void add_problem(CLI::App& root, Parsed& parsed) {
+  ProblemCommand& problem = parsed.problem;
+  CLI::App& app =
+      add_command(root, "problem", "Write the intra-operator problem of a whole graph on one mesh",
+                  "meshloom problem gpt.json cluster_specs/dgx_a100.json --mesh 2x4 --global-batch 64 -o problem.json",
+                  parsed, [&problem] { return problem; });
+  add_inputs(app, problem.inputs);
+  add_text(app, "--mesh", "AxB", "Sizes of the device mesh's axes, such as 2x4", [&problem](const std::string& text) {
+    problem.mesh = parse_mesh("--mesh", text);
+  })->required();
+  add_integer(app, "--global-batch", problem.global_batch, most_samples, "Samples per training step")->required();
+  add_integer(app, "--microbatch-size", problem.microbatch_size, most_samples,
+              "Samples per microbatch; the whole batch unless told");
+  add_text(app, "--memory", "SHARE|none", "Limit to this share of a device's usable memory; none unless told",
+           [&problem](const std::string& text) {
+             problem.memory.reset();
+             if (text != "none") problem.memory = parse_share("--memory", text);
+           });
+  add_path(app, "-o,--output", problem.output, "The file, gzip when it ends in .gz; - for standard output")->required();
 }
 
 void add_readers(CLI::App& root, Parsed& parsed) {
@@ -327,6 +366,34 @@ void add_readers(CLI::App& root, Parsed& parsed) {
   add_json(app, explain.json, "the explanation");
 }
 
+void add_solve(CLI::App& root, Parsed& parsed) {
+  CLI::App* group = root.add_subcommand("solve", "Solve a search problem that is given as a file");
+  group->require_subcommand(1);
+  group->footer("Example:\n  meshloom solve intra-op problem.json.gz --time-limit 60");
+
+  SolveIntraOpCommand& intra_op = parsed.intra_op;
+  CLI::App& intra = add_command(*group, "intra-op", "Choose a strategy per node: Alpa's Eq. 1, the ASPLOS 2025 contest",
+                                "meshloom solve intra-op problem.json.gz --time-limit 60 --json", parsed,
+                                [&intra_op] { return intra_op; });
+  intra.add_option("PROBLEM", intra_op.problem, "Problem file, plain or gzip; - for standard input")->required();
+  add_text(intra, "--time-limit", "S", "Give the best answer found within S seconds; 60 unless told",
+           [&intra_op](const std::string& text) { intra_op.time_limit_s = parse_seconds("--time-limit", text); });
+  add_choice(intra, "--solver", {"auto", "elimination", "cbc", "anytime"}, "How; auto unless told",
+             [&intra_op](const std::string& text) { intra_op.solver = *solver_named(text); });
+  add_path(intra, "-o,--output", intra_op.output, "Write the answer as JSON");
+  add_json(intra, intra_op.json, "the answer");
+
+  SolveInterOpCommand& inter_op = parsed.inter_op;
+  CLI::App& inter =
+      add_command(*group, "inter-op", "Cut layers into stages on submeshes: Alpa's Eq. 2 on a stage table",
+                  "meshloom solve inter-op table.json --json", parsed, [&inter_op] { return inter_op; });
+  inter
+      .add_option("TABLE", inter_op.table, "Stage table (meshloom.stage_table/1), plain or gzip; - for standard input")
+      ->required();
+  add_path(inter, "-o,--output", inter_op.output, "Write the answer as JSON");
+  add_json(inter, inter_op.json, "the answer");
+}
+
 std::vector<CLI::App*> children(const CLI::App& app) {
   return const_cast<CLI::App&>(app).get_subcommands([](CLI::App*) { return true; });
 }
@@ -338,18 +405,6 @@ std::vector<std::string> option_names(const CLI::App& app) {
     for (const std::string& name : option->get_snames()) names.push_back("-" + name);
   }
   return names;
-}
-
-// The parts of "auto|1f1b|gpipe"; not those that stand for values, as in "auto|N".
-std::vector<std::string> choices_of(const std::string& type) {
-  std::vector<std::string> choices;
-  for (std::size_t start = 0; start <= type.size();) {
-    const std::size_t end = std::min(type.find('|', start), type.size());
-    const std::string choice = type.substr(start, end - start);
-    if (choice != "N" && choice != "NAME" && choice != "FILE") choices.push_back(choice);
-    start = end + 1;
-  }
-  return choices;
 }
 
 // What the names of the options' types say: "auto|1f1b|gpipe".
@@ -383,6 +438,11 @@ void add_completion(CLI::App& root, Parsed& parsed) {
   app.add_option("SHELL", parsed.shell, "The shell")->required()->type_name("bash|zsh|fish");
 }
 
+// As the user types it: "meshloom graph gpt".
+std::string full_name(const CLI::App& app) {
+  return app.get_parent() ? full_name(*app.get_parent()) + " " + app.get_name() : app.get_name();
+}
+
 // CLI11's own complaints do not guess what was meant, so unknown names are found before it parses. Returns the command
 // that the words choose.
 const CLI::App& check_names(const CLI::App& root, const std::vector<std::string>& words) {
@@ -392,9 +452,7 @@ const CLI::App& check_names(const CLI::App& root, const std::vector<std::string>
     std::vector<std::string> names;
     for (const CLI::App* child : children(*app)) names.push_back(child->get_name());
     if (next == words.size())
-      throw InputError(fmt::format("{} needs a command: {}; see {} --help",
-                                   app == &root ? "meshloom" : "meshloom graph", joined(names, ", "),
-                                   app == &root ? "meshloom" : "meshloom graph"));
+      throw InputError(fmt::format("{0} needs a command: {1}; see {0} --help", full_name(*app), joined(names, ", ")));
     if (words[next].starts_with('-')) break;
     const auto found = std::find(names.begin(), names.end(), words[next]);
     if (found == names.end())
@@ -413,14 +471,6 @@ const CLI::App& check_names(const CLI::App& root, const std::vector<std::string>
   return *app;
 }
 
-// "help plan" is "plan --help".
-std::vector<std::string> with_help_as_option(std::vector<std::string> words) {
-  if (words.empty() || words[0] != "help") return words;
-  words.erase(words.begin());
-  words.push_back("--help");
-  return words;
-}
-
 }  // namespace
 
 Arguments parse_arguments(const std::vector<std::string>& given) {
@@ -436,7 +486,9 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
   add_simulate(root, parsed);
   add_compare(root, parsed);
   add_graph(root, parsed);
+  add_problem(root, parsed);
   add_readers(root, parsed);
+  add_solve(root, parsed);
   add_completion(root, parsed);
 
   const std::vector<std::string> words = with_help_as_option(given);
@@ -448,8 +500,7 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
   } catch (const CLI::CallForVersion& version) {
     return {PrintCommand{std::string(version.what()) + "\n"}};
   } catch (const CLI::ParseError& error) {
-    const std::string command = &chosen == &root ? "meshloom" : "meshloom " + chosen.get_name();
-    throw InputError(fmt::format("{}; see {} --help", error.what(), command));
+    throw InputError(fmt::format("{}; see {} --help", error.what(), full_name(chosen)));
   }
   return parsed.arguments;
 }

@@ -10,6 +10,7 @@
 
 #include "graphs/builders.hpp"
 #include "planner/baseline.hpp"
+#include "planner/intra_op/problem.hpp"
 #include "planner/search.hpp"
 
 namespace meshloom {
@@ -73,11 +74,21 @@ struct CompareCommand {
 ExitCode run(const CompareCommand& command);
 
 struct GraphCommand {
-  std::variant<GptOptions, LlamaOptions> model;
+  std::variant<GptOptions, LlamaOptions, MoeOptions, WresnetOptions> model;
   std::optional<std::string> output;
   bool json = false;
 };
 ExitCode run(const GraphCommand& command);
+
+struct ProblemCommand {
+  InputPaths inputs;
+  std::vector<std::int64_t> mesh;  // sizes of its axes
+  std::int64_t global_batch = 0;
+  std::optional<std::int64_t> microbatch_size;  // none: the global batch
+  std::optional<double> memory;                 // share of what is usable; none: no limit
+  std::optional<std::string> output;
+};
+ExitCode run(const ProblemCommand& command);
 
 struct ValidateCommand {
   std::vector<std::string> files;
@@ -93,13 +104,30 @@ struct ExplainCommand {
 };
 ExitCode run(const ExplainCommand& command);
 
+struct SolveIntraOpCommand {
+  std::string problem;
+  Solver solver = Solver::automatic;
+  double time_limit_s = 60;
+  std::optional<std::string> output;
+  bool json = false;
+};
+ExitCode run(const SolveIntraOpCommand& command);
+
+struct SolveInterOpCommand {
+  std::string table;
+  std::optional<std::string> output;
+  bool json = false;
+};
+ExitCode run(const SolveInterOpCommand& command);
+
 // Help, version or a completion script.
 struct PrintCommand {
   std::string text;
 };
 ExitCode run(const PrintCommand& command);
 
-using Command = std::variant<PlanCommand, BaselineCommand, SimulateCommand, CompareCommand, GraphCommand,
-                             ValidateCommand, ExplainCommand, PrintCommand>;
+using Command =
+    std::variant<PlanCommand, BaselineCommand, SimulateCommand, CompareCommand, GraphCommand, ProblemCommand,
+                 ValidateCommand, ExplainCommand, SolveIntraOpCommand, SolveInterOpCommand, PrintCommand>;
 
 }  // namespace meshloom

@@ -11,6 +11,8 @@ namespace {
 
 Graph build(const GptOptions& options) { return build_gpt(options); }
 Graph build(const LlamaOptions& options) { return build_llama(options); }
+Graph build(const MoeOptions& options) { return build_moe(options); }
+Graph build(const WresnetOptions& options) { return build_wresnet(options); }
 
 std::string summary_text(const Graph& graph, const GraphSummary& summary) {
   std::string text = fmt::format("{}: {:.4g} billion parameters, {} ops, {} tensors\n", graph.name,

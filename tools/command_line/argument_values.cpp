@@ -1,0 +1,93 @@
+#include "tools/command_line/argument_values.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+#include "graphs/input_error.hpp"
+#include "tools/command_line/output.hpp"
+
+namespace meshloom {
+
+std::int64_t parse_integer(const std::string& option, const std::string& text, std::int64_t most) {
+  std::int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const bool whole = !text.empty() && end == text.data() + text.size();
+  if (whole && (error == std::errc::result_out_of_range || value > most) && text[0] != '-')
+    throw InputError(option, fmt::format("expected at most {}, found {}", most, text));
+  if (!whole || error != std::errc() || value < 1)
+    throw InputError(option, fmt::format("expected a whole number of at least 1, found \"{}\"", text));
+  return value;
+}
+
+double parse_share(const std::string& option, const std::string& text) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const std::string rest(end, text.data() + text.size());
+  const bool is_percentage = rest == "%" || rest == " %";
+  if (error != std::errc() || !std::isfinite(value) || value < 0 || !(rest.empty() || is_percentage))
+    throw InputError(option, fmt::format("expected a share such as 2% or 0.02, found \"{}\"", text));
+  if (!is_percentage && value >= 1)
+    throw InputError(option,
+                     fmt::format("\"{0}\" would be {1:g} %; write \"{0}%\" or {2:g}", text, 100 * value, value / 100));
+  return is_percentage ? value / 100 : value;
+}
+
+double parse_factor(const std::string& option, const std::string& text) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || !(value > 0) || value > 1000)
+    throw InputError(option, fmt::format("expected a number above 0 and at most 1000, found \"{}\"", text));
+  return value;
+}
+
+std::vector<std::int64_t> parse_mesh(const std::string& option, const std::string& text) {
+  std::vector<std::int64_t> sizes;
+  for (std::size_t start = 0; start <= text.size();) {
+    const std::size_t end = std::min(text.find('x', start), text.size());
+    std::int64_t size = 0;
+    const auto [rest, error] = std::from_chars(text.data() + start, text.data() + end, size);
+    if (error != std::errc() || rest != text.data() + end || size < 1)
+      throw InputError(option, fmt::format("expected sizes of axes such as 8 or 2x4, found \"{}\"", text));
+    if (size > 1) sizes.push_back(size);
+    start = end + 1;
+  }
+  return sizes;
+}
+
+void check_choice(const std::string& place, const std::string& text, const std::vector<std::string>& choices) {
+  if (std::find(choices.begin(), choices.end(), text) != choices.end()) return;
+  throw InputError(place, fmt::format("unknown value \"{}\"; expected one of: {}{}", text, joined(choices, ", "),
+                                      did_you_mean(text, choices)));
+}
+
+double parse_seconds(const std::string& option, const std::string& text) {
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value) || value <= 0)
+    throw InputError(option,
+                     fmt::format("expected a number of seconds above 0, such as 60 or 0.5, found \"{}\"", text));
+  return value;
+}
+
+std::vector<std::string> choices_of(const std::string& type) {
+  std::vector<std::string> choices;
+  for (std::size_t start = 0; start <= type.size();) {
+    const std::size_t end = std::min(type.find('|', start), type.size());
+    const std::string choice = type.substr(start, end - start);
+    if (choice != "N" && choice != "NAME" && choice != "FILE" && choice != "SHARE") choices.push_back(choice);
+    start = end + 1;
+  }
+  return choices;
+}
+
+std::vector<std::string> with_help_as_option(std::vector<std::string> words) {
+  if (words.empty() || words[0] != "help") return words;
+  words.erase(words.begin());
+  words.push_back("--help");
+  return words;
+}
+
+}  // namespace meshloom

@@ -1,0 +1,22 @@
+// What the words after options mean. Each throws InputError that names the option, the word and what is expected.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace meshloom {
+
+std::int64_t parse_integer(const std::string& option, const std::string& text, std::int64_t most);  // from 1
+double parse_share(const std::string& option, const std::string& text);                    // "2%", "2 %" or "0.02"
+double parse_seconds(const std::string& option, const std::string& text);                  // above 0
+double parse_factor(const std::string& option, const std::string& text);                   // above 0, at most 1000
+std::vector<std::int64_t> parse_mesh(const std::string& option, const std::string& text);  // "2x4"; axes of 1 are none
+void check_choice(const std::string& place, const std::string& text, const std::vector<std::string>& choices);
+
+// The parts of "auto|1f1b|gpipe"; not those that stand for values, as in "auto|N".
+std::vector<std::string> choices_of(const std::string& type);
+// "help plan" is "plan --help".
+std::vector<std::string> with_help_as_option(std::vector<std::string> words);
+
+}  // namespace meshloom
