@@ -6,6 +6,7 @@
 #include <set>
 
 #include "graphs/input_error.hpp"
+#include "planner/plan/ranks.hpp"
 
 namespace meshloom {
 namespace {
@@ -102,6 +103,7 @@ class StageWriter {
                                 space_.training.gradients[index(id)], id, choice.strategy.local_sizes);
     stage_.forward_compute += time.forward;
     stage_.backward_compute += time.backward;
+    stage_.backward_weight += time.backward_weight;
     save(choice.saved);
     Bytes working = choice.working;
     for (std::size_t i = 0, next = 0; i < op.inputs.size() && next < choice.parameters.size(); ++i) {
@@ -252,7 +254,8 @@ class StageWriter {
       } else {
         stage_.forward += forward;
         stage_.backward += backward;
-        if (!repeats(conversion, space_.input.graph.tensor(id_of_.at(conversion.tensor)).role)) kept += forward;
+        stage_.backward_weight += weight_part(conversion, role_of(conversion));
+        if (!repeats(conversion, role_of(conversion))) kept += forward;
       }
     }
     if (stage_.recompute == Recompute::full) {
@@ -260,6 +263,8 @@ class StageWriter {
       stage_.backward_compute += stage_.forward_compute;
     }
   }
+
+  TensorRole role_of(const Conversion& conversion) const { return graph().tensor(id_of_.at(conversion.tensor)).role; }
 
   const SearchSpace& space_;
   const StageRequest& request_;
@@ -311,10 +316,57 @@ bool repeats(const Conversion& conversion, TensorRole role) {
   return role != TensorRole::parameter && conversion.consumer != "receive";
 }
 
+LinkClass link_between(const Cluster& cluster, const Stage& stage, const Stage& next) {
+  const auto host = [&](std::int64_t device) { return device / cluster.devices_per_host; };
+  return host(stage.devices.back()) == host(next.devices.front()) ? LinkClass::intra_host : LinkClass::inter_host;
+}
+
+Seconds weight_part(const Conversion& conversion, TensorRole role) {
+  Seconds part;
+  if (role != TensorRole::parameter) return part;
+  for (const CollectiveStep& step : conversion.backward)
+    if (step.collective == Collective::all_reduce || step.collective == Collective::reduce_scatter) part += step.time;
+  return part;
+}
+
 Seconds shared_gradient_time(const Cluster& cluster, Bytes gradients, const Submesh& stage) {
   const DeviceGroup pair{2, cluster.hosts > 1 ? 2 : 1, stage.devices_per_host};
   return collective_time(cluster, Collective::all_reduce, gradients, pair);
 }
+
+namespace {
+
+// Forwards alone save nothing and need no gradients and no optimizer.
+void keep_for_inference(Plan& plan) {
+  for (Stage& stage : plan.stages)
+    stage.memory.gradients = stage.memory.optimizer = stage.memory.activations_per_microbatch = Bytes(0);
+}
+
+// What passes between chunks of one rank is there already.
+void join_stages(const SearchSpace& space, Plan& plan) {
+  const PipelineShape shape = plan.shape();
+  for (std::int64_t s = 0; s < shape.stages(); ++s) {
+    Stage& stage = plan.stages[static_cast<std::size_t>(s)];
+    stage.chunk = shape.chunk_of(s);
+    if (s + 1 == shape.stages()) continue;
+    const Stage& next = plan.stages[static_cast<std::size_t>(s) + 1];
+    stage.boundary = boundary_after(space, static_cast<std::size_t>(stage.last_layer),
+                                    link_between(plan.cluster, stage, next), plan.microbatch_size);
+    if (!shape.sends_after(s)) stage.boundary.forward_time = stage.boundary.backward_time = Seconds(0);
+  }
+  if (plan.schedule.kind == ScheduleKind::inference) keep_for_inference(plan);
+  count_activations(plan);
+  for (std::size_t rank = 0; rank < static_cast<std::size_t>(shape.ranks); ++rank) {
+    StageMemory& first = plan.stages[rank].memory;
+    for (std::int64_t chunk = 0; chunk < shape.chunks; ++chunk)
+      plan.stages[static_cast<std::size_t>(shape.stage_of(static_cast<std::int64_t>(rank), chunk))].memory.overhead =
+          Bytes(0);
+    first.overhead =
+        plan.recipe.context_memory + device_memory(memory_of_rank(plan, rank)) * plan.recipe.memory_fragmentation;
+  }
+}
+
+}  // namespace
 
 Plan materialize_plan(const SearchSpace& space, PipelineRequest request) {
   const PlanningInput& input = space.input;
@@ -331,21 +383,13 @@ Plan materialize_plan(const SearchSpace& space, PipelineRequest request) {
   plan.microbatch_size = request.microbatch_size;
   plan.microbatches = request.microbatches;
   plan.stages = std::move(request.stages);
-  const auto count = static_cast<std::int64_t>(plan.stages.size());
-  for (std::int64_t s = 0; s < count; ++s) {
-    Stage& stage = plan.stages[s];
-    StageMemory& memory = stage.memory;
-    memory.in_flight = in_flight(plan.schedule, count, s, plan.microbatches);
-    memory.overhead = Bytes(0);
-    memory.overhead = input.recipe.context_memory + memory.peak() * input.recipe.memory_fragmentation;
-    if (s + 1 == count) continue;
-    const bool host_border = plan.stages[s + 1].devices.front() % input.cluster.devices_per_host == 0;
-    stage.boundary = boundary_after(space, static_cast<std::size_t>(stage.last_layer),
-                                    host_border ? LinkClass::inter_host : LinkClass::intra_host, plan.microbatch_size);
-  }
+  join_stages(space, plan);
   plan.estimate = schedule_formula(plan.schedule, stage_times(plan), plan.microbatches);
   plan.best_estimate = plan.estimate;
-  plan.model_flops = summarize(input.graph).training_flops_per_sample * static_cast<double>(plan.global_batch);
+  const GraphSummary summary = summarize(input.graph);
+  plan.model_flops = (plan.schedule.kind == ScheduleKind::inference ? summary.forward_flops_per_sample
+                                                                    : summary.training_flops_per_sample) *
+                     static_cast<double>(plan.global_batch);
   return plan;
 }
 

@@ -323,7 +323,7 @@ TEST_CASE("a materialised stage of GPT takes what the search reported, in every 
 
 TEST_CASE("a materialised stage takes what the search reported with experts and with grouped heads on two axes") {
   for (const Graph& graph :
-       {read_graph(std::string(MESHLOOM_SOURCE_DIR "/graphs/zoo/moe_layer.json")),
+       {read_graph(MESHLOOM_SOURCE_DIR "/graphs/zoo/moe_layer.json"),
         build_llama(
             {.layers = 2, .hidden = 16, .heads = 4, .kv_heads = 2, .seq_len = 8, .vocab = 32, .ffn_hidden = 24})}) {
     MeshCase on_mesh(graph, tight_cluster(4), mesh_of({2, 2}), {}, 4);

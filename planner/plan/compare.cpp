@@ -149,6 +149,8 @@ void compare_totals(const Plan& base, const Plan& next, Differences& found) {
   found.share("/bubble_fraction", base.bubble_fraction, next.bubble_fraction);
   found.quantity("/peak_memory_bytes", base.peak_memory(), next.peak_memory());
   found.text("/schedule", name(base.schedule), name(next.schedule));
+  if (base.program && next.program && *base.program != *next.program)
+    found.text("/program", "its lists", "other lists");
   found.count("/global_batch", base.global_batch, next.global_batch);
   found.count("/microbatch_size", base.microbatch_size, next.microbatch_size);
   found.count("/microbatches", base.microbatches, next.microbatches);
