@@ -133,12 +133,18 @@ IntraOpProblem PricedLayer::problem() const {
 }
 
 Cost PricedLayer::cost_of_choices(const std::vector<std::uint32_t>& choices) const {
+  return meshloom::cost_of_choices(*model_, settings_, choices);
+}
+
+Cost cost_of_choices(const LayerModel& model, const RangeSettings& settings,
+                     const std::vector<std::uint32_t>& choices) {
   Cost total;
-  for (std::size_t n = 0; n < model_->interior; ++n) total = add_within_layer(total, costs_[n][choices[n]]);
-  for (const ModelEdge& edge : model_->edges)
+  for (std::size_t n = 0; n < model.interior; ++n)
+    total = add_within_layer(total, cost_of_choice(model.nodes[n].choices[choices[n]], model.nodes[n].kind, settings));
+  for (const ModelEdge& edge : model.edges)
     total = add_within_layer(
-        total, cost_of_edge(edge.costs[choices[edge.a] * model_->nodes[edge.b].choices.size() + choices[edge.b]],
-                            is_parameter_edge(*model_, edge), settings_.recompute));
+        total, cost_of_edge(edge.costs[choices[edge.a] * model.nodes[edge.b].choices.size() + choices[edge.b]],
+                            is_parameter_edge(model, edge), settings.recompute));
   return total;
 }
 

@@ -130,6 +130,9 @@ class PricedLayer {
   std::vector<std::vector<Cost>> costs_;  // by interior node and choice
 };
 
+// Without the model's prices made for all choices first.
+Cost cost_of_choices(const LayerModel& model, const RangeSettings& settings, const std::vector<std::uint32_t>& choices);
+
 // The own cost of an interface variable's choice: a parameter's storage; an activation that is saved.
 Cost cost_of_variable(const ModelNode& node, std::uint32_t choice, const RangeSettings& settings);
 

@@ -3,146 +3,220 @@
 #include <algorithm>
 #include <deque>
 #include <limits>
-#include <numeric>
 
 namespace meshloom {
-namespace {
 
-constexpr double infinity = std::numeric_limits<double>::infinity();
-
-std::size_t least(const std::vector<double>& values) {
-  return static_cast<std::size_t>(std::min_element(values.begin(), values.end()) - values.begin());
-}
-
-// A front, grown by so many equal layers.
-struct Reached {
-  std::size_t front = 0, repeats = 0;
-};
-
-// The fronts of some ranges. Equal layers are joined only until one more adds a constant.
-class Fronts {
+// A layer under settings. What an entry costs and its choices are found when asked for.
+class RangeSolver::SolvedLayer {
  public:
-  Fronts(const std::map<std::uint32_t, LayerTable>& tables, const RangeSettings& settings)
-      : tables_(tables), settings_(settings), fronts_{empty_front()}, last_key_(1), ends_(1) {}
-
-  Reached empty() const { return {}; }
-
-  // The range `from` and the layer behind it.
-  Reached extended(const Reached& from, const PlanningLayers& layers, std::size_t position) {
-    const PlanningLayer& layer = layers.layers[position];
-    if (fronts_[from.front].growth && last_key_[from.front] == layer.key) return {from.front, from.repeats + 1};
-    const LayerTable& table = tables_.at(layer.key);
-    fronts_.push_back(from.repeats == 0 ? join(fronts_[from.front], position, layer.variables, table, settings_)
-                                        : join(grown(fronts_[from.front], from.repeats), position, layer.variables,
-                                               table, settings_));
-    last_key_.push_back(layer.key);
-    ends_.push_back(end_of(fronts_.back()));
-    return {fronts_.size() - 1, 0};
+  // `elimination` has run under the settings.
+  SolvedLayer(const LayerModel& model, const LayerElimination& elimination, const std::vector<BorderCosts>& borders,
+              const RangeSettings& settings)
+      : model_(model), elimination_(elimination), settings_(settings) {
+    table_.sizes = elimination.sizes();
+    table_.scalar = elimination.scalars();
+    for (std::size_t v = 0; v < borders.size(); ++v) {
+      const ModelNode& node = model.nodes[model.interior + v];
+      table_.own.emplace_back();
+      for (std::uint32_t choice = 0; choice < node.choices.size(); ++choice)
+        table_.own.back().push_back(cost_of_variable(node, choice, settings));
+      table_.arrival.push_back(borders[v].arrival);
+      table_.departure.push_back(borders[v].departure);
+    }
   }
 
-  // The best entry of the range as a stage; none where it cannot be run.
-  std::optional<std::size_t> best_entry(const Reached& range) const { return ends_[range.front].entry; }
-  Cost best_cost(const Reached& range) const {
-    const Cost& cost = ends_[range.front].cost;
-    return range.repeats == 0 ? cost : grown(cost, *fronts_[range.front].growth, range.repeats);
-  }
-
-  const Front& front(const Reached& range) const { return fronts_[range.front]; }
+  const LayerTable& table() const { return table_; }
+  const std::vector<std::uint32_t>& choices(std::size_t entry) { return entry_of(entry).choices; }
+  const Cost& cost(std::size_t entry) { return entry_of(entry).cost; }
 
  private:
-  struct End {
-    std::optional<std::size_t> entry;
+  struct Entry {
+    std::size_t entry;
+    std::vector<std::uint32_t> choices;
     Cost cost;
   };
 
-  // Growing changes no order among entries, so the best one stays.
-  End end_of(const Front& front) const {
-    const Front end = closed(front, settings_.weights);
-    const std::size_t entry = least(end.scalar);
-    if (!(end.scalar[entry] < infinity)) return {};
-    return {entry, end.costs[entry]};
+  const Entry& entry_of(std::size_t entry) {
+    for (const Entry& known : known_)
+      if (known.entry == entry) return known;
+    std::vector<std::uint32_t> choices = elimination_.choices(entry);
+    const Cost cost = cost_of_choices(model_, settings_, choices);
+    return known_.emplace_back(Entry{entry, std::move(choices), cost});
   }
 
-  const std::map<std::uint32_t, LayerTable>& tables_;
+  const LayerModel& model_;
+  const LayerElimination& elimination_;
   const RangeSettings& settings_;
-  std::deque<Front> fronts_;
-  std::vector<std::uint32_t> last_key_;  // by front: of the layer joined last
-  std::vector<End> ends_;                // by front
+  LayerTable table_;
+  std::deque<Entry> known_;
 };
 
-}  // namespace
+// Ranges under one setting. Ranges that differ only in how many equal layers they have share their fronts.
+class RangeSolver::Sweep {
+ public:
+  struct Range {
+    std::size_t front = 0;
+    Ages ages;
+    std::size_t parent = 0;                           // the range without its last layer
+    std::vector<std::pair<std::size_t, Cost>> known;  // entries and what they cost
+  };
+
+  Sweep(RangeSolver& solver, const RangeSettings& settings) : solver_(solver), settings_(settings), ranges_(1) {
+    add_front(empty_front(), nullptr);
+  }
+
+  // Instead of the layer's own table.
+  void replace(std::size_t layer, SolvedLayer& solved) {
+    replaced_ = layer;
+    replacement_ = &solved;
+  }
+
+  // Ranges are numbered as they are made; 0 is the empty one.
+  std::size_t extended(std::size_t parent, std::size_t layer) {
+    const std::vector<InterfaceVariable>& variables = solver_.layers_.layers[layer].variables;
+    const Front& front = fronts_[ranges_[parent].front].front;
+    const Matches matches = matches_of(front, ranges_[parent].ages, layer, variables);
+    const std::size_t next = child(ranges_[parent].front, layer, matches);
+    ranges_.push_back({next, ages_after(fronts_[next].front, ranges_[parent].ages, layer, variables), parent, {}});
+    return ranges_.size() - 1;
+  }
+
+  Cost best_cost(std::size_t range) {
+    Known& known = fronts_[ranges_[range].front];
+    if (known.best) return with_departures(known.front, *known.best, cost(range, *known.best));
+    Cost cost;
+    cost.forward = impossible;
+    return cost;
+  }
+
+  std::optional<RangeChoices> best_choices(std::size_t range) {
+    const std::optional<std::size_t> best = fronts_[ranges_[range].front].best;
+    if (!best) return std::nullopt;
+    RangeChoices result;
+    for (std::size_t entry = *best; range != 0; range = ranges_[range].parent) {
+      Known& known = fronts_[ranges_[range].front];
+      const Origin& origin = origin_in(known, entry);
+      result.push_back(known.solved->choices(origin.table_entry));
+      entry = origin.previous;
+    }
+    std::reverse(result.begin(), result.end());
+    return result;
+  }
+
+ private:
+  struct Origin {
+    std::size_t entry, previous, table_entry;
+    Cost cost;  // of the last layer
+  };
+  struct Child {
+    std::uint32_t key;
+    bool replaced;
+    Matches matches;
+    std::size_t front;
+  };
+  struct Known {
+    Front front;
+    SolvedLayer* solved;  // the layer joined last
+    std::optional<std::size_t> best;
+    std::vector<Child> children;
+    std::deque<Origin> origins;
+  };
+
+  std::size_t add_front(Front front, SolvedLayer* solved) {
+    const std::optional<std::size_t> best = best_end(front, settings_.weights);
+    fronts_.push_back({std::move(front), solved, best, {}, {}});
+    return fronts_.size() - 1;
+  }
+
+  SolvedLayer& solved(std::size_t layer) {
+    std::unique_ptr<SolvedLayer>& known = solved_[solver_.layers_.layers[layer].key];
+    if (!known) {
+      Structure& structure = solver_.structure(layer);
+      structure.elimination.run(settings_);
+      known =
+          std::make_unique<SolvedLayer>(structure.thinned.model, structure.elimination, structure.borders, settings_);
+    }
+    return *known;
+  }
+
+  std::size_t child(std::size_t front, std::size_t layer, const Matches& matches) {
+    const std::uint32_t key = solver_.layers_.layers[layer].key;
+    const bool replaced = replacement_ != nullptr && layer == replaced_;
+    for (const Child& known : fronts_[front].children)
+      if (known.key == key && known.replaced == replaced && known.matches == matches) return known.front;
+    SolvedLayer& behind = replaced ? *replacement_ : solved(layer);
+    const std::size_t next = add_front(
+        join(fronts_[front].front, matches, layer, solver_.layers_.layers[layer].variables, behind.table(), settings_),
+        &behind);
+    fronts_[front].children.push_back({key, replaced, matches, next});
+    if (only_adds_a_constant(fronts_[next].front)) fronts_[next].children.push_back({key, replaced, matches, next});
+    return next;
+  }
+
+  const Origin& origin_in(Known& known, std::size_t entry) {
+    for (const Origin& origin : known.origins)
+      if (origin.entry == entry) return origin;
+    const EntryOrigin origin = origin_of(known.front, entry);
+    return known.origins.emplace_back(Origin{entry, origin.previous, origin.table_entry,
+                                             add_layers(known.solved->cost(origin.table_entry), origin.charged)});
+  }
+
+  Cost cost(std::size_t range, std::size_t entry) {
+    if (range == 0) return {};
+    for (const auto& [known, cost] : ranges_[range].known)
+      if (known == entry) return cost;
+    const Origin& origin = origin_in(fronts_[ranges_[range].front], entry);
+    const Cost result = add_layers(cost(ranges_[range].parent, origin.previous), origin.cost);
+    ranges_[range].known.emplace_back(entry, result);
+    return result;
+  }
+
+  RangeSolver& solver_;
+  const RangeSettings& settings_;
+  std::map<std::uint32_t, std::unique_ptr<SolvedLayer>> solved_;  // by layer key
+  std::size_t replaced_ = 0;
+  SolvedLayer* replacement_ = nullptr;
+  std::deque<Known> fronts_;
+  std::vector<Range> ranges_;
+};
 
 RangeSolver::RangeSolver(const ModelContext& context, const PlanningLayers& layers, const RangeClasses& classes)
     : context_(context), layers_(layers), classes_(classes) {}
 
-const ThinnedModel& RangeSolver::thinned(std::size_t layer) {
-  const std::uint32_t key = layers_.layers[layer].key;
-  const auto found = models_.find(key);
-  if (found != models_.end()) return found->second;
-  return models_.emplace(key, without_dominated(full_model(layer))).first->second;
+RangeSolver::Structure& RangeSolver::structure(std::size_t layer) {
+  std::unique_ptr<Structure>& known = structures_[layers_.layers[layer].key];
+  if (!known) {
+    known = std::make_unique<Structure>(without_dominated(full_model(layer)));
+    known->borders = borders_of(known->thinned.model);
+  }
+  return *known;
 }
 
 LayerModel RangeSolver::full_model(std::size_t layer) const {
   return build_layer_model(context_, layers_.layers[layer]);
 }
 
-LayerTable RangeSolver::reduce(const LayerModel& model, const PricedLayer& priced, const IntraOpProblem& problem,
-                               const RangeSettings& settings) const {
-  std::vector<std::uint32_t> kept(model.nodes.size() - model.interior);
-  std::iota(kept.begin(), kept.end(), static_cast<std::uint32_t>(model.interior));
-  ReducedTable reduced = eliminate_all_but(problem, kept);
-  LayerTable result;
-  result.sizes = reduced.sizes;
-  result.choices = std::move(reduced.choices);
-  for (std::size_t entry = 0; entry < result.choices.size(); ++entry) {
-    const bool possible = !result.choices[entry].empty();
-    result.costs.push_back(possible ? priced.cost_of_choices(result.choices[entry]) : Cost{});
-    result.scalar.push_back(possible ? weighted(result.costs.back(), settings.weights) : infinity);
-  }
-  for (const std::uint32_t variable : kept) {
-    result.own.emplace_back();
-    for (std::uint32_t choice = 0; choice < model.nodes[variable].choices.size(); ++choice)
-      result.own.back().push_back(cost_of_variable(model.nodes[variable], choice, settings));
-    BorderCosts border = border_costs(context_, model.nodes[variable]);
-    result.arrival.push_back(std::move(border.arrival));
-    result.departure.push_back(std::move(border.departure));
-  }
-  return result;
-}
-
-std::map<std::uint32_t, LayerTable> RangeSolver::tables(const RangeSettings& settings) {
-  std::map<std::uint32_t, LayerTable> result;
-  for (std::size_t l = 0; l < layers_.layers.size(); ++l)
-    if (!result.contains(layers_.layers[l].key)) result.emplace(layers_.layers[l].key, table(l, settings));
-  return result;
-}
-
-LayerTable RangeSolver::table(std::size_t layer, const RangeSettings& settings) {
-  const LayerModel& layer_model = model(layer);
-  const PricedLayer priced(layer_model, settings);
-  return reduce(layer_model, priced, priced.problem(), settings);
+std::vector<BorderCosts> RangeSolver::borders_of(const LayerModel& model) const {
+  std::vector<BorderCosts> borders;
+  for (std::size_t n = model.interior; n < model.nodes.size(); ++n)
+    borders.push_back(border_costs(context_, model.nodes[n]));
+  return borders;
 }
 
 std::vector<Cost> RangeSolver::costs_by_choice(const RangeSettings& settings, std::size_t first, std::size_t last,
                                                std::size_t layer, std::uint32_t node) {
-  const std::map<std::uint32_t, LayerTable> by_key = tables(settings);
   const LayerModel held = full_model(layer);
-  const PricedLayer priced(held, settings);
-  const IntraOpProblem problem = priced.problem();
+  LayerElimination elimination(held);
+  const std::vector<BorderCosts> borders = borders_of(held);
   std::vector<Cost> costs;
-  for (std::size_t choice = 0; choice < held.nodes[node].choices.size(); ++choice) {
-    IntraOpProblem pinned = problem;
-    for (std::size_t other = 0; other < pinned.nodes[node].costs.size(); ++other)
-      if (other != choice) pinned.nodes[node].costs[other] = infinite_cost;
-    const LayerTable held_table = reduce(held, priced, pinned, settings);
-    Front front = empty_front();
-    for (std::size_t l = first; l <= last; ++l)
-      front = join(front, l, layers_.layers[l].variables, l == layer ? held_table : by_key.at(layers_.layers[l].key),
-                   settings);
-    front = closed(std::move(front), settings.weights);
-    const std::size_t entry = least(front.scalar);
-    costs.push_back(front.costs[entry]);
-    if (!(front.scalar[entry] < infinity)) costs.back().forward = impossible;
+  for (std::uint32_t choice = 0; choice < held.nodes[node].choices.size(); ++choice) {
+    elimination.run(settings, LayerElimination::Held{node, choice});
+    SolvedLayer solved(held, elimination, borders, settings);
+    Sweep sweep(*this, settings);
+    sweep.replace(layer, solved);
+    std::size_t range = 0;
+    for (std::size_t l = first; l <= last; ++l) range = sweep.extended(range, l);
+    costs.push_back(sweep.best_cost(range));
   }
   return costs;
 }
@@ -155,37 +229,24 @@ std::vector<Cost> RangeSolver::solve(const RangeSettings& settings, const std::v
   std::vector<bool> needed = wanted;
   for (std::size_t c = needed.size(); c-- > 1;)  // parents come before their children
     if (needed[c]) needed[classes_.classes[c].parent] = true;
-  const std::map<std::uint32_t, LayerTable> by_key = tables(settings);
-  Fronts fronts(by_key, settings);
-  std::vector<Reached> reached(classes_.classes.size());
+  Sweep sweep(*this, settings);
+  std::vector<std::size_t> ranges(classes_.classes.size(), 0);
   std::vector<Cost> result(classes_.classes.size());
-  for (std::size_t c = 1; c < reached.size(); ++c) {
+  for (std::size_t c = 1; c < ranges.size(); ++c) {
     result[c].forward = impossible;
     if (!needed[c]) continue;
     const RangeClasses::Class& range = classes_.classes[c];
-    reached[c] = fronts.extended(reached[range.parent], layers_, range.last);
-    if (wanted[c] && fronts.best_entry(reached[c])) result[c] = fronts.best_cost(reached[c]);
+    ranges[c] = sweep.extended(ranges[range.parent], range.last);
+    if (wanted[c]) result[c] = sweep.best_cost(ranges[c]);
   }
   return result;
 }
 
 std::optional<RangeChoices> RangeSolver::choices(const RangeSettings& settings, std::size_t first, std::size_t last) {
-  std::map<std::uint32_t, LayerTable> by_key;
-  for (std::size_t l = first; l <= last; ++l)
-    if (!by_key.contains(layers_.layers[l].key)) by_key.emplace(layers_.layers[l].key, table(l, settings));
-  Fronts fronts(by_key, settings);
-  std::vector<Reached> reached{fronts.empty()};
-  for (std::size_t l = first; l <= last; ++l) reached.push_back(fronts.extended(reached.back(), layers_, l));
-  RangeChoices result(last - first + 1);
-  const std::optional<std::size_t> best = fronts.best_entry(reached.back());
-  if (!best) return std::nullopt;
-  std::size_t entry = *best;
-  for (std::size_t l = last + 1; l-- > first;) {
-    const Front& front = fronts.front(reached[l - first + 1]);
-    result[l - first] = by_key.at(layers_.layers[l].key).choices[front.table_entry[entry]];
-    entry = front.previous[entry];
-  }
-  return result;
+  Sweep sweep(*this, settings);
+  std::size_t range = 0;
+  for (std::size_t l = first; l <= last; ++l) range = sweep.extended(range, l);
+  return sweep.best_choices(range);
 }
 
 }  // namespace meshloom

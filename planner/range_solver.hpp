@@ -2,15 +2,17 @@
 //
 // Each layer is solved once per structure: its interior is eliminated, which leaves a table over its interface
 // variables. A range joins the tables of its layers from left to right and minimises out each variable behind its last
-// user, so all ranges that begin at one layer cost one pass: exact elimination along the layers, without a memory
-// limit. The limit enters as a price per byte (Weights).
+// user, so all ranges that begin at one layer cost one pass, and of equal layers only the first few are joined: exact
+// elimination along the layers, without a memory limit. The limit enters as a price per byte (Weights).
 #pragma once
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <vector>
 
 #include "planner/dominance.hpp"
+#include "planner/layer_elimination.hpp"
 #include "planner/layer_join.hpp"
 
 namespace meshloom {
@@ -38,19 +40,29 @@ class RangeSolver {
 
   // The model that is solved, without dominated choices, and which choices of full_model they are.
   const LayerModel& model(std::size_t layer) { return thinned(layer).model; }
-  const ThinnedModel& thinned(std::size_t layer);
+  const ThinnedModel& thinned(std::size_t layer) { return structure(layer).thinned; }
   LayerModel full_model(std::size_t layer) const;
 
  private:
-  std::map<std::uint32_t, LayerTable> tables(const RangeSettings& settings);
-  LayerTable reduce(const LayerModel& model, const PricedLayer& priced, const IntraOpProblem& problem,
-                    const RangeSettings& settings) const;
-  LayerTable table(std::size_t layer, const RangeSettings& settings);
+  // What is kept of one structure of layers.
+  struct Structure {
+    explicit Structure(ThinnedModel model) : thinned(std::move(model)), elimination(thinned.model) {}
+    Structure(const Structure&) = delete;
+    Structure& operator=(const Structure&) = delete;
+    ThinnedModel thinned;
+    LayerElimination elimination;
+    std::vector<BorderCosts> borders;  // by interface variable
+  };
+  class SolvedLayer;
+  class Sweep;
+
+  Structure& structure(std::size_t layer);
+  std::vector<BorderCosts> borders_of(const LayerModel& model) const;
 
   const ModelContext& context_;
   const PlanningLayers& layers_;
   const RangeClasses& classes_;
-  std::map<std::uint32_t, ThinnedModel> models_;  // by layer key
+  std::map<std::uint32_t, std::unique_ptr<Structure>> structures_;  // by layer key
 };
 
 }  // namespace meshloom

@@ -1,6 +1,7 @@
 #include "planner/layer_join.hpp"
 
 #include <catch2/catch.hpp>
+#include <deque>
 
 using namespace meshloom;
 
@@ -12,11 +13,7 @@ const RangeSettings one_microbatch{};
 LayerTable table_of(const std::vector<std::uint32_t>& sizes, const std::vector<double>& seconds) {
   LayerTable table;
   table.sizes = sizes;
-  for (const double each : seconds) {
-    table.scalar.push_back(each);
-    table.costs.emplace_back().forward = Seconds(each);
-    table.choices.emplace_back();
-  }
+  table.scalar = seconds;
   for (const std::uint32_t size : sizes)
     for (auto* costs : {&table.own, &table.arrival, &table.departure}) costs->emplace_back(size);
   return table;
@@ -31,56 +28,81 @@ std::vector<InterfaceVariable> chain(std::size_t layer) {
   return {activation(layer - 1, layer), activation(layer, layer)};
 }
 
-// Layer 0 opens a parameter that only layer 100 uses again, and makes an activation.
-Front opened(const LayerTable& first) {
-  const InterfaceVariable parameter{TensorId{200}, true, 0, 100, 0, false, false};
-  return join(empty_front(), 0, {parameter, activation(0, 0)}, first, one_microbatch);
-}
+// Layers joined one behind the other.
+class Joined {
+ public:
+  void add(const std::vector<InterfaceVariable>& variables, const LayerTable& table) {
+    const std::size_t layer = fronts_.size() - 1;
+    const Matches matches = matches_of(fronts_.back(), ages_, layer, variables);
+    fronts_.push_back(join(fronts_.back(), matches, layer, variables, table, one_microbatch));
+    ages_ = ages_after(fronts_.back(), ages_, layer, variables);
+  }
+  // Layer 0 opens a parameter that only layer 100 uses again, and makes an activation.
+  explicit Joined(const LayerTable& first) {
+    add({{TensorId{200}, true, 0, 100, 0, false, false}, activation(0, 0)}, first);
+  }
 
-void check_equal(const Front& a, const Front& b) {
-  CHECK(a.scalar == b.scalar);
-  CHECK(a.costs == b.costs);
-  CHECK(a.previous == b.previous);
-  CHECK(a.table_entry == b.table_entry);
-  REQUIRE(a.open.size() == b.open.size());
-  for (std::size_t k = 0; k < a.open.size(); ++k) CHECK(a.open[k].age == b.open[k].age);
-}
+  const Front& last() const { return fronts_.back(); }
+  const Ages& ages() const { return ages_; }
+
+ private:
+  std::deque<Front> fronts_{empty_front()};
+  Ages ages_;
+};
 
 }  // namespace
 
-TEST_CASE("a front that equal layers only make dearer by a constant knows its growth") {
+TEST_CASE("a front that equal layers only make dearer by a constant is known as such") {
   // From either parameter: made 0 costs 1 from 0 and 2 from 1, made 1 costs 3 and 5.
   const LayerTable first = table_of({2, 2}, {0, 0, 7, 7}), layer = table_of({2, 2}, {1, 3, 2, 5});
-  Front front = opened(first);
-  CHECK(front.scalar == std::vector<double>{0, 0, 7, 7});
-  front = join(front, 1, chain(1), layer, one_microbatch);
+  Joined joined(first);
+  CHECK(joined.last().scalar == std::vector<double>{0, 0, 7, 7});
+  joined.add(chain(1), layer);
   // min(0 + 1, 0 + 2), min(0 + 3, 0 + 5): (1, 3) is no constant more than (0, 0).
-  CHECK(front.scalar == std::vector<double>{1, 3, 8, 10});
-  CHECK_FALSE(front.growth);
-  front = join(front, 2, chain(2), layer, one_microbatch);
+  CHECK(joined.last().scalar == std::vector<double>{1, 3, 8, 10});
+  CHECK_FALSE(only_adds_a_constant(joined.last()));
+  joined.add(chain(2), layer);
   // min(1 + 1, 3 + 2), min(1 + 3, 3 + 5): one second more each.
-  CHECK(front.scalar == std::vector<double>{2, 4, 9, 11});
-  REQUIRE(front.growth);
-  CHECK(front.growth->scalar == 1);
-  CHECK(front.growth->cost.forward == Seconds(1));
+  CHECK(joined.last().scalar == std::vector<double>{2, 4, 9, 11});
+  CHECK(only_adds_a_constant(joined.last()));
 }
 
-TEST_CASE("a grown front is the front that as many joins make") {
+TEST_CASE("a further join of a layer that only adds a constant walks back the same way") {
   const LayerTable first = table_of({2, 2}, {0, 0, 7, 7}), layer = table_of({2, 2}, {1, 3, 2, 5});
-  Front front = opened(first);
-  for (std::size_t l = 1; l <= 2; ++l) front = join(front, l, chain(l), layer, one_microbatch);
-  const Front grown_front = grown(front, 40);
-  for (std::size_t l = 3; l <= 42; ++l) front = join(front, l, chain(l), layer, one_microbatch);
-  check_equal(grown_front, front);
+  Joined joined(first);
+  for (std::size_t l = 1; l <= 2; ++l) joined.add(chain(l), layer);
+  const Front once = joined.last();
+  for (std::size_t l = 3; l <= 42; ++l) joined.add(chain(l), layer);
+  CHECK(joined.last().scalar == std::vector<double>{42, 44, 49, 51});
+  CHECK(joined.last().open == once.open);
+  for (std::size_t entry = 0; entry < 4; ++entry) {
+    // The cheapest way to either choice leads over choice 0 of the layer before, under the same parameter.
+    CHECK(origin_of(once, entry).previous == entry / 2 * 2);
+    CHECK(origin_of(once, entry).table_entry == entry % 2);
+    CHECK(origin_of(joined.last(), entry).previous == entry / 2 * 2);
+    CHECK(origin_of(joined.last(), entry).table_entry == entry % 2);
+  }
 }
 
-TEST_CASE("a front is not taken to grow while the memory of its entries still differs") {
-  // Equal seconds, but made 1 saves a byte in each layer and made 0 none, and entries stay apart: 9 seconds to cross.
-  LayerTable layer = table_of({2, 2}, {1, 9, 9, 1});
-  layer.costs[3].activations = Bytes(1);
-  Front front = opened(table_of({2, 2}, {0, 0, 7, 7}));
-  for (std::size_t l = 1; l <= 5; ++l) {
-    front = join(front, l, chain(l), layer, one_microbatch);
-    CHECK_FALSE(front.growth);
-  }
+TEST_CASE("a variable is found again by its age, so that a layer in another place does not take it for its own") {
+  const LayerTable first = table_of({2, 2}, {0, 0, 7, 7}), layer = table_of({2, 2}, {1, 3, 2, 5});
+  Joined joined(first);
+  for (std::size_t l = 1; l <= 2; ++l) joined.add(chain(l), layer);
+  CHECK(joined.ages() == Ages{2, 0});
+  // The parameter began in layer 0, so layer 3 is the third from there.
+  const auto uses = [](std::size_t began) {
+    return std::vector<InterfaceVariable>{{TensorId{200}, true, began, 3, 0, false, false}};
+  };
+  CHECK(matches_of(joined.last(), joined.ages(), 3, uses(0)) == Matches{0});
+  CHECK(matches_of(joined.last(), joined.ages(), 3, uses(1)) == Matches{std::nullopt});
+}
+
+TEST_CASE("what leaves a stage is paid at its end") {
+  // Choice 0 is a second cheaper inside, and three dearer to send.
+  LayerTable first = table_of({1, 2}, {1, 2});
+  first.departure[1][0].backward = Seconds(3);
+  const Joined joined(first);
+  CHECK(best_end(joined.last(), one_microbatch.weights) == 1U);
+  CHECK(with_departures(joined.last(), 0, Cost{}).backward == Seconds(3));
+  CHECK(with_departures(joined.last(), 1, Cost{}).backward == Seconds(0));
 }
