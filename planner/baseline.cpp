@@ -125,11 +125,12 @@ Plan plan_with(const SearchSpace& space, const UniformLayout& layout, std::int64
   PipelineRequest request{{}, microbatch_size, microbatches, layout.schedule};
   const PipelineShape shape = shape_of(layout.schedule, layout.pipeline_parallel);
   const LayerRanges ranges = equal_stages(space.layers, layout);
+  MeshSolver solver(space, mesh, axis_roles(layout), microbatch_size);
   for (std::int64_t s = 0; s < shape.stages(); ++s) {
     const auto& [first, last] = ranges[static_cast<std::size_t>(s)];
     const std::int64_t device = shape.rank_of(s) * mesh.submesh.devices();
     request.stages.push_back(
-        materialize_stage(space, {first, last, mesh, axis_roles(layout), settings, device}, microbatch_size));
+        materialize_stage(space, {first, last, mesh, axis_roles(layout), settings, device}, solver));
   }
   Plan plan = materialize_plan(space, std::move(request));
   add_reasons(plan);

@@ -20,8 +20,8 @@ std::vector<std::string> axis_names(const DeviceMesh& mesh, unsigned axis_set) {
 
 class StageWriter {
  public:
-  StageWriter(const SearchSpace& space, const StageRequest& request, std::int64_t microbatch_size)
-      : space_(space), request_(request), solver_(space, request.mesh, request.roles, microbatch_size) {
+  StageWriter(const SearchSpace& space, const StageRequest& request, MeshSolver& solver)
+      : space_(space), request_(request), solver_(solver) {
     stage_.first_layer = static_cast<std::int64_t>(request.first);
     stage_.last_layer = static_cast<std::int64_t>(request.last);
     stage_.submesh = request.mesh.submesh;
@@ -268,7 +268,7 @@ class StageWriter {
 
   const SearchSpace& space_;
   const StageRequest& request_;
-  MeshSolver solver_;
+  MeshSolver& solver_;
   Stage stage_;
   std::map<TensorId, TensorId> actual_;
   std::map<std::string, TensorId> id_of_;
@@ -285,7 +285,12 @@ Bytes bytes_of(const SearchSpace& space, TensorId t, std::int64_t microbatch_siz
 }  // namespace
 
 Stage materialize_stage(const SearchSpace& space, const StageRequest& request, std::int64_t microbatch_size) {
-  return StageWriter(space, request, microbatch_size).write();
+  MeshSolver solver(space, request.mesh, request.roles, microbatch_size);
+  return materialize_stage(space, request, solver);
+}
+
+Stage materialize_stage(const SearchSpace& space, const StageRequest& request, MeshSolver& solver) {
+  return StageWriter(space, request, solver).write();
 }
 
 StageBoundary boundary_after(const SearchSpace& space, std::size_t layer, LinkClass link,

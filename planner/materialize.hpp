@@ -16,6 +16,8 @@ struct StageRequest {
 
 // One stage without its boundary, in-flight count and overhead, which the pipeline decides.
 Stage materialize_stage(const SearchSpace& space, const StageRequest& request, std::int64_t microbatch_size);
+// With a solver of the request's mesh, roles and microbatch size, which stages may share.
+Stage materialize_stage(const SearchSpace& space, const StageRequest& request, MeshSolver& solver);
 
 // Joins stages: boundaries between neighbours, memory by position, the plan's fields that need no simulation.
 struct PipelineRequest {

@@ -62,11 +62,36 @@ void for_each_range(const SearchSpace& space, const Visit& visit) {
         visit(first, last, space.classes.of[first][last - first], submesh);
 }
 
+// The problem with only the submeshes that have options, in units of as many hosts as all of them are multiples of.
+// Only what the solver compares is kept: links between hosts stay links between hosts.
+InterOpProblem in_larger_units(InterOpProblem problem) {
+  std::vector<std::optional<std::uint32_t>> position(problem.submeshes.size());
+  std::vector<Submesh> used;
+  for (StageOption& option : problem.options) {
+    if (!position[option.submesh]) {
+      position[option.submesh] = static_cast<std::uint32_t>(used.size());
+      used.push_back(problem.submeshes[option.submesh]);
+    }
+    option.submesh = *position[option.submesh];
+  }
+  std::int64_t unit = problem.hosts;
+  for (const Submesh& submesh : used)
+    unit = submesh.devices_per_host == problem.devices_per_host ? std::gcd(unit, submesh.hosts) : 1;
+  for (Submesh& submesh : used) submesh.hosts /= unit;
+  problem.hosts /= unit;
+  problem.submeshes = std::move(used);
+  return problem;
+}
+
+// None: no pipeline stays below `limit`. With `only` all stages are on that submesh.
 std::optional<Pipeline> best_pipeline(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
-                                      std::int64_t microbatches) {
+                                      std::int64_t microbatches, Seconds limit,
+                                      std::optional<std::uint32_t> only = {}) {
   InterOpProblem problem = empty_problem(space, microbatch_size, microbatches);
   std::vector<const StageCandidate*> origin;
   for_each_range(space, [&](std::uint32_t first, std::uint32_t last, std::size_t c, std::uint32_t submesh) {
+    if (only && submesh != *only) return;
+    if (!(static_cast<double>(microbatches) * costs.least_time[c][submesh] < limit)) return;
     const bool shares = shares_parameters_outside(space.layers, first, last);
     for (const StageCandidate& candidate : costs.candidates[c][submesh]) {
       Seconds per_step = candidate.cost.per_step();
@@ -78,7 +103,7 @@ std::optional<Pipeline> best_pipeline(const SearchSpace& space, const StageCosts
       origin.push_back(&candidate);
     }
   });
-  const InterOpSolution solution = solve_inter_op(problem);
+  const InterOpSolution solution = solve_inter_op(in_larger_units(problem), limit);
   if (!solution.feasible) return std::nullopt;
   Pipeline pipeline{solution.objective, microbatch_size, microbatches, {}, {}};
   for (const std::uint32_t option : solution.options) {
@@ -88,10 +113,24 @@ std::optional<Pipeline> best_pipeline(const SearchSpace& space, const StageCosts
   return pipeline;
 }
 
+// The least estimate of pipelines whose stages are all on equal submeshes: quickly found, and something to beat.
+Seconds best_even_estimate(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
+                           std::int64_t microbatches) {
+  Seconds best = impossible;
+  for (std::uint32_t submesh = 0; submesh < space.submeshes.size(); ++submesh) {
+    const std::int64_t devices = space.submeshes[submesh].devices();
+    if (space.input.cluster.devices() % devices != 0) continue;
+    if (space.input.cluster.devices() / devices > static_cast<std::int64_t>(space.layers.layers.size())) continue;
+    if (const auto found = best_pipeline(space, costs, microbatch_size, microbatches, best, submesh))
+      best = std::min(best, found->estimate);
+  }
+  return best;
+}
+
 // The 1F1B formula with the least time of every stage, without per-step work and with memory left out: no plan of this
-// space takes less. (GPipe's formula is never below 1F1B's.)
+// space takes less. (GPipe's formula is never below 1F1B's.) A bound that is not below `limit` is reported as that.
 Seconds lower_bound(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
-                    std::int64_t microbatches) {
+                    std::int64_t microbatches, Seconds limit) {
   InterOpProblem problem = empty_problem(space, microbatch_size, microbatches);
   const std::size_t whole = space.classes.of[0].back();
   for_each_range(space, [&](std::uint32_t first, std::uint32_t last, std::size_t c, std::uint32_t submesh) {
@@ -99,10 +138,11 @@ Seconds lower_bound(const SearchSpace& space, const StageCosts& costs, std::int6
     if (!(time < impossible)) return;
     if (c == whole && space.submeshes[submesh].devices() == space.input.cluster.devices())
       time = std::max(time, costs.least_single_stage / static_cast<double>(microbatches));
+    if (!(static_cast<double>(microbatches) * time < limit)) return;
     problem.options.push_back({first, last, submesh, Seconds(0), time, Seconds(0), problem.layers});
   });
-  const InterOpSolution solution = solve_inter_op(problem);
-  return solution.feasible ? solution.objective : impossible;
+  const InterOpSolution solution = solve_inter_op(in_larger_units(std::move(problem)), limit);
+  return solution.feasible ? std::min(solution.objective, limit) : limit;
 }
 
 std::int64_t odd_part(std::int64_t number) {
@@ -142,9 +182,9 @@ struct SizeResult {
   std::vector<MemoryNeed> needs;
 };
 
-void improve(SizeResult& result, const SearchSpace& space, const StageCosts& costs) {
-  result.lower_bound = lower_bound(space, costs, result.microbatch_size, result.microbatches);
-  std::optional<Pipeline> found = best_pipeline(space, costs, result.microbatch_size, result.microbatches);
+// Looks for pipelines below `limit`.
+void improve(SizeResult& result, const SearchSpace& space, const StageCosts& costs, Seconds limit) {
+  std::optional<Pipeline> found = best_pipeline(space, costs, result.microbatch_size, result.microbatches, limit);
   if (found && (!result.pipeline || found->estimate < result.pipeline->estimate)) result.pipeline = std::move(found);
   std::vector<MemoryNeed> needs;
   if (!result.pipeline) add_needs(needs, space, costs);
@@ -167,18 +207,28 @@ std::vector<SizeResult> search_sizes(const SearchSpace& space) {
   std::vector<SizeResult> results;
   for (const std::int64_t size : microbatch_sizes(space.input, space.options))
     results.push_back({size, space.options.global_batch / size, {}, {}, {}, {}});
+  std::vector<Seconds> even(results.size());
   tbb::parallel_for(std::size_t{0}, results.size(), [&](std::size_t k) {
-    results[k].outline = outline_stages(space, results[k].microbatch_size, results[k].microbatches);
-    improve(results[k], space, results[k].outline);
+    SizeResult& result = results[k];
+    result.outline = outline_stages(space, result.microbatch_size, result.microbatches);
+    even[k] = best_even_estimate(space, result.outline, result.microbatch_size, result.microbatches);
   });
   Seconds to_beat = impossible;
+  for (const Seconds estimate : even)
+    if (estimate < impossible) to_beat = std::min(to_beat, estimate * simulated_tolerance);
+  tbb::parallel_for(std::size_t{0}, results.size(), [&](std::size_t k) {
+    SizeResult& result = results[k];
+    result.lower_bound = lower_bound(space, result.outline, result.microbatch_size, result.microbatches, to_beat);
+    if (result.lower_bound < to_beat || !(to_beat < impossible)) improve(result, space, result.outline, to_beat);
+  });
   for (const SizeResult& result : results)
     if (result.pipeline) to_beat = std::min(to_beat, result.pipeline->estimate * simulated_tolerance);
   std::mutex progress;
   tbb::parallel_for(std::size_t{0}, results.size(), [&](std::size_t k) {
     SizeResult& result = results[k];
     if (result.lower_bound < to_beat)
-      improve(result, space, price_stages(space, result.microbatch_size, result.microbatches, result.outline, to_beat));
+      improve(result, space, price_stages(space, result.microbatch_size, result.microbatches, result.outline, to_beat),
+              to_beat);
     if (!space.options.progress) return;
     const std::lock_guard lock(progress);
     space.options.progress(progress_line(result));
@@ -247,6 +297,7 @@ Plan materialize(const SearchSpace& space, const Pipeline& pipeline) {
   PipelineRequest request{
       {}, pipeline.microbatch_size, pipeline.microbatches, space.options.schedule.value_or(ScheduleKind::one_f_one_b)};
   std::int64_t device = 0;
+  std::map<std::uint32_t, MeshSolver> solvers;  // by mesh
   for (std::size_t s = 0; s < pipeline.options.size(); ++s) {
     const StageOption& option = pipeline.options[s];
     const DeviceMesh& mesh = space.meshes[pipeline.candidates[s].mesh];
@@ -256,7 +307,10 @@ Plan materialize(const SearchSpace& space, const Pipeline& pipeline) {
                              std::vector<AxisRole>(mesh.dimensions(), AxisRole::free),
                              pipeline.candidates[s].settings,
                              device};
-    request.stages.push_back(materialize_stage(space, stage, pipeline.microbatch_size));
+    MeshSolver& solver =
+        solvers.try_emplace(pipeline.candidates[s].mesh, space, mesh, stage.roles, pipeline.microbatch_size)
+            .first->second;
+    request.stages.push_back(materialize_stage(space, stage, solver));
     device += mesh.submesh.devices();
   }
   return materialize_plan(space, std::move(request));

@@ -4,7 +4,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <tuple>
+
+#include "planner/inter_op/reachable_offsets.hpp"
 
 namespace meshloom {
 namespace {
@@ -76,9 +79,9 @@ class MeshPricer {
 
   // The least time per microbatch: weight on nothing else, nothing recomputed. It is a candidate, too: where a stage's
   // work once per step hides behind other stages, nothing else counts.
-  void bound_times() {
+  void bound_times(const std::vector<bool>& wanted) {
     const RangeSettings settings{ParameterStates(space_.states), space_.recomputes.front(), {1, 0, 0, 0}};
-    const std::vector<Cost> costs = solver_.ranges().solve(settings);
+    const std::vector<Cost> costs = solver_.ranges().solve(settings, wanted);
     for (std::size_t c = 1; c < costs.size(); ++c)
       result_.least_time[c] = std::min(result_.least_time[c], costs[c].per_microbatch());
     add_candidates(costs, settings);
@@ -87,6 +90,7 @@ class MeshPricer {
   // A first look: without prices, and at the highest price.
   void outline() {
     const std::vector<bool> all(space_.classes.classes.size(), true);
+    bound_times(all);
     for (const Recompute recompute : space_.recomputes) {
       std::vector<bool> possible = all;
       sweep(ParameterStates(space_.states), recompute, possible, 1);
@@ -96,6 +100,7 @@ class MeshPricer {
 
   // Everything, for the wanted classes.
   void sweep_all(const std::vector<bool>& wanted) {
+    bound_times(wanted);
     for (const Recompute recompute : space_.recomputes) {
       std::vector<bool> possible = wanted;
       for (const ParameterStates& states : state_sets()) sweep(states, recompute, possible, std::size(memory_prices));
@@ -252,71 +257,29 @@ MeshSolver::MeshSolver(const SearchSpace& space, const DeviceMesh& mesh, std::ve
 
 namespace {
 
-// The least stage time that is the largest of a pipeline, over pipelines that run a range of layers on so many devices.
-class Bottlenecks {
- public:
-  Bottlenecks(const SearchSpace& space, const StageCosts& outline)
-      : space_(space),
-        outline_(outline),
-        layers_(space.layers.layers.size()),
-        devices_(static_cast<std::size_t>(space.input.cluster.devices())),
-        before_(layers_ + 1, std::vector<Seconds>(devices_ + 1, impossible)),
-        after_(before_) {
-    before_[0][0] = after_[layers_][0] = Seconds(0);
-    for (std::size_t first = 0; first < layers_; ++first) extend(first);
-    for (std::size_t last = layers_; last-- > 0;) prepend(last);
-  }
-
-  // Of all pipelines that have the layers as one stage on that submesh.
-  Seconds with(std::size_t first, std::size_t last, std::size_t submesh) const {
-    Seconds best = impossible;
-    for (std::size_t used = 0; used + size(submesh) <= devices_; ++used)
-      best = std::min(best, std::max(before_[first][used], after_[last + 1][devices_ - used - size(submesh)]));
-    return std::max(best, time(first, last, submesh));
-  }
-
- private:
-  std::size_t size(std::size_t submesh) const { return static_cast<std::size_t>(space_.submeshes[submesh].devices()); }
-  Seconds time(std::size_t first, std::size_t last, std::size_t submesh) const {
-    const std::size_t c = space_.classes.of[first][last - first];
-    return outline_.may_fit[c][submesh] ? outline_.least_time[c][submesh] : impossible;
-  }
-
-  void extend(std::size_t first) {
-    for (std::size_t last = first; last < layers_; ++last)
-      for (std::size_t s = 0; s < space_.submeshes.size(); ++s)
-        for (std::size_t used = 0; used + size(s) <= devices_; ++used) {
-          Seconds& best = before_[last + 1][used + size(s)];
-          best = std::min(best, std::max(before_[first][used], time(first, last, s)));
-        }
-  }
-
-  void prepend(std::size_t first) {
-    for (std::size_t last = first; last < layers_; ++last)
-      for (std::size_t s = 0; s < space_.submeshes.size(); ++s)
-        for (std::size_t used = 0; used + size(s) <= devices_; ++used) {
-          Seconds& best = after_[first][used + size(s)];
-          best = std::min(best, std::max(after_[last + 1][used], time(first, last, s)));
-        }
-  }
-
-  const SearchSpace& space_;
-  const StageCosts& outline_;
-  std::size_t layers_, devices_;
-  std::vector<std::vector<Seconds>> before_, after_;  // [layers before, from there][devices]
-};
-
 // By submesh and class: whether some pipeline with such a stage may take less. Any takes at least B times its slowest
-// stage.
+// stage, so all its stages stay below that.
 std::vector<std::vector<bool>> promising(const SearchSpace& space, const StageCosts& outline, std::int64_t microbatches,
                                          Seconds to_beat) {
-  const Bottlenecks bottlenecks(space, outline);
+  const auto layers = static_cast<std::uint32_t>(space.layers.layers.size());
+  const std::int64_t devices = space.input.cluster.devices();
+  std::vector<std::int64_t> sizes;
+  for (const Submesh& submesh : space.submeshes) sizes.push_back(submesh.devices());
+  const auto usable = [&](std::uint32_t first, std::uint32_t last, std::uint32_t submesh) {
+    const std::size_t c = space.classes.of[first][last - first];
+    return outline.may_fit[c][submesh] && static_cast<double>(microbatches) * outline.least_time[c][submesh] < to_beat;
+  };
+  const std::vector<OffsetSet> offsets = offsets_on_the_way(layers, devices, sizes, usable);
   std::vector<std::vector<bool>> result(space.submeshes.size(), std::vector<bool>(space.classes.classes.size(), false));
-  for (std::size_t first = 0; first < space.layers.layers.size(); ++first)
-    for (std::size_t last = first; last < space.layers.layers.size(); ++last)
-      for (std::size_t s = 0; s < space.submeshes.size(); ++s)
-        if (static_cast<double>(microbatches) * bottlenecks.with(first, last, s) < to_beat)
-          result[s][space.classes.of[first][last - first]] = true;
+  for (std::uint32_t first = 0; first < layers; ++first)
+    for (std::uint32_t last = first; last < layers; ++last)
+      for (std::uint32_t s = 0; s < sizes.size(); ++s) {
+        if (!usable(first, last, s)) continue;
+        OffsetSet ends(devices + 1);
+        ends.insert_moved_up(offsets[first], sizes[s]);
+        ends.intersect(offsets[last + 1]);
+        if (!ends.empty()) result[s][space.classes.of[first][last - first]] = true;
+      }
   return result;
 }
 
@@ -330,6 +293,7 @@ StageCosts joined(const SearchSpace& space, const std::vector<MeshResult>& by_me
   result.least_single_stage = impossible;
   for (std::size_t mesh = 0; mesh < by_mesh.size(); ++mesh) {
     const MeshResult& of_mesh = by_mesh[mesh];
+    if (of_mesh.candidates.empty()) continue;  // not priced
     const std::uint32_t submesh = space.submesh_of[mesh];
     for (std::size_t c = 1; c < classes; ++c) {
       for (const StageCandidate& candidate : of_mesh.candidates[c])
@@ -348,13 +312,12 @@ StageCosts joined(const SearchSpace& space, const std::vector<MeshResult>& by_me
 
 template <typename Price>
 StageCosts price_meshes(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches,
-                        const Price& price) {
+                        const std::vector<std::uint32_t>& meshes, const Price& price) {
   std::vector<MeshResult> by_mesh(space.meshes.size());
-  tbb::parallel_for(std::size_t{0}, by_mesh.size(), [&](std::size_t mesh) {
-    MeshPricer pricer(space, static_cast<std::uint32_t>(mesh), microbatch_size, microbatches);
-    pricer.bound_times();
-    price(pricer, space.submesh_of[mesh]);
-    by_mesh[mesh] = pricer.take();
+  tbb::parallel_for(std::size_t{0}, meshes.size(), [&](std::size_t m) {
+    MeshPricer pricer(space, meshes[m], microbatch_size, microbatches);
+    price(pricer, space.submesh_of[meshes[m]]);
+    by_mesh[meshes[m]] = pricer.take();
   });
   return joined(space, by_mesh);
 }
@@ -362,17 +325,29 @@ StageCosts price_meshes(const SearchSpace& space, std::int64_t microbatch_size, 
 }  // namespace
 
 StageCosts outline_stages(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches) {
-  return price_meshes(space, microbatch_size, microbatches,
+  std::vector<std::uint32_t> all(space.meshes.size());
+  std::iota(all.begin(), all.end(), 0U);
+  return price_meshes(space, microbatch_size, microbatches, all,
                       [](MeshPricer& pricer, std::uint32_t) { pricer.outline(); });
 }
 
 StageCosts price_stages(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches,
                         const StageCosts& outline, Seconds to_beat) {
   const auto wanted = promising(space, outline, microbatches, to_beat);
-  StageCosts costs = price_meshes(space, microbatch_size, microbatches, [&](MeshPricer& pricer, std::uint32_t submesh) {
-    pricer.sweep_all(wanted[submesh]);
-  });
+  std::vector<std::uint32_t> meshes;
+  for (std::uint32_t mesh = 0; mesh < space.meshes.size(); ++mesh) {
+    const std::vector<bool>& classes = wanted[space.submesh_of[mesh]];
+    if (std::find(classes.begin(), classes.end(), true) != classes.end()) meshes.push_back(mesh);
+  }
+  StageCosts costs =
+      price_meshes(space, microbatch_size, microbatches, meshes,
+                   [&](MeshPricer& pricer, std::uint32_t submesh) { pricer.sweep_all(wanted[submesh]); });
   costs.least_single_stage = std::min(costs.least_single_stage, outline.least_single_stage);
+  costs.least_time = outline.least_time;
+  costs.may_fit = outline.may_fit;
+  for (std::size_t c = 0; c < costs.least_memory.size(); ++c)
+    for (std::size_t s = 0; s < costs.least_memory[c].size(); ++s)
+      costs.least_memory[c][s] = std::min(costs.least_memory[c][s], outline.least_memory[c][s]);
   return costs;
 }
 

@@ -11,6 +11,7 @@
 
 #include "planner/inter_op/placement.hpp"
 #include "planner/inter_op/problem.hpp"
+#include "planner/inter_op/reachable_offsets.hpp"
 
 namespace meshloom {
 namespace {
@@ -52,6 +53,15 @@ class StageTable {
     return groups_[group_index(first, start.submesh, start.place)];
   }
   const Variant& variant(std::uint32_t position) const { return variants_[position]; }
+  // Whether some way to run the layers there takes at most `largest_time`.
+  bool usable(std::uint32_t first, std::uint32_t last, std::uint32_t submesh, double largest_time) const {
+    return least_times_[(first * problem_.submeshes.size() + submesh) * problem_.layers + last] <= largest_time;
+  }
+  std::vector<std::int64_t> submesh_sizes() const {
+    std::vector<std::int64_t> sizes;
+    for (const Submesh& submesh : problem_.submeshes) sizes.push_back(submesh.devices());
+    return sizes;
+  }
   // Above this number of stages no option cares how many follow it.
   std::uint32_t largest_binding_count() const { return largest_binding_count_; }
 
@@ -93,6 +103,7 @@ class StageTable {
     };
     std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return range(a) < range(b); });
     groups_.resize(problem_.layers * problem_.submeshes.size() * 4);
+    least_times_.assign(problem_.layers * problem_.submeshes.size() * problem_.layers, unreachable);
     for (auto begin = order.begin(); begin != order.end();) {
       auto end = std::find_if(begin, order.end(), [&](std::uint32_t i) { return range(i) != range(*begin); });
       add_groups(undominated({begin, end}));
@@ -146,6 +157,8 @@ class StageTable {
       std::stable_sort(variants_.begin() + group.begin, variants_.end(),
                        [](const Variant& a, const Variant& b) { return a.time < b.time; });
       groups_[group_index(any.first, any.submesh, place)].push_back(group);
+      double& least = least_times_[(any.first * problem_.submeshes.size() + any.submesh) * problem_.layers + any.last];
+      least = std::min(least, group.least_time);
     }
   }
 
@@ -155,6 +168,7 @@ class StageTable {
   std::vector<std::array<bool, 4>> places_;  // by submesh: where it may lie
   std::vector<Variant> variants_;
   std::vector<std::vector<Group>> groups_;  // by first layer, submesh, place; ascending last layer
+  std::vector<double> least_times_;         // by first layer, submesh, last layer
   std::uint32_t largest_binding_count_ = 0;
 };
 
@@ -183,41 +197,53 @@ class DynamicProgram {
         spans_(sums_before_.size()),
         stages_after_(sums_before_.size()) {}
 
+  // Whether stages that take at most `largest_time` can use up layers and devices, wherever they may lie and whatever
+  // memory they need.
+  bool may_be_feasible(double largest_time) {
+    find_states(largest_time);
+    return !states_.front().empty();
+  }
+
   // Whether there is a pipeline whose stages all take at most `largest_time`. Fewer stages are never worse for memory.
   bool is_feasible(double largest_time) {
+    if (!may_be_feasible(largest_time)) return false;
     constexpr std::uint32_t none = std::numeric_limits<std::uint32_t>::max();
     std::fill(stages_after_.begin(), stages_after_.end(), none);
     stages_after_[state(table_.layers(), table_.devices())] = 0;
     for (std::uint32_t first = table_.layers(); first-- > 0;)
-      for (std::int64_t offset = 0; offset < table_.devices(); ++offset) {
+      for_each_offset(first, [&](std::int64_t offset) {
         std::uint32_t& fewest = stages_after_[state(first, offset)];
         for (const Start& start : table_.starts(offset))
           for (const Group& group : table_.groups(first, start)) {
+            if (group.least_time > largest_time) continue;
             std::uint32_t after = stages_after_[state(group.last + 1, offset + start.devices)];
             if (after >= fewest - 1) continue;
             for (std::uint32_t i = group.begin; i < group.end && table_.variant(i).time <= largest_time; ++i)
               if (table_.variant(i).most_following >= after) fewest = after + 1;
           }
-      }
+      });
     return stages_after_[state(0, 0)] != none;
   }
 
-  // Σt is at least this.
-  double least_time() {
-    sum_before(unreachable);
+  // Σt is at least this where no stage takes longer than `largest_time`.
+  double least_time(double largest_time) {
+    find_states(largest_time);
+    sum_before(largest_time);
     return sums_before_[state(table_.layers(), table_.devices())].time;
   }
 
   // The pipeline of least C_1 among those whose stages all take at most `largest_time`; none when it is not below
   // `limit`.
   std::optional<Found> least_total(double largest_time, double limit) {
+    find_states(largest_time);
     sum_before(largest_time);
     labels_.assign(1, {0, 0, 0, 0, 0, 0});
     std::fill(spans_.begin(), spans_.end(), Span{});
     spans_[state(table_.layers(), table_.devices())] = {0, 1};
     for (std::uint32_t first = table_.layers(); first-- > 0;)
-      for (std::int64_t offset = 0; offset < table_.devices(); ++offset)
+      for_each_offset(first, [&](std::int64_t offset) {
         if (sums_before_[state(first, offset)].time < unreachable) extend(first, offset, largest_time, limit);
+      });
     Span span = spans_[state(0, 0)];
     if (span.begin == span.end) return std::nullopt;
     auto better = [&](const Label& a, const Label& b) {
@@ -238,14 +264,29 @@ class DynamicProgram {
     return first * width_ + static_cast<std::size_t>(offset);
   }
 
+  void find_states(double largest_time) {
+    states_ = offsets_on_the_way(table_.layers(), table_.devices(), table_.submesh_sizes(),
+                                 [&](std::uint32_t first, std::uint32_t last, std::uint32_t submesh) {
+                                   return table_.usable(first, last, submesh, largest_time);
+                                 });
+  }
+
+  // Of the states before layer `first`, in which there are devices left.
+  template <typename Visit>
+  void for_each_offset(std::uint32_t first, const Visit& visit) const {
+    states_[first].for_each([&](std::int64_t offset) {
+      if (offset < table_.devices()) visit(offset);
+    });
+  }
+
   // Lower bounds of Σt and Σf over the stages before each state.
   void sum_before(double largest_time) {
     std::fill(sums_before_.begin(), sums_before_.end(), Sums{});
     sums_before_[0] = {0, 0};
     for (std::uint32_t first = 0; first < table_.layers(); ++first)
-      for (std::int64_t offset = 0; offset < table_.devices(); ++offset) {
+      for_each_offset(first, [&](std::int64_t offset) {
         Sums before = sums_before_[state(first, offset)];
-        if (before.time == unreachable) continue;
+        if (before.time == unreachable) return;
         for (const Start& start : table_.starts(offset))
           for (const Group& group : table_.groups(first, start)) {
             if (group.least_time > largest_time) continue;
@@ -253,7 +294,7 @@ class DynamicProgram {
             sums.time = std::min(sums.time, before.time + group.least_time);
             sums.forward = std::min(sums.forward, before.forward + group.least_forward);
           }
-      }
+      });
   }
 
   void extend(std::uint32_t first, std::int64_t offset, double largest_time, double limit) {
@@ -323,6 +364,7 @@ class DynamicProgram {
 
   const StageTable& table_;
   std::size_t width_;
+  std::vector<OffsetSet> states_;            // by first layer: offsets on the way of some pipeline
   std::vector<Sums> sums_before_;            // by state
   std::vector<Span> spans_;                  // by state: its labels
   std::vector<std::uint32_t> stages_after_;  // by state
@@ -333,19 +375,36 @@ class DynamicProgram {
 // at least what the upper end allows, and the largest t is at least the lower end.
 class IntervalSearch {
  public:
-  explicit IntervalSearch(const InterOpProblem& problem)
-      : problem_(problem), table_(problem), program_(table_), times_(table_.times()) {}
+  IntervalSearch(const InterOpProblem& problem, Seconds limit)
+      : problem_(problem), limit_(limit.value()), table_(problem), program_(table_), times_(table_.times()) {}
 
   InterOpSolution run() {
-    auto first =
-        std::partition_point(times_.begin(), times_.end(), [&](double time) { return !program_.is_feasible(time); });
-    if (first == times_.end()) return best_;
-    consider(*program_.least_total(*first, unreachable));
-    search(static_cast<std::size_t>(first - times_.begin()) + 1, times_.size(), program_.least_time());
+    // B times the slowest stage is below the limit.
+    std::size_t end = first_not(times_.begin(), [&](double time) { return repeated(time) + time < limit_; });
+    times_.resize(end);
+    if (times_.empty() || !program_.may_be_feasible(times_.back())) return best_;
+    std::size_t begin = first_not(times_.begin(), [&](double time) { return !program_.may_be_feasible(time); });
+    // Memory and places mostly ask for little more.
+    std::size_t reach = 1;
+    while (begin < end && !program_.is_feasible(times_[std::min(begin + reach, end) - 1])) begin += reach, reach *= 2;
+    if (begin >= end) return best_;
+    times_.resize(std::min(begin + reach, end));
+    begin = first_not(times_.begin() + static_cast<std::ptrdiff_t>(begin),
+                      [&](double time) { return !program_.is_feasible(time); });
+    times_ = table_.times();
+    times_.resize(end);
+    consider(*program_.least_total(times_[begin], unreachable));
+    const double longest = std::min(best_.objective.value(), limit_) / static_cast<double>(problem_.microbatches);
+    search(begin + 1, end, program_.least_time(longest));
     return best_;
   }
 
  private:
+  template <typename Holds>
+  std::size_t first_not(std::vector<double>::iterator from, const Holds& holds) {
+    return static_cast<std::size_t>(std::partition_point(from, times_.end(), holds) - times_.begin());
+  }
+
   double repeated(double time) const { return static_cast<double>(problem_.microbatches - 1) * time; }
 
   void consider(const Found& found) {
@@ -358,14 +417,14 @@ class IntervalSearch {
   // Looks for better pipelines whose largest t is one of times[begin, end); their C_1 is at least `least_total`.
   void search(std::size_t begin, std::size_t end, double least_total) {
     while (begin < end) {
-      double room = best_.objective.value() - least_total;
+      double room = std::min(best_.objective.value(), limit_) - least_total;
       end = static_cast<std::size_t>(std::partition_point(times_.begin() + begin, times_.begin() + end,
                                                           [&](double time) { return repeated(time) < room; }) -
                                      times_.begin());
       if (begin >= end) return;
       std::size_t middle = begin + (end - begin) / 2;
       std::optional<Found> found =
-          program_.least_total(times_[middle], best_.objective.value() - repeated(times_[begin]));
+          program_.least_total(times_[middle], std::min(best_.objective.value(), limit_) - repeated(times_[begin]));
       if (found) {
         consider(*found);
         // From its own largest t on, no bound below the middle changes what was found.
@@ -377,6 +436,7 @@ class IntervalSearch {
   }
 
   const InterOpProblem& problem_;
+  double limit_;
   StageTable table_;
   DynamicProgram program_;
   std::vector<double> times_;
@@ -385,6 +445,8 @@ class IntervalSearch {
 
 }  // namespace
 
-InterOpSolution solve_inter_op(const InterOpProblem& problem) { return IntervalSearch(problem).run(); }
+InterOpSolution solve_inter_op(const InterOpProblem& problem, Seconds limit) {
+  return IntervalSearch(problem, limit).run();
+}
 
 }  // namespace meshloom

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <vector>
 
@@ -55,8 +56,9 @@ struct InterOpSolution {
 std::optional<Seconds> objective_of(const InterOpProblem& problem, const std::vector<std::uint32_t>& options);
 
 // The least objective over all pipelines. Exact; of equal ones that are met, the one of fewest stages, then of the
-// lowest options. per_step must not be negative.
-InterOpSolution solve_inter_op(const InterOpProblem& problem);
+// lowest options. per_step must not be negative. Pipelines that do not stay below `limit` need not be found.
+InterOpSolution solve_inter_op(const InterOpProblem& problem,
+                               Seconds limit = Seconds(std::numeric_limits<double>::infinity()));
 
 // The oracle: all partitions. Only for tiny problems.
 InterOpSolution solve_inter_op_by_enumeration(const InterOpProblem& problem);
