@@ -1,9 +1,12 @@
 #include "planner/baseline.hpp"
 
 #include <fmt/format.h>
+#include <tbb/global_control.h>
+#include <tbb/parallel_for.h>
 
 #include <algorithm>
 #include <map>
+#include <tuple>
 
 #include "graphs/input_error.hpp"
 #include "planner/materialize.hpp"
@@ -232,6 +235,121 @@ std::vector<UniformLayout> uniform_layouts(const PlanningInput& input) {
           }
     }
   return result;
+}
+
+namespace {
+
+// Uniform layouts that differ only in parameter state and recompute, at one microbatch size: they share their solver.
+struct PricedTogether {
+  std::vector<std::size_t> layouts;  // positions
+  std::int64_t microbatch_size = 1;
+  std::vector<Seconds> estimates;  // by layout; impossible where it does not fit
+};
+
+bool agrees(const UniformLayout& layout, const SearchOptions& options) {
+  return (!options.parameter_state || layout.parameter_state == *options.parameter_state) &&
+         (!options.recompute || layout.recompute == *options.recompute) &&
+         options.global_batch % layout.data_parallel == 0;
+}
+
+std::vector<std::int64_t> sizes_for(const UniformLayout& layout, const SearchOptions& options) {
+  std::vector<std::int64_t> sizes;
+  for (std::int64_t size = layout.data_parallel; size <= options.global_batch; size *= 2)
+    if (options.global_batch % size == 0) sizes.push_back(size);
+  if (!options.microbatch_size) return sizes;
+  if (*options.microbatch_size % layout.data_parallel != 0) return {};
+  return {*options.microbatch_size};
+}
+
+std::vector<PricedTogether> price_together(const std::vector<UniformLayout>& layouts, const SearchOptions& options) {
+  std::vector<PricedTogether> result;
+  for (std::size_t l = 0; l < layouts.size();) {
+    UniformLayout same = layouts[l];
+    std::vector<std::size_t> members;
+    for (; l < layouts.size(); ++l) {
+      same.parameter_state = layouts[l].parameter_state, same.recompute = layouts[l].recompute;
+      if (!(same == layouts[l])) break;
+      if (agrees(layouts[l], options)) members.push_back(l);
+    }
+    if (members.empty()) continue;
+    for (const std::int64_t size : sizes_for(layouts[members.front()], options)) result.push_back({members, size, {}});
+  }
+  return result;
+}
+
+// The estimate that the plan would have; impossible where it does not fit or cannot be sharded so.
+Seconds estimate_of(const SearchSpace& space, const UniformLayout& layout, const LayerRanges& ranges,
+                    const Submesh& submesh, const std::vector<Cost>& costs, std::int64_t microbatch_size) {
+  const Cluster& cluster = space.input.cluster;
+  const std::int64_t microbatches = space.options.global_batch / microbatch_size;
+  const auto stages = static_cast<std::int64_t>(ranges.size());
+  std::vector<StageTimes> times;
+  Seconds gradient_send;
+  for (std::int64_t s = 0; s < stages; ++s) {
+    const auto [first, last] = ranges[static_cast<std::size_t>(s)];
+    const Cost& cost = costs[space.classes.of[first][last - first]];
+    if (!(cost.forward < impossible)) return impossible;
+    const auto following = following_stages(cost, usable_memory(cluster, space.input.recipe), layout.schedule.kind,
+                                            microbatches, stages - 1 - s);
+    if (!following || *following < stages - 1 - s) return impossible;
+    Seconds per_step = cost.per_step();
+    if (cost.shared_gradients > Bytes(0) && shares_parameters_outside(space.layers, first, last))
+      per_step += shared_gradient_time(cluster, cost.shared_gradients, submesh);
+    times.push_back({cost.forward, cost.backward + gradient_send, per_step});
+    if (s + 1 == stages) break;
+    const bool crosses = (s + 1) * submesh.devices() % cluster.devices_per_host == 0;
+    const StageBoundary boundary =
+        boundary_after(space, last, crosses ? LinkClass::inter_host : LinkClass::intra_host, microbatch_size);
+    times.back().forward += boundary.forward_time;
+    gradient_send = boundary.backward_time;
+  }
+  return schedule_formula(layout.schedule, times, microbatches);
+}
+
+void price(PricedTogether& priced, const SearchSpace& space, const std::vector<UniformLayout>& layouts) {
+  const UniformLayout& any = layouts[priced.layouts.front()];
+  const DeviceMesh mesh = stage_mesh(space.input.cluster, any);
+  const LayerRanges ranges = equal_stages(space.layers, any);
+  std::vector<bool> wanted(space.classes.classes.size(), false);
+  for (const auto& [first, last] : ranges) wanted[space.classes.of[first][last - first]] = true;
+  MeshSolver solver(space, mesh, axis_roles(any), priced.microbatch_size);
+  const auto microbatches = static_cast<double>(space.options.global_batch / priced.microbatch_size);
+  for (const std::size_t l : priced.layouts) {
+    const RangeSettings settings{layouts[l].parameter_state, layouts[l].recompute, {microbatches, 1, 0, 0}};
+    priced.estimates.push_back(estimate_of(space, layouts[l], ranges, mesh.submesh,
+                                           solver.ranges().solve(settings, wanted), priced.microbatch_size));
+  }
+}
+
+}  // namespace
+
+std::optional<Plan> best_uniform_plan(const PlanningInput& input, const SearchOptions& options) {
+  std::vector<UniformLayout> layouts = uniform_layouts(input);
+  for (UniformLayout& layout : layouts)
+    if (options.schedule) layout.schedule = *options.schedule;
+  SearchOptions searched;
+  searched.global_batch = options.global_batch;
+  searched.max_mesh_axes = 0;  // the meshes are the layouts' own
+  const SearchSpace space = search_space(input, searched);
+  std::vector<PricedTogether> priced = price_together(layouts, options);
+  const tbb::global_control limit(tbb::global_control::max_allowed_parallelism,
+                                  options.threads == 0
+                                      ? tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism)
+                                      : options.threads);
+  tbb::parallel_for(std::size_t{0}, priced.size(), [&](std::size_t p) { price(priced[p], space, layouts); });
+  std::vector<std::tuple<Seconds, std::size_t, std::int64_t>> order;  // ties: the first layout, then the smaller size
+  for (const PricedTogether& together : priced)
+    for (std::size_t k = 0; k < together.layouts.size(); ++k)
+      if (together.estimates[k] < impossible)
+        order.emplace_back(together.estimates[k], together.layouts[k], together.microbatch_size);
+  std::sort(order.begin(), order.end());
+  for (const auto& [estimate, l, size] : order) {
+    UniformLayout layout = layouts[l];
+    layout.micro_batch_per_replica = size / layout.data_parallel;
+    Plan plan = baseline_plan(input, layout, options.global_batch);
+    if (plan.status == PlanStatus::feasible) return plan;
+  }
+  return std::nullopt;
 }
 
 }  // namespace meshloom

@@ -1,6 +1,7 @@
 #include "planner/dominance.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace meshloom {
 namespace {
@@ -27,12 +28,12 @@ bool no_dearer(const EdgeCost& a, const EdgeCost& b) {
 
 class Thinning {
  public:
-  explicit Thinning(const LayerModel& model) : model_(model), edges_of_(model.nodes.size()) {
-    for (const ModelEdge& edge : model.edges) {
+  explicit Thinning(LayerModel model) : model_(std::move(model)), edges_of_(model_.nodes.size()) {
+    for (const ModelEdge& edge : model_.edges) {
       edges_of_[edge.a].push_back(&edge);
       edges_of_[edge.b].push_back(&edge);
     }
-    for (const ModelNode& node : model.nodes) {
+    for (const ModelNode& node : model_.nodes) {
       kept_.emplace_back();
       for (std::uint32_t c = 0; c < node.choices.size(); ++c) kept_.back().push_back(c);
     }
@@ -45,7 +46,8 @@ class Thinning {
       changed = false;
       for (std::uint32_t n = 0; n < model_.interior; ++n) changed = thin(n) || changed;
     }
-    return {thinned(), std::move(kept_)};
+    LayerModel model = thinned();
+    return {std::move(model), std::move(kept_)};
   }
 
  private:
@@ -82,29 +84,32 @@ class Thinning {
     return changed;
   }
 
-  LayerModel thinned() const {
+  // Takes the choices out of the model; its edges first, which need their numbers.
+  LayerModel thinned() {
     LayerModel result;
     result.interior = model_.interior;
-    for (std::size_t n = 0; n < model_.nodes.size(); ++n) {
-      const ModelNode& node = model_.nodes[n];
-      ModelNode& next = result.nodes.emplace_back(ModelNode{node.kind, node.op, node.tensor, {}});
-      for (const std::uint32_t choice : kept_[n]) next.choices.push_back(node.choices[choice]);
-    }
     for (const ModelEdge& edge : model_.edges) {
       ModelEdge& next = result.edges.emplace_back(ModelEdge{edge.a, edge.b, edge.tensor, edge.operand, {}});
+      next.costs.reserve(kept_[edge.a].size() * kept_[edge.b].size());
       for (const std::uint32_t a : kept_[edge.a])
         for (const std::uint32_t b : kept_[edge.b]) next.costs.push_back(cost(edge, a, b));
+    }
+    for (std::size_t n = 0; n < model_.nodes.size(); ++n) {
+      ModelNode& node = model_.nodes[n];
+      ModelNode& next = result.nodes.emplace_back(ModelNode{node.kind, node.op, node.tensor, {}});
+      next.choices.reserve(kept_[n].size());
+      for (const std::uint32_t choice : kept_[n]) next.choices.push_back(std::move(node.choices[choice]));
     }
     return result;
   }
 
-  const LayerModel& model_;
+  LayerModel model_;
   std::vector<std::vector<const ModelEdge*>> edges_of_;
   std::vector<std::vector<std::uint32_t>> kept_;  // by node, ascending
 };
 
 }  // namespace
 
-ThinnedModel without_dominated(const LayerModel& model) { return Thinning(model).run(); }
+ThinnedModel without_dominated(LayerModel model) { return Thinning(std::move(model)).run(); }
 
 }  // namespace meshloom

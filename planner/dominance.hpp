@@ -13,6 +13,6 @@ struct ThinnedModel {
 };
 
 // Interface variables keep all their choices: other layers have a say in them. Of equal choices the first stays.
-ThinnedModel without_dominated(const LayerModel& model);
+ThinnedModel without_dominated(LayerModel model);
 
 }  // namespace meshloom

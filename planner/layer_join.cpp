@@ -214,7 +214,9 @@ std::optional<std::size_t> best_end(const Front& front, const Weights& weights) 
     if (front.open[k].departure == nullptr) continue;
     std::vector<double> scalars(front.open[k].size, 0);
     add_scalars(scalars, *front.open[k].departure, weights);
-    for (std::size_t e = 0; e < ends.size(); ++e) ends[e] += scalars[e / stride % front.open[k].size];
+    for (double* block = ends.data(); block < ends.data() + ends.size();)
+      for (const double leaving : scalars)
+        for (const double* next = block + stride; block < next; ++block) *block += leaving;
   }
   const auto least = std::min_element(ends.begin(), ends.end());
   if (!(*least < infinity)) return std::nullopt;

@@ -242,6 +242,7 @@ class Builder {
     if (node == node_of_tensor_.end()) return;
     const bool saved_on_edge = !is_interface(t) && saved_somewhere(t) && context_.recipe.regather_saved_activations;
     ModelEdge edge{node_of_op_.at(id), node->second, t, 0, {}};
+    edge.costs.reserve(model_.nodes[edge.a].choices.size() * model_.nodes[edge.b].choices.size());
     for (const Choice& from : model_.nodes[edge.a].choices)
       for (const Choice& to : model_.nodes[edge.b].choices) {
         EdgeCost cost = conversion(t, from.strategy.outputs[output], to.layout);
@@ -259,6 +260,7 @@ class Builder {
     const TensorId t = graph_.op(id).inputs[input];
     if (const auto node = node_of_tensor_.find(t); node != node_of_tensor_.end()) {
       ModelEdge edge{node->second, node_of_op_.at(id), t, input, {}};
+      edge.costs.reserve(model_.nodes[edge.a].choices.size() * model_.nodes[edge.b].choices.size());
       for (const Choice& from : model_.nodes[edge.a].choices)
         for (const Choice& to : model_.nodes[edge.b].choices) {
           EdgeCost cost = conversion(t, from.layout, to.strategy.inputs[input]);
@@ -274,6 +276,7 @@ class Builder {
     const auto& outputs = graph_.op(*producer).outputs;
     const auto output = static_cast<std::size_t>(std::find(outputs.begin(), outputs.end(), t) - outputs.begin());
     ModelEdge edge{node_of_op_.at(*producer), node_of_op_.at(id), t, input, {}};
+    edge.costs.reserve(model_.nodes[edge.a].choices.size() * model_.nodes[edge.b].choices.size());
     for (const Choice& from : model_.nodes[edge.a].choices)
       for (const Choice& to : model_.nodes[edge.b].choices) {
         const Layout& result = from.strategy.outputs[output];

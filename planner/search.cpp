@@ -182,12 +182,13 @@ struct SizeResult {
   std::vector<MemoryNeed> needs;
 };
 
-// Looks for pipelines below `limit`.
+// Looks for pipelines below `limit`. What memory is short matters only as long as none is known.
 void improve(SizeResult& result, const SearchSpace& space, const StageCosts& costs, Seconds limit) {
   std::optional<Pipeline> found = best_pipeline(space, costs, result.microbatch_size, result.microbatches, limit);
   if (found && (!result.pipeline || found->estimate < result.pipeline->estimate)) result.pipeline = std::move(found);
+  if (result.pipeline || limit < impossible) return;
   std::vector<MemoryNeed> needs;
-  if (!result.pipeline) add_needs(needs, space, costs);
+  add_needs(needs, space, costs);
   if (result.needs.empty() || (!needs.empty() && needs.front().needs < result.needs.front().needs))
     result.needs = std::move(needs);
 }

@@ -2,6 +2,8 @@
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
+#include <string>
+#include <utility>
 
 #include "graphs/builders.hpp"
 #include "tests/uniform_comparison.hpp"
@@ -22,21 +24,39 @@ GptOptions gpt(std::int64_t layers, std::int64_t hidden, std::int64_t heads) {
   return options;
 }
 
-void plan_from_graph(benchmark::State& state, const Planned& planned) {
-  PlanningInput input{build_gpt(planned.graph),
-                      read_cluster(MESHLOOM_SOURCE_DIR "/cluster_specs/aws_p3_16xlarge.json"),
+void plan_graph(benchmark::State& state, Graph graph, const char* cluster, std::int64_t hosts, std::int64_t batch) {
+  PlanningInput input{std::move(graph),
+                      read_cluster(std::string(MESHLOOM_SOURCE_DIR "/cluster_specs/") + cluster),
                       find_recipe("neutral"),
                       {},
                       {}};
-  input.cluster.hosts = planned.hosts;
+  input.cluster.hosts = hosts;
   MakePlanOptions options;
-  options.search.global_batch = 1024;
+  options.search.global_batch = batch;
   for (auto _ : state) {
     const Plan plan = make_plan(input, options);
     state.counters["iteration_s"] = plan.iteration_time.value();
-    state.counters["estimate_s"] = plan.estimate.value();
+    state.counters["best_estimate_s"] = plan.best_estimate.value();
     state.counters["gap"] = plan.gap();
   }
+}
+
+void plan_from_graph(benchmark::State& state, const Planned& planned) {
+  plan_graph(state, build_gpt(planned.graph), "aws_p3_16xlarge.json", planned.hosts, 1024);
+}
+
+void plan_trillion(benchmark::State& state) {
+  GptOptions graph = gpt(128, 25600, 160);
+  graph.seq_len = 2048;
+  plan_graph(state, build_gpt(graph), "dgx_a100.json", 384, 3072);
+}
+
+// How the time grows with the cluster: one model, range(0) devices.
+void plan_llama_405b(benchmark::State& state) {
+  LlamaOptions graph;
+  graph.layers = 126, graph.hidden = 16384, graph.heads = 128, graph.kv_heads = 8;
+  graph.ffn_hidden = 53248, graph.vocab = 128256, graph.seq_len = 8192;
+  plan_graph(state, build_llama(graph), "dgx_h100.json", state.range(0) / 8, 2048);
 }
 
 // search / best uniform layout; below 1 the search is ahead. Counters hold the worst row.
@@ -62,6 +82,12 @@ const int registered = [] {
                                     {"plan/GPT 39B on 64 x V100", gpt(48, 8192, 64), 8}};
   for (const Planned& one : planned)
     benchmark::RegisterBenchmark(one.name, plan_from_graph, one)->Iterations(1)->Unit(benchmark::kSecond);
+  benchmark::RegisterBenchmark("plan/GPT 1T on 3072 x A100", plan_trillion)->Iterations(1)->Unit(benchmark::kSecond);
+  benchmark::RegisterBenchmark("plan/Llama 405B, H100s", plan_llama_405b)
+      ->RangeMultiplier(4)
+      ->Range(64, 16384)
+      ->Iterations(1)
+      ->Unit(benchmark::kSecond);
   for (const ComparedCase& compared : large_cases())
     benchmark::RegisterBenchmark(("uniform/" + compared.name).c_str(), against_uniform_layouts, compared)
         ->Iterations(1)
