@@ -99,6 +99,11 @@ class Model {
                         program.rows.data(), program.coefficients.data(), zeros.data(), ones.data(), costs.data(),
                         program.row_values.data(), program.row_values.data());
     for (int column = 0; column < program.first_column.back(); ++column) linear_.setInteger(column);
+    // The simplex method alone: Clp's other methods for a first solution know no time limit.
+    ClpSolve method;
+    method.setSolveType(ClpSolve::useDual);
+    method.setPresolveType(ClpSolve::presolveOff);
+    linear_.setSolveOptions(method);
     const LinearProgramWatch watch(deadline);
     linear_.getModelPtr()->passInEventHandler(&watch);
   }

@@ -1,7 +1,10 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <limits>
 
+#include "graphs/input_error.hpp"
 #include "planner/intra_op/branch_and_bound.hpp"
 #include "planner/intra_op/dual_ascent.hpp"
 #include "planner/intra_op/multiplier_search.hpp"
@@ -178,12 +181,39 @@ class AutomaticSolver {
   Certificate certificate_;
 };
 
+// What is left, without the limit.
+IntraOpProblem without_limit(const WorkingProblem& rest) {
+  IntraOpProblem problem;
+  for (const WorkingNode& node : rest.nodes) problem.nodes.push_back({node.costs, {}, 0, 0});
+  for (const WorkingPair& pair : rest.pairs) problem.edges.push_back({pair.a, pair.b, pair.costs});
+  return problem;
+}
+
+// Reductions are exact under a limit, and mostly find that it cannot bind in what they leave.
+IntraOpSolution reduce_and_eliminate(const IntraOpProblem& problem) {
+  WorkingProblem whole = working_problem(problem);
+  shrink(whole);
+  if (whole.infeasible || whole.constant >= infinite_cost) return {};
+  const WorkingProblem rest = compacted(whole);
+  if (!rest.slack.empty())
+    throw InputError("--solver elimination",
+                     fmt::format("cannot keep the usage limit {}, which choices may exceed; use --solver auto",
+                                 *problem.usage_limit));
+  IntraOpSolution solution = solve_by_elimination(without_limit(rest));
+  solution.lower_bound += rest.constant;
+  if (solution.status != SolveStatus::optimal) return solution;
+  solution.objective += rest.constant;
+  if (solution.objective >= infinite_cost) return {};
+  solution.choices = expand(whole, from_compacted(whole, solution.choices));
+  return solution;
+}
+
 }  // namespace
 
 IntraOpSolution solve_intra_op(const IntraOpProblem& problem, const SolveOptions& options) {
   switch (options.solver) {
     case Solver::elimination:
-      return solve_by_elimination(problem);
+      return reduce_and_eliminate(problem);
     case Solver::cbc:
       return solve_by_cbc(problem, options);
     case Solver::automatic:
