@@ -17,28 +17,6 @@ namespace {
 
 using namespace intra_op;
 
-bool is_tiny(const IntraOpProblem& problem) {
-  double combinations = 1;
-  for (const IntraOpNode& node : problem.nodes) combinations *= static_cast<double>(node.costs.size());
-  return combinations <= 20'000;
-}
-
-// A problem with a limit near what its best choices use: some bind, some cannot be kept, some do not matter.
-IntraOpProblem limited_problem(Random& random, int trial) {
-  while (true) {
-    IntraOpProblem problem = random_problem(random, {.most_nodes = 9,
-                                                     .largest_cost = trial % 5 == 0 ? 3 : 60,
-                                                     .one_infinite_in = trial % 3 == 0 ? 4 : 200,
-                                                     .edges_per_node = trial % 2 == 0 ? 2 : 5});
-    if (!is_tiny(problem)) continue;
-    if (random.one_in(5)) return problem;
-    const IntraOpSolution best = solve_by_enumeration(problem);
-    const std::int64_t peak = best.choices.empty() ? 20 : static_cast<std::int64_t>(peak_usage(problem, best.choices));
-    problem.usage_limit = random.between(peak / 3, peak + 2);
-    return problem;
-  }
-}
-
 TEST_CASE("auto, anytime and CBC find the optimum of 1,000 random problems of up to nine nodes", "[intra_op]") {
   Random random(11);
   int infeasible = 0, binding = 0, unlimited = 0;
@@ -165,7 +143,8 @@ TEST_CASE("a certificate's bound holds, and so does what it says of every strate
 
 TEST_CASE("dropping what costs more than the best keeps the best", "[intra_op]") {
   // Two nodes of two strategies: (0, 0) costs 3, all others at least 10.
-  IntraOpProblem problem{{{{1}, {}, 0, 0}, {{1, 9}, {}, 0, 0}, {{1, 9}, {}, 0, 0}}, {{1, 2, {0, 4, 4, 0}}}, std::nullopt};
+  IntraOpProblem problem{
+      {{{1}, {}, 0, 0}, {{1, 9}, {}, 0, 0}, {{1, 9}, {}, 0, 0}}, {{1, 2, {0, 4, 4, 0}}}, std::nullopt};
   WorkingProblem working = working_problem(problem);
   DualAscent dual(working);
   for (int i = 0; i < 3; ++i) dual.sweep();
@@ -203,8 +182,8 @@ TEST_CASE("a chain of nodes that follow each other is one node with all their us
   for (int i = 0; i < 40; ++i) {
     problem.nodes.push_back({{1, 2}, {3, 1}, i, i + 10});
     if (i > 0)
-      problem.edges.push_back({static_cast<std::uint32_t>(i - 1), static_cast<std::uint32_t>(i),
-                               {0, infinite_cost, infinite_cost, 0}});
+      problem.edges.push_back(
+          {static_cast<std::uint32_t>(i - 1), static_cast<std::uint32_t>(i), {0, infinite_cost, infinite_cost, 0}});
   }
   problem.usage_limit = 29;  // ten live at once: 30 with strategy 0
   WorkingProblem working = working_problem(problem);

@@ -108,6 +108,7 @@ class Search {
     const WorkingProblem rest = compacted(problem);
     const std::shared_ptr<const Path> path = extended(part.above, problem);
     if (rest.nodes.empty()) return keep({}, rest.constant, *path);
+    if (rest.nodes.size() == 2) return try_all_of_two(rest, *path);
     const BestDual dual = raise_bound(rest, part, *path);
     effort_ += dual.effort + effort_of_node(rest);
     if (part.is_root) {
@@ -152,6 +153,21 @@ class Search {
       if (state.feasible()) keep(state.choices(), state.cost(), path);
     };
     return search_multipliers(rest, search);
+  }
+
+  // Two nodes with a thousand strategies each would be split for long.
+  void try_all_of_two(const WorkingProblem& rest, const Path& path) {
+    ChoiceState state(rest, {0, 0});
+    for (std::uint32_t first = 0; first < rest.size(0); ++first)
+      for (std::uint32_t second = 0; second < rest.size(1); ++second) {
+        TotalCost cost = rest.constant + rest.nodes[0].costs[first] + rest.nodes[1].costs[second];
+        for (const WorkingPair& pair : rest.pairs) cost += pair.costs[first * rest.size(1) + second];
+        if (too_expensive(cost)) continue;
+        state.move(0, first);
+        state.move(1, second);
+        if (state.feasible()) keep({first, second}, cost, path);
+      }
+    effort_ += effort_of_node(rest);
   }
 
   void keep(const std::vector<std::uint32_t>& choices, TotalCost cost, const Path& path) {

@@ -18,10 +18,11 @@ namespace {
 using namespace intra_op;
 
 // Efforts are entries of tables visited; 10^9 of them take a second or two.
-constexpr std::uint64_t first_attempt = 2'000'000'000;      // of branch and bound; each later one may take twice that
-constexpr std::size_t small_enough_to_branch = 500'000;     // entries
-constexpr std::size_t updates_per_round = 60;               // of multipliers
-constexpr std::size_t considered = 10;                      // every so many decoded choices are improved
+constexpr std::uint64_t first_attempt = 2'000'000'000;   // of branch and bound; each later one may take twice that
+constexpr std::size_t small_enough_to_branch = 500'000;  // entries
+constexpr std::size_t updates_per_round = 60;            // of multipliers
+constexpr std::size_t considered = 10;                   // every so many decoded choices are improved
+constexpr double report_interval_s = 0.25;
 constexpr std::size_t most_batches = 40, dull_batches = 6;  // of windows in a round, and without improvement in a row
 
 std::size_t entries_of(const WorkingProblem& problem) {
@@ -54,6 +55,7 @@ class AutomaticSolver {
       search_neighbourhoods();
       if (!closed()) drop_too_expensive();
     }
+    if (!best_ && !exhausted_) repair_first_strategies();
     return answer();
   }
 
@@ -70,7 +72,7 @@ class AutomaticSolver {
     if (cost >= infinite_cost || (best_ && cost >= cost_)) return;
     best_ = choices;
     cost_ = cost;
-    report();
+    show(cost);
   }
 
   void prove(TotalCost bound) {
@@ -80,11 +82,20 @@ class AutomaticSolver {
     report();
   }
 
-  void report() const {
-    if (!options_.progress) return;
-    SolveProgress progress{elapsed(), std::nullopt, bound_};
-    if (best_) progress.cost = cost_;
-    options_.progress(progress);
+  void show(TotalCost cost) {
+    if (!shown_ || cost < *shown_) shown_ = cost;
+    report();
+  }
+
+  void report() {
+    reported_ = elapsed();
+    if (options_.progress) options_.progress({reported_, shown_, bound_});
+  }
+
+  // Between two findings, so that one sees that it is alive. Only from this thread.
+  bool report_and_ask_for_time() {
+    if (elapsed() > reported_ + report_interval_s) report();
+    return out_of_time();
   }
 
   std::vector<std::uint32_t> numbered_first(const std::vector<std::uint32_t>& choices) const {
@@ -109,13 +120,11 @@ class AutomaticSolver {
     shrink(shrunk);
     if (entries_of(shrunk) > small_enough_to_branch && best_) return;
     BranchAndBoundOptions options;
-    options.out_of_time = [this] { return out_of_time(); };
+    options.out_of_time = [this] { return report_and_ask_for_time(); };
     options.most_effort = effort;
     if (best_) options.cutoff = cost_;
     options.proved = [this](TotalCost bound) { prove(bound); };
-    options.found = [this](TotalCost cost) {
-      if (options_.progress) options_.progress({elapsed(), cost, bound_});
-    };
+    options.found = [this](TotalCost cost) { show(cost); };
     const BranchAndBoundAnswer found = branch_and_bound(shrunk, options);
     if (!found.choices.empty()) keep(found.choices, found.cost);
     exhausted_ = found.complete;
@@ -126,7 +135,7 @@ class AutomaticSolver {
     search.start = multipliers_;
     search.most_updates = updates_per_round;
     search.cutoff = best_ ? static_cast<double>(cost_) : std::numeric_limits<double>::infinity();
-    search.out_of_time = [this] { return out_of_time(); };
+    search.out_of_time = [this] { return report_and_ask_for_time(); };
     std::size_t decoded = 0;
     search.consider = [&](const std::vector<std::uint32_t>& choices) {
       if (++decoded % considered != 0) return;
@@ -143,11 +152,18 @@ class AutomaticSolver {
   void search_neighbourhoods() {
     NeighbourhoodSearch search(rest_, numbered_now(*best_));
     std::size_t dull = 0;
-    for (std::size_t batch = 0; batch < most_batches && dull < dull_batches && !out_of_time(); ++batch) {
+    for (std::size_t batch = 0; batch < most_batches && dull < dull_batches && !report_and_ask_for_time(); ++batch) {
       dull = search.improve([this] { return out_of_time(); }) > 0 ? 0 : dull + 1;
       keep(numbered_first(search.state().choices()), search.state().cost());
       if (closed()) return;
     }
+  }
+
+  // Some answer, however little time there was.
+  void repair_first_strategies() {
+    ChoiceState state(rest_, std::vector<std::uint32_t>(rest_.nodes.size(), 0));
+    state.improve();
+    if (state.feasible()) keep(numbered_first(state.choices()), state.cost());
   }
 
   // The best choices stay: only what costs more than they do goes.
@@ -176,7 +192,9 @@ class AutomaticSolver {
   WorkingProblem whole_, rest_;  // rest_: what is left of it, later without what costs too much
   std::optional<std::vector<std::uint32_t>> best_;
   TotalCost cost_ = 0, bound_ = 0;
-  bool exhausted_ = false;  // nothing cheaper than the best choices is left
+  std::optional<TotalCost> shown_;  // the least cost found, maybe by a search that goes on
+  double reported_ = 0;             // when
+  bool exhausted_ = false;          // nothing cheaper than the best choices is left
   Multipliers multipliers_;
   Certificate certificate_;
 };
