@@ -208,7 +208,8 @@ ConversionTable::ConversionTable(const Cluster& cluster, const DeviceMesh& mesh,
     states_ *= static_cast<State>(first_dimension + shape_.size());
   for (State state = 0; state < states_; ++state) divides_.push_back(divides(layout_of(state)));
   edges_.resize(states_);
-  rows_.resize(states_ << mesh_.dimensions());
+  value_rows_.resize(states_);
+  gradient_rows_.resize(states_);
 }
 
 ConversionTable::State ConversionTable::state_of_value(const Layout& layout) const {
@@ -257,70 +258,102 @@ const std::vector<ConversionTable::Edge>& ConversionTable::edges(State from) {
   return *edges_[from];
 }
 
-const ConversionTable::Row& ConversionTable::row(State from, unsigned keepable) {
-  std::unique_ptr<Row>& known = rows_[from << mesh_.dimensions() | keepable];
-  if (!known) known = std::make_unique<Row>(shortest_paths(from, keepable));
+const std::vector<std::vector<ConversionTable::Edge>>& ConversionTable::incoming() {
+  if (!incoming_.empty()) return incoming_;
+  incoming_.resize(states_);
+  for (State from = 0; from < states_; ++from)
+    if (divides_[from])
+      for (const Edge& edge : edges(from)) incoming_[edge.to].push_back({from, edge.move});
+  return incoming_;
+}
+
+const ConversionTable::Row& ConversionTable::value_row(State from) {
+  std::unique_ptr<Row>& known = value_rows_[from];
+  if (!known)
+    known = std::make_unique<Row>(
+        shortest_paths(from, 0, [&](State state) -> const std::vector<Edge>& { return edges(state); }));
   return *known;
 }
 
-ConversionTable::Row ConversionTable::shortest_paths(State from, unsigned keepable) {
-  Row steps(states_, {impossible, from, {}});
-  if (!divides_[from]) return steps;
+const ConversionTable::Row& ConversionTable::gradient_row(State wanted) {
+  std::unique_ptr<Row>& known = gradient_rows_[wanted];
+  if (!known) {
+    const std::vector<std::vector<Edge>>& into = incoming();
+    known = std::make_unique<Row>(shortest_paths(wanted, partial_axes(wanted),
+                                                 [&](State state) -> const std::vector<Edge>& { return into[state]; }));
+  }
+  return *known;
+}
+
+template <typename Edges>
+ConversionTable::Row ConversionTable::shortest_paths(State origin, unsigned keepable, const Edges& edges_of) const {
+  Row steps(states_, {impossible, origin, {}});
+  if (!divides_[origin]) return steps;
   std::vector<std::size_t> length(states_, 0);
   std::vector<bool> done(states_, false);
-  steps[from].time = Seconds(0);
+  steps[origin].time = Seconds(0);
   using Entry =
       std::tuple<double, std::size_t, State>;  // time, moves, state: ties go to fewer moves, then lower states
   std::priority_queue<Entry, std::vector<Entry>, std::greater<>> open;
-  open.emplace(0.0, 0, from);
+  open.emplace(0.0, 0, origin);
   while (!open.empty()) {
     const State state = std::get<2>(open.top());
     open.pop();
     if (done[state]) continue;
     done[state] = true;
-    for (const auto& [next, move] : edges(state)) {
-      if (move.kind == MoveKind::keep_one && (move.axis_set & ~keepable) != 0) continue;
-      const Seconds time = steps[state].time + move.time;
-      if (done[next] || std::pair(time, length[state] + 1) >= std::pair(steps[next].time, length[next])) continue;
-      steps[next] = {time, state, move};
-      length[next] = length[state] + 1;
-      open.emplace(time.value(), length[next], next);
+    for (const Edge& edge : edges_of(state)) {
+      if (done[edge.to]) continue;
+      if (edge.move.kind == MoveKind::keep_one && (edge.move.axis_set & ~keepable) != 0) continue;
+      const Seconds time = steps[state].time + edge.move.time;
+      if (std::pair(time, length[state] + 1) >= std::pair(steps[edge.to].time, length[edge.to])) continue;
+      steps[edge.to] = {time, state, edge.move};
+      length[edge.to] = length[state] + 1;
+      open.emplace(time.value(), length[edge.to], edge.to);
     }
   }
   return steps;
 }
 
-const ConversionTable::Row& ConversionTable::gradient_row(State arriving, State wanted) {
-  return row(arriving, partial_axes(wanted));
-}
-
 Seconds ConversionTable::value_time(const Layout& from, const Layout& to) {
-  return row(state_of_value(from), 0)[state_of_value(to)].time;
+  return value_row(state_of_value(from))[state_of_value(to)].time;
 }
 
 Seconds ConversionTable::gradient_time(const Layout& from, const Layout& to) {
-  const State wanted = state_of_gradient(from);
-  return gradient_row(state_of_gradient(to), wanted)[wanted].time;
+  return gradient_row(state_of_gradient(from))[state_of_gradient(to)].time;
 }
 
 MovePath ConversionTable::value_path(const Layout& from, const Layout& to) {
-  return path(row(state_of_value(from), 0), state_of_value(from), state_of_value(to));
+  const State origin = state_of_value(from), end = state_of_value(to);
+  const Row& steps = value_row(origin);
+  MovePath result{steps[end].time, {}, {layout_of(end)}};
+  for (const auto& [state, move] : moves_between(steps, origin, end)) {
+    result.moves.push_back(move);
+    result.states.push_back(layout_of(state));
+  }
+  std::reverse(result.moves.begin(), result.moves.end());
+  std::reverse(result.states.begin(), result.states.end());
+  return result;
 }
 
 MovePath ConversionTable::gradient_path(const Layout& from, const Layout& to) {
   const State arriving = state_of_gradient(to), wanted = state_of_gradient(from);
-  return path(gradient_row(arriving, wanted), arriving, wanted);
+  const Row& steps = gradient_row(wanted);
+  MovePath result{steps[arriving].time, {}, {layout_of(arriving)}};
+  for (const auto& [state, move] : moves_between(steps, wanted, arriving)) {
+    result.moves.push_back(move);
+    result.states.push_back(layout_of(state));
+  }
+  return result;
 }
 
-MovePath ConversionTable::path(const Row& steps, State from, State to) const {
-  MovePath result{steps[to].time, {}, {layout_of(to)}};
-  for (State state = to; state != from; state = steps[state].previous) {
-    assert(result.time < impossible);
-    result.moves.push_back(steps[state].move);
-    result.states.push_back(layout_of(steps[state].previous));
+// From the end towards the row's own state: each move and the state on its nearer side.
+std::vector<std::pair<ConversionTable::State, Move>> ConversionTable::moves_between(const Row& steps, State origin,
+                                                                                    State end) const {
+  std::vector<std::pair<State, Move>> result;
+  for (State state = end; state != origin; state = steps[state].neighbour) {
+    assert(steps[end].time < impossible);
+    result.emplace_back(steps[state].neighbour, steps[state].move);
   }
-  std::reverse(result.moves.begin(), result.moves.end());
-  std::reverse(result.states.begin(), result.states.end());
   return result;
 }
 

@@ -73,10 +73,12 @@ class ConversionTable {
   };
   struct Step {
     Seconds time;
-    State previous = 0;
+    State neighbour = 0;  // one move nearer to the row's own state
     Move move;
   };
-  using Row = std::vector<Step>;  // shortest paths out of one state, by the state where they end
+  // Shortest paths, by state: of values out of one state to each (a Step says from where), of gradients out of each
+  // into one (a Step says where to).
+  using Row = std::vector<Step>;
   struct Expansion;
 
   State state_of(const Layout& layout, Digit (*digit_of)(const AxisLayout&)) const;
@@ -87,11 +89,14 @@ class ConversionTable {
   unsigned partial_axes(State state) const;
 
   const std::vector<Edge>& edges(State from);
-  // `keepable`: the axes on which keep_one is allowed, those where a partial sum is wanted in the end.
-  const Row& row(State from, unsigned keepable);
-  const Row& gradient_row(State arriving, State wanted);
-  Row shortest_paths(State from, unsigned keepable);
-  MovePath path(const Row& steps, State from, State to) const;
+  const std::vector<std::vector<Edge>>& incoming();
+  // A value is never kept by one device only; a gradient may be on the axes where a partial sum is wanted in the end.
+  // So the end decides which moves there are, and one search backwards serves all states that a gradient arrives in.
+  const Row& value_row(State from);
+  const Row& gradient_row(State wanted);
+  template <typename Edges>
+  Row shortest_paths(State origin, unsigned keepable, const Edges& edges_of) const;
+  std::vector<std::pair<State, Move>> moves_between(const Row& steps, State origin, State end) const;
 
   const Cluster* cluster_;
   DeviceMesh mesh_;
@@ -100,7 +105,8 @@ class ConversionTable {
   State states_ = 1;           // count: (2 + dimensions)^axes
   std::vector<bool> divides_;  // by state
   std::vector<std::unique_ptr<std::vector<Edge>>> edges_;
-  std::vector<std::unique_ptr<Row>> rows_;  // by state and keepable axes
+  std::vector<std::vector<Edge>> incoming_;  // by state: the edges into it, turned around; empty until asked for
+  std::vector<std::unique_ptr<Row>> value_rows_, gradient_rows_;  // by state
 };
 
 // Larger than any real time: what an impossible conversion costs.

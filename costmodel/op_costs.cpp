@@ -217,8 +217,14 @@ OpTime op_time(const Cluster& cluster, const Recipe& recipe, const Graph& graph,
                std::span<const std::int64_t> factor_sizes) {
   const LocalOp local{cluster, recipe, graph, graph.op(op), factor_sizes};
   OpTime time{at_least_launch(cluster.device, forward_work(local)), Seconds{}};
-  for (const GradientOp& kernel : gradient.kernels)
-    time.backward += at_least_launch(cluster.device, backward_work(local, kernel));
+  for (const GradientOp& kernel : gradient.kernels) {
+    const Seconds taken = at_least_launch(cluster.device, backward_work(local, kernel));
+    time.backward += taken;
+    const bool of_parameters = std::all_of(kernel.of_inputs.begin(), kernel.of_inputs.end(), [&](std::size_t input) {
+      return graph.tensor(graph.op(op).inputs[input]).role == TensorRole::parameter;
+    });
+    if (of_parameters) time.backward_weight += taken;
+  }
   return time;
 }
 

@@ -13,7 +13,8 @@ namespace meshloom {
 
 struct OpTime {
   Seconds forward;
-  Seconds backward;  // all its gradient kernels
+  Seconds backward;            // all its gradient kernels
+  Seconds backward_weight{0};  // of these, the ones that make gradients of parameters only
 };
 
 // `factor_sizes[i]` is the local size of op.rule.factors[i]. Bytes are those of the local operands and results, with

@@ -7,6 +7,7 @@ namespace {
 
 constexpr std::array parameter_states = {ParameterState::replicated, ParameterState::zero1, ParameterState::zero2,
                                          ParameterState::zero3};
+constexpr std::array overlaps = {OverlapSends::none, OverlapSends::by_schedule, OverlapSends::all};
 constexpr std::array recomputes = {Recompute::none, Recompute::full};
 
 template <typename Values>
@@ -45,5 +46,19 @@ std::string_view name(Recompute recompute) {
 }
 
 std::optional<Recompute> recompute_named(std::string_view wanted) { return named(recomputes, wanted); }
+
+std::string_view name(OverlapSends overlap) {
+  switch (overlap) {
+    case OverlapSends::none:
+      return "none";
+    case OverlapSends::by_schedule:
+      return "by_schedule";
+    case OverlapSends::all:
+      return "all";
+  }
+  return "";
+}
+
+std::optional<OverlapSends> overlap_sends_named(std::string_view wanted) { return named(overlaps, wanted); }
 
 }  // namespace meshloom

@@ -21,12 +21,18 @@ enum class Recompute { none, full };  // selective comes with the memory issue
 std::string_view name(Recompute recompute);
 std::optional<Recompute> recompute_named(std::string_view name);
 
+// Which sends between pipeline stages go on while the sender computes: of the schedules that are made for it (eager and
+// interleaved 1F1B, zero bubble, DualPipe), or of all.
+enum class OverlapSends { none, by_schedule, all };
+std::string_view name(OverlapSends overlap);
+std::optional<OverlapSends> overlap_sends_named(std::string_view name);
+
 struct Recipe {
   std::string name;
   // 16-bit floats of the graph are computed in this; bf16 falls to fp16 on a device without it.
   DType compute_dtype = DType::bf16;
-  Bytes parameter_bytes{2};       // per parameter: the working copy
-  Bytes gradient_bytes{4};        // per parameter: the accumulated gradient, also what is reduced
+  Bytes parameter_bytes{2};  // per parameter: the working copy
+  Bytes gradient_bytes{4};   // per parameter: the accumulated gradient, also what is reduced
   // Collectives of parameters and gradients run in buckets of this size: a small tensor pays its share of a latency.
   Bytes bucket_bytes{25e6};
   Bytes optimizer_bytes{12};      // per parameter: master copy and moments
@@ -36,9 +42,10 @@ struct Recipe {
   // Saved activations stay in the layout the producer made (Megatron's sequence parallelism) and are gathered again in
   // the backward, at that price; otherwise they are saved as the consumers use them.
   bool regather_saved_activations = false;
-  double elementwise_traffic = 1;   // bytes moved over bytes of operands and results, for kinds priced by bytes: fusion
-  Bytes context_memory{0};          // per device: CUDA context, communicator buffers
-  double memory_fragmentation = 0;  // allocator overhead as a share of what is allocated
+  double elementwise_traffic = 1;  // bytes moved over bytes of operands and results, for kinds priced by bytes: fusion
+  OverlapSends overlap_sends = OverlapSends::by_schedule;
+  Bytes context_memory{0};                                   // per device: CUDA context, communicator buffers
+  double memory_fragmentation = 0;                           // allocator overhead as a share of what is allocated
   std::vector<std::pair<std::string, std::string>> sources;  // key -> where its number comes from
   bool operator==(const Recipe&) const = default;
 };

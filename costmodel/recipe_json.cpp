@@ -23,6 +23,11 @@ DType read_compute_dtype(const JsonInput& json) {
   return allowed[json.one_of(names)];
 }
 
+OverlapSends read_overlap_sends(const JsonInput& json) {
+  const std::vector<std::string> names = {"none", "by_schedule", "all"};
+  return *overlap_sends_named(names[json.one_of(names)]);
+}
+
 std::vector<ParameterState> read_parameter_states(const JsonInput& json) {
   std::vector<ParameterState> states;
   const std::vector<std::string> names = {"replicated", "zero1", "zero2", "zero3"};
@@ -49,9 +54,9 @@ void read_sources(const JsonInput& root, Recipe& recipe) {
 
 Recipe recipe_from(const JsonInput& root) {
   expect_schema(root, schema);
-  root.only_keys({"schema", "name", "extends", "compute_dtype", "parameter_bytes", "gradient_bytes", "bucket_bytes", "optimizer_bytes",
-                  "optimizer_traffic", "parameter_states", "regather_saved_activations", "elementwise_traffic",
-                  "context_memory", "memory_fragmentation", "sources"});
+  root.only_keys({"schema", "name", "extends", "compute_dtype", "parameter_bytes", "gradient_bytes", "bucket_bytes",
+                  "optimizer_bytes", "optimizer_traffic", "parameter_states", "regather_saved_activations",
+                  "elementwise_traffic", "overlap_sends", "context_memory", "memory_fragmentation", "sources"});
   const auto extends = root.find("extends");
   Recipe recipe = preset(extends ? extends->one_of(recipe_presets()) : 0);
   recipe.name = root.at("name").string();
@@ -67,6 +72,7 @@ Recipe recipe_from(const JsonInput& root) {
   if (const auto value = root.find("parameter_states")) recipe.parameter_states = read_parameter_states(*value);
   if (const auto value = root.find("regather_saved_activations")) recipe.regather_saved_activations = value->boolean();
   if (const auto value = root.find("elementwise_traffic")) recipe.elementwise_traffic = value->number(0, 100);
+  if (const auto value = root.find("overlap_sends")) recipe.overlap_sends = read_overlap_sends(*value);
   if (const auto value = root.find("context_memory")) recipe.context_memory = Bytes(value->bytes());
   if (const auto value = root.find("memory_fragmentation")) recipe.memory_fragmentation = value->number(0, 10);
   read_sources(root, recipe);
@@ -111,6 +117,7 @@ std::string write_recipe(const Recipe& recipe) {
                {"parameter_states", states},
                {"regather_saved_activations", recipe.regather_saved_activations},
                {"elementwise_traffic", recipe.elementwise_traffic},
+               {"overlap_sends", name(recipe.overlap_sends)},
                {"context_memory", text_of(recipe.context_memory)},
                {"memory_fragmentation", recipe.memory_fragmentation}};
   if (!recipe.sources.empty()) json["sources"] = Json::object();

@@ -7,6 +7,7 @@
 
 #include "graphs/input_error.hpp"
 #include "planner/materialize.hpp"
+#include "planner/plan/ranks.hpp"
 
 namespace meshloom {
 namespace {
@@ -34,8 +35,11 @@ void check(const PlanningInput& input, const UniformLayout& layout, std::int64_t
   }
 }
 
-// The stages' layers: the repeated blocks in equal numbers, what precedes and follows them with the first and the last.
-std::vector<std::pair<std::size_t, std::size_t>> equal_stages(const PlanningLayers& layers, std::int64_t stages) {
+using LayerRanges = std::vector<std::pair<std::size_t, std::size_t>>;
+
+// The blocks that are divided among the chunks: the layers that are repeated most. What precedes and follows them goes
+// with the first and the last, unless it counts as a block itself.
+std::vector<std::size_t> block_starts(const PlanningLayers& layers, const UniformLayout& layout) {
   std::map<std::uint32_t, std::size_t> counts;
   for (const PlanningLayer& layer : layers.layers) ++counts[layer.key];
   const auto most =
@@ -43,11 +47,23 @@ std::vector<std::pair<std::size_t, std::size_t>> equal_stages(const PlanningLaye
   std::vector<std::size_t> blocks;
   for (std::size_t l = 0; l < layers.layers.size(); ++l)
     if (most->second == 1 || layers.layers[l].key == most->first) blocks.push_back(l);
-  const auto count = static_cast<std::size_t>(stages);
+  const std::size_t after = blocks.back() + 1;
+  if (layout.embedding_counts_as_block && blocks.front() > 0) blocks.insert(blocks.begin(), 0);
+  if (layout.loss_counts_as_block && after < layers.layers.size()) blocks.push_back(after);
+  return blocks;
+}
+
+// Equal numbers of blocks for all chunks, in layer order.
+LayerRanges equal_stages(const PlanningLayers& layers, const UniformLayout& layout) {
+  const std::vector<std::size_t> blocks = block_starts(layers, layout);
+  const auto count = static_cast<std::size_t>(layout.pipeline_parallel * layout.schedule.chunks);
+  const bool counted = layout.embedding_counts_as_block || layout.loss_counts_as_block;
   if (blocks.size() % count != 0)
-    throw InputError("--pp", fmt::format("{} does not divide the model's {} layers", stages, blocks.size()));
+    throw InputError(layout.schedule.chunks == 1 ? "--pp" : "--pp, --vpp",
+                     fmt::format("{} does not divide the model's {} layers{}", count, blocks.size(),
+                                 counted ? ", embedding and loss counted as told" : ""));
   const std::size_t each = blocks.size() / count;
-  std::vector<std::pair<std::size_t, std::size_t>> result;
+  LayerRanges result;
   for (std::size_t s = 0; s < count; ++s)
     result.emplace_back(s == 0 ? 0 : blocks[s * each],
                         s + 1 == count ? layers.layers.size() - 1 : blocks[(s + 1) * each] - 1);
@@ -86,11 +102,20 @@ std::vector<AxisRole> axis_roles(const UniformLayout& layout) {
 SearchOptions options_of(const UniformLayout& layout, std::int64_t global_batch) {
   SearchOptions options;
   options.global_batch = global_batch;
-  options.schedule = layout.schedule;
+  options.schedule = layout.schedule.kind;
   options.parameter_state = layout.parameter_state;
   options.recompute = layout.recompute;
   options.max_mesh_axes = 0;  // the meshes are the layout's own
   return options;
+}
+
+// A rank's chunks need memory together; the reason names the first.
+void add_reasons(Plan& plan) {
+  for (std::size_t rank = 0; rank < static_cast<std::size_t>(plan.ranks()); ++rank) {
+    const Stage& stage = plan.stages[rank];
+    const Bytes needs = device_memory(memory_of_rank(plan, rank)), has = plan.cluster.device.memory;
+    if (needs > has) plan.reasons.push_back({stage.first_layer, stage.last_layer, needs, has});
+  }
 }
 
 Plan plan_with(const SearchSpace& space, const UniformLayout& layout, std::int64_t microbatch_size) {
@@ -98,17 +123,16 @@ Plan plan_with(const SearchSpace& space, const UniformLayout& layout, std::int64
   const std::int64_t microbatches = space.options.global_batch / microbatch_size;
   const RangeSettings settings{layout.parameter_state, layout.recompute, {static_cast<double>(microbatches), 1, 0, 0}};
   PipelineRequest request{{}, microbatch_size, microbatches, layout.schedule};
-  std::int64_t device = 0;
-  for (const auto& [first, last] : equal_stages(space.layers, layout.pipeline_parallel)) {
+  const PipelineShape shape = shape_of(layout.schedule, layout.pipeline_parallel);
+  const LayerRanges ranges = equal_stages(space.layers, layout);
+  for (std::int64_t s = 0; s < shape.stages(); ++s) {
+    const auto& [first, last] = ranges[static_cast<std::size_t>(s)];
+    const std::int64_t device = shape.rank_of(s) * mesh.submesh.devices();
     request.stages.push_back(
         materialize_stage(space, {first, last, mesh, axis_roles(layout), settings, device}, microbatch_size));
-    device += mesh.submesh.devices();
   }
   Plan plan = materialize_plan(space, std::move(request));
-  for (const Stage& stage : plan.stages)
-    if (stage.memory.peak() > space.input.cluster.device.memory)
-      plan.reasons.push_back(
-          {stage.first_layer, stage.last_layer, stage.memory.peak(), space.input.cluster.device.memory});
+  add_reasons(plan);
   plan.status = plan.reasons.empty() ? PlanStatus::feasible : PlanStatus::infeasible;
   plan.origin = "baseline " + describe(layout);
   return plan;
@@ -128,10 +152,29 @@ std::string describe(const UniformLayout& layout) {
   if (layout.sequence_parallel) text += " sequence-parallel";
   if (layout.parameter_state != ParameterState::replicated) text += fmt::format(" {}", name(layout.parameter_state));
   if (layout.recompute != Recompute::none) text += fmt::format(" recompute={}", name(layout.recompute));
-  if (layout.schedule != ScheduleKind::one_f_one_b) text += fmt::format(" {}", name(layout.schedule));
+  if (layout.schedule.kind == ScheduleKind::interleaved) text += fmt::format(" vpp={}", layout.schedule.chunks);
+  if (layout.schedule.kind != ScheduleKind::one_f_one_b) text += fmt::format(" {}", name(layout.schedule));
+  if (layout.embedding_counts_as_block) text += " embedding-counts";
+  if (layout.loss_counts_as_block) text += " loss-counts";
   if (layout.micro_batch_per_replica) text += fmt::format(" microbatch={}", *layout.micro_batch_per_replica);
   return text;
 }
+
+namespace {
+
+// Drops the sizes whose number of microbatches the schedule cannot have; throws InputError when none is left.
+void keep_possible(std::vector<std::int64_t>& sizes, const UniformLayout& layout, std::int64_t global_batch) {
+  std::optional<std::string> reason;
+  std::erase_if(sizes, [&](std::int64_t size) {
+    const auto impossible =
+        why_impossible(layout.schedule, layout.pipeline_parallel, global_batch / (size * layout.data_parallel));
+    if (impossible && !reason) reason = impossible;
+    return impossible.has_value();
+  });
+  if (sizes.empty()) throw InputError(fmt::format("--schedule {}", name(layout.schedule)), *reason);
+}
+
+}  // namespace
 
 Plan baseline_plan(const PlanningInput& input, const UniformLayout& layout, std::int64_t global_batch) {
   check(input, layout, global_batch);
@@ -146,6 +189,7 @@ Plan baseline_plan(const PlanningInput& input, const UniformLayout& layout, std:
   if (sizes.empty())
     throw InputError("--dp",
                      fmt::format("{} replicas do not divide the global batch {}", layout.data_parallel, global_batch));
+  keep_possible(sizes, layout, global_batch);
   std::optional<Plan> best;
   for (const std::int64_t size : sizes) {
     UniformLayout sized = layout;
@@ -176,10 +220,10 @@ std::vector<UniformLayout> uniform_layouts(const PlanningInput& input) {
         for (const ParameterState state : input.recipe.parameter_states)
           for (const Recompute recompute : {Recompute::none, Recompute::full}) {
             if ((sequence && tp == 1) || (state != ParameterState::replicated && dp == 1)) continue;
-            const UniformLayout layout{tp, pp, dp, sequence, state, recompute, ScheduleKind::one_f_one_b, std::nullopt};
+            const UniformLayout layout{tp, pp, dp, sequence, state, recompute, {}, std::nullopt};
             try {
               stage_mesh(input.cluster, layout);
-              equal_stages(space.layers, pp);
+              equal_stages(space.layers, layout);
             } catch (const InputError&) {
               continue;
             }

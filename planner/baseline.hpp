@@ -20,15 +20,18 @@ struct UniformLayout {
   bool sequence_parallel = false;
   ParameterState parameter_state = ParameterState::replicated;  // --zero 0…3
   Recompute recompute = Recompute::none;
-  ScheduleKind schedule = ScheduleKind::one_f_one_b;
+  Schedule schedule;
   std::optional<std::int64_t> micro_batch_per_replica;  // none: the fastest that fits
+  // Megatron's --account-for-embedding-in-pipeline-split and --account-for-loss-in-pipeline-split: what stands before
+  // the first block, what stands after the last, take the place of a block, so that their chunks have one block fewer.
+  bool embedding_counts_as_block = false, loss_counts_as_block = false;
   bool operator==(const UniformLayout&) const = default;
 };
 std::string describe(const UniformLayout& layout);  // "tp=4 pp=2 dp=1 sequence-parallel zero=1"
 
 // The plan of one layout; status infeasible with reasons when it does not fit.
 // Throws InputError: dp·tp·pp differs from the devices, a degree below 1, more stages than layers, a microbatch that
-// does not divide the batch.
+// does not divide the batch, microbatches that the schedule cannot have.
 Plan baseline_plan(const PlanningInput& input, const UniformLayout& layout, std::int64_t global_batch);
 
 // Every uniform layout with power-of-two degrees that multiply to the devices.

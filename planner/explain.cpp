@@ -37,13 +37,23 @@ std::vector<AxisRole> roles_of(const Plan& plan, const DeviceMesh& mesh) {
   return roles;
 }
 
+Seconds time_per_step(const Cost& cost, const Plan& plan) {
+  return static_cast<double>(plan.microbatches) * cost.per_microbatch() + cost.per_step();
+}
+
+Bytes peak(const Cost& cost, const Stage& stage, const Recipe& recipe) {
+  const Bytes held = cost.fixed + static_cast<double>(stage.memory.in_flight) * cost.activations + cost.transient();
+  return held * (1 + recipe.memory_fragmentation);
+}
+
 }  // namespace
 
 OpExplanation explain_op(const Plan& plan, const Graph& graph, const std::string& id) {
   const OpId op_id = find_op(graph, id);
   const Op& op = graph.op(op_id);
-  const PlanningInput input{graph, plan.cluster, plan.recipe, {}, {}};
-  const SearchSpace space = search_space(input, {.global_batch = plan.global_batch, .max_mesh_axes = 0});
+  const PlanningInput input{graph, plan.cluster, plan.recipe, {}, {}, {"the plan", plan.pins}};
+  const SearchOptions options{.global_batch = plan.global_batch, .layers = plan.layers.size(), .max_mesh_axes = 0};
+  const SearchSpace space = search_space(input, options);
   const auto layer = space.layers.layer_of[index(op_id)];
   const auto stage = std::find_if(plan.stages.begin(), plan.stages.end(), [&](const Stage& s) {
     return s.first_layer <= static_cast<std::int64_t>(layer) && static_cast<std::int64_t>(layer) <= s.last_layer;
@@ -58,25 +68,28 @@ OpExplanation explain_op(const Plan& plan, const Graph& graph, const std::string
   MeshSolver solver(space, mesh, roles_of(plan, mesh), plan.microbatch_size);
   const auto& ops = space.layers.layers[layer].ops;
   const auto node = static_cast<std::uint32_t>(std::find(ops.begin(), ops.end(), op_id) - ops.begin());
-  const RangeSettings settings{
-      stage->parameter_state, stage->recompute, {static_cast<double>(plan.microbatches), 1, 0, 0}};
-  const std::vector<double> objectives = solver.ranges().objective_by_choice(
+  const RangeSettings settings{stage->allowed_states, stage->recompute, stage->weights};
+  const std::vector<Cost> costs = solver.ranges().costs_by_choice(
       settings, static_cast<std::size_t>(stage->first_layer), static_cast<std::size_t>(stage->last_layer), layer, node);
-  const std::vector<Choice>& choices = solver.ranges().model(layer).nodes[node].choices;
+  const std::vector<Choice> choices = solver.ranges().full_model(layer).nodes[node].choices;
 
-  OpExplanation result{id, space.layers.layers[layer].name, stage - plan.stages.begin(), stored->axes, std::nullopt, {},
+  OpExplanation result{id, space.layers.layers[layer].name, stage - plan.stages.begin(), stored->axes, {}, {}, {}, {},
                        {}};
-  std::optional<double> chosen;
-  std::optional<std::size_t> second;
+  std::optional<Cost> chosen, second;
   for (std::size_t c = 0; c < choices.size(); ++c) {
-    if (factor_names(op, choices[c].strategy, mesh.dimensions()) == stored->axes)
-      chosen = objectives[c];
-    else if (std::isfinite(objectives[c]) && (!second || objectives[c] < objectives[*second]))
-      second = c;
+    const std::vector<std::string> factors = factor_names(op, choices[c].strategy, mesh.dimensions());
+    if (factors == stored->axes) {
+      chosen = costs[c];
+    } else if (costs[c].forward < impossible &&
+               (!second || weighted(costs[c], settings.weights) < weighted(*second, settings.weights))) {
+      second = costs[c];
+      result.runner_up = factors;
+    }
   }
-  if (second) {
-    result.runner_up = factor_names(op, choices[*second].strategy, mesh.dimensions());
-    result.difference = Seconds(objectives[*second] - chosen.value_or(objectives[*second]));
+  if (chosen && second) {
+    result.difference = time_per_step(*second, plan) - time_per_step(*chosen, plan);
+    result.memory_difference = peak(*second, *stage, plan.recipe) - peak(*chosen, *stage, plan.recipe);
+    result.priced_difference = Seconds(weighted(*second, settings.weights) - weighted(*chosen, settings.weights));
   }
   result.excluded = excluded_by_shape(solver.context().strategies, op_id);
   return result;

@@ -1,4 +1,5 @@
-// Why an op is sharded as it is: its strategy, the best plan for the stage with another one, and the difference.
+// Why an op is sharded as it is: its strategy, the best plan for the stage with another one, and what that would take
+// more or less, in time and in memory.
 #pragma once
 
 #include <optional>
@@ -14,10 +15,12 @@ struct OpExplanation {
   std::int64_t stage = 0;
   std::vector<std::string> chosen;                    // factor per mesh axis, "" none
   std::optional<std::vector<std::string>> runner_up;  // none: no other strategy is possible
-  // Of the stage's time per step, with the rest of the stage optimised again in both cases and memory not priced:
-  // negative where the chosen sharding costs time that it earns back in memory. Alternatives of a baseline are those
+  // What the runner-up has more than the chosen sharding, the rest of the stage optimised again in both cases, under
+  // the plan's pins and for what the stage was optimised for (Stage::weights). Alternatives of a baseline are those
   // that its layout allows.
-  Seconds difference;
+  Seconds difference;         // of the stage's time per step; negative where the chosen one pays time for memory
+  Bytes memory_difference;    // of a device's peak, as many microbatches in flight as the plan has
+  Seconds priced_difference;  // of the weighted time and the priced memory: never negative where the stage is optimal
   std::vector<std::string> excluded;  // "axis x cannot shard factor n: 6 is not divisible by 4"
 };
 

@@ -5,12 +5,16 @@
 #include <algorithm>
 #include <optional>
 
+#include "planner/plan/pins.hpp"
+
 namespace meshloom {
 namespace {
 
 Bytes with_overhead(const SearchSpace& space, Bytes bytes) {
   return space.input.recipe.context_memory + bytes * (1 + space.input.recipe.memory_fragmentation);
 }
+
+constexpr std::size_t most_pins_tried = 8;  // each by a search of its own
 
 struct Remediation {
   std::string text, options;
@@ -40,6 +44,17 @@ std::vector<Remediation> remediations(const SearchSpace& space) {
     changed.parameter_state = ParameterState::zero3;
     result.push_back(
         {"shard parameters, gradients and optimizer state", "--parameter-state zero3", space.input, changed});
+  }
+  const std::vector<Pin>& pins = space.input.pins.list;
+  for (std::size_t pin = 0; pin < pins.size() && pins.size() <= most_pins_tried; ++pin) {
+    PlanningInput looser = space.input;
+    looser.pins.list.erase(looser.pins.list.begin() + static_cast<std::ptrdiff_t>(pin));
+    result.push_back({fmt::format("leave out the pin /pins/{} ({})", pin, print(pins[pin])), "", looser, search});
+  }
+  if (pins.size() > 1) {
+    PlanningInput free = space.input;
+    free.pins.list.clear();
+    result.push_back({"leave out all pins", "", free, search});
   }
   for (std::int64_t hosts = space.input.cluster.hosts + 1; hosts <= 64 * space.input.cluster.hosts;
        hosts = hosts < 2 * space.input.cluster.hosts ? 2 * space.input.cluster.hosts : 2 * hosts) {
@@ -89,6 +104,7 @@ Plan infeasible_plan(const SearchSpace& space, const std::vector<MemoryNeed>& ne
   plan.global_batch = space.options.global_batch;
   plan.microbatch_size = space.options.microbatch_size.value_or(1);
   plan.microbatches = plan.global_batch / plan.microbatch_size;
+  plan.pins = space.input.pins.list;
   for (const PlanningLayer& layer : space.layers.layers) plan.layers.push_back(layer.name);
   const auto least =
       std::min_element(needs.begin(), needs.end(), [](const auto& a, const auto& b) { return a.needs < b.needs; });

@@ -108,22 +108,30 @@ class Join {
     return next;
   }
 
-  // All assignments in the order of an odometer; ties go to the first.
+  // All assignments in the order of an odometer, whose last digit runs in the innermost loop; ties go to the first.
   void scan(Front& next, std::vector<std::size_t>& best_position) const {
-    std::vector<std::uint32_t> digits(joined_.size(), 0);
+    const Joined none{};
+    const Joined& last = joined_.empty() ? none : joined_.back();
+    const std::size_t count = joined_.empty() ? 1 : last.variable.size,
+                      outer = joined_.empty() ? 0 : joined_.size() - 1;
+    std::vector<std::uint32_t> digits(outer, 0);
     std::size_t in_front = 0, in_table = 0, in_next = 0;
-    for (std::size_t position = 0;; ++position) {
-      double scalar = front_.scalar[in_front] + table_.scalar[in_table];
-      if (scalar < next.scalar[in_next]) {
-        for (std::size_t k = 0; k < joined_.size(); ++k) scalar += joined_[k].scalars[digits[k]];
-        if (scalar < next.scalar[in_next]) {
-          next.scalar[in_next] = scalar;
-          next.previous[in_next] = static_cast<std::uint32_t>(in_front);
-          next.table_entry[in_next] = static_cast<std::uint32_t>(in_table);
-          best_position[in_next] = position;
-        }
+    for (std::size_t position = 0;; position += count) {
+      double charged = 0;
+      for (std::size_t k = 0; k < outer; ++k) charged += joined_[k].scalars[digits[k]];
+      for (std::size_t d = 0; d < count; ++d) {
+        const std::size_t f = in_front + d * last.front_stride, t = in_table + d * last.table_stride;
+        const std::size_t n = in_next + d * last.next_stride;
+        double scalar = front_.scalar[f] + table_.scalar[t] + charged;
+        if (!(scalar < next.scalar[n])) continue;
+        if (!joined_.empty()) scalar += last.scalars[d];
+        if (!(scalar < next.scalar[n])) continue;
+        next.scalar[n] = scalar;
+        next.previous[n] = static_cast<std::uint32_t>(f);
+        next.table_entry[n] = static_cast<std::uint32_t>(t);
+        best_position[n] = position + d;
       }
-      std::size_t k = joined_.size();
+      std::size_t k = outer;
       while (k-- > 0) {
         const Joined& joined = joined_[k];
         in_front += joined.front_stride, in_table += joined.table_stride, in_next += joined.next_stride;

@@ -13,14 +13,6 @@
 
 namespace meshloom {
 
-// What one solve is for.
-struct RangeSettings {
-  ParameterState state = ParameterState::replicated;
-  Recompute recompute = Recompute::none;
-  Weights weights;
-  bool operator==(const RangeSettings&) const = default;
-};
-
 // One layer after its interior has been eliminated; entries are assignments of its interface variables, row-major.
 struct LayerTable {
   std::vector<std::uint32_t> sizes;

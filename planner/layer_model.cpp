@@ -30,6 +30,7 @@ class Builder {
       for (std::size_t o = 0; o < graph_.op(op).outputs.size(); ++o) add_result_edges(op, o);
       for (std::size_t i = 0; i < graph_.op(op).inputs.size(); ++i) add_operand_edge(op, i);
     }
+    for (ModelEdge& edge : model_.edges) forbid_impossible(edge);
     return std::move(model_);
   }
 
@@ -94,6 +95,7 @@ class Builder {
       node.choices.push_back(std::move(choice));
     }
     node_of_op_[id] = static_cast<std::uint32_t>(model_.nodes.size());
+    keep_pinned(node, [&](const Choice& choice) { return pins_allow(op, id, choice.strategy); });
     model_.nodes.push_back(std::move(node));
   }
 
@@ -136,10 +138,10 @@ class Builder {
   }
 
   void add_parameter(TensorId t, const Layout& layout, double elements_here, Choice& choice) const {
-    for (const ParameterState state :
-         {ParameterState::replicated, ParameterState::zero1, ParameterState::zero2, ParameterState::zero3})
-      choice.parameters[static_cast<std::size_t>(state)].push_back(parameter_cost(
-          context_.cluster, context_.recipe, context_.strategies.mesh, layout, elements_here, tensor(t).dtype, state));
+    ParameterChoices& parameter = choice.parameters.emplace_back();
+    for (const ParameterState state : all_parameter_states)
+      parameter[static_cast<std::size_t>(state)] = parameter_cost(
+          context_.cluster, context_.recipe, context_.strategies.mesh, layout, elements_here, tensor(t).dtype, state);
   }
 
   void add_tensor_node(TensorId t) {
@@ -162,7 +164,41 @@ class Builder {
       node.choices.push_back(std::move(choice));
     }
     node_of_tensor_[t] = static_cast<std::uint32_t>(model_.nodes.size());
+    keep_pinned(node, [&](const Choice& choice) {
+      return context_.strategies.pins->allows(t, choice.layout, context_.strategies.mesh);
+    });
     model_.nodes.push_back(std::move(node));
+  }
+
+  // Of the op itself, and of its operands and results that have no node to hold the pin.
+  bool pins_allow(const Op& op, OpId id, const Strategy& strategy) const {
+    const PinnedGraph& pins = *context_.strategies.pins;
+    const DeviceMesh& mesh = context_.strategies.mesh;
+    if (!pins.allows(id, strategy, mesh)) return false;
+    for (std::size_t i = 0; i < op.inputs.size(); ++i)
+      if (!needs_node(op.inputs[i]) && !pins.allows(op.inputs[i], strategy.inputs[i], mesh)) return false;
+    for (std::size_t o = 0; o < op.outputs.size(); ++o)
+      if (uses(op.outputs[o]) == 0 && !pins.allows(op.outputs[o], strategy.outputs[o], mesh)) return false;
+    return true;
+  }
+
+  // What pins rule out is left out; where they leave nothing, an impossible choice stands for the node.
+  template <typename Allowed>
+  void keep_pinned(ModelNode& node, const Allowed& allowed) const {
+    if (context_.strategies.pins == nullptr || context_.strategies.pins->empty()) return;
+    Choice none = node.choices.front();
+    none.forward = impossible;
+    std::erase_if(node.choices, [&](const Choice& choice) { return !allowed(choice); });
+    if (node.choices.empty()) node.choices.push_back(std::move(none));
+  }
+
+  void forbid_impossible(ModelEdge& edge) const {
+    const auto& from = model_.nodes[edge.a].choices;
+    const auto& to = model_.nodes[edge.b].choices;
+    for (std::size_t a = 0; a < from.size(); ++a)
+      for (std::size_t b = 0; b < to.size(); ++b)
+        if (!(from[a].forward < impossible && to[b].forward < impossible))
+          edge.costs[a * to.size() + b] = {impossible, impossible, {}};
   }
 
   bool saved_somewhere(TensorId t) const { return producer_reads(t) || some_consumer_reads(t); }
@@ -261,83 +297,7 @@ class Builder {
   std::map<TensorId, std::uint32_t> node_of_tensor_;
 };
 
-// Gathered copies of parameters (zero3): an op's own are held while it runs, and under full recompute with those of its
-// whole layer until the backward that follows; one that several ops use is held from the first to the last of them.
-Bytes& holder_of_gathered(Cost& cost, ModelNode::Kind kind, Recompute recompute) {
-  if (kind == ModelNode::Kind::parameter) return cost.gathered;
-  return recompute == Recompute::full ? cost.recomputed : cost.working;
-}
-
-Cost cost_of_choice(const Choice& choice, ModelNode::Kind kind, ParameterState state, Recompute recompute) {
-  Cost cost;
-  cost.forward = choice.forward;
-  cost.backward = choice.backward;
-  cost.working = choice.working;
-  for (const ParameterCost& parameter : choice.parameters[static_cast<std::size_t>(state)]) {
-    cost.forward += total_time(parameter.forward);
-    cost.backward += total_time(parameter.backward);
-    cost.synchronization += total_time(parameter.per_step);
-    cost.update += parameter.update;
-    cost.fixed += parameter.parameters + parameter.gradients + parameter.optimizer;
-    holder_of_gathered(cost, kind, recompute) += parameter.gathered;
-  }
-  if (recompute == Recompute::full) {
-    cost.backward += choice.forward;  // gathered parameters stay for the backward that follows at once
-    cost.recomputed += choice.saved;
-  } else {
-    cost.activations = choice.saved;
-  }
-  return cost;
-}
-
-bool is_parameter_edge(const LayerModel& model, const ModelEdge& edge) {
-  return model.nodes[edge.a].kind == ModelNode::Kind::parameter;
-}
-
-Cost cost_of_edge(const EdgeCost& edge, bool of_parameter, Recompute recompute) {
-  Cost cost;
-  cost.forward = edge.forward;
-  cost.backward = edge.backward;
-  if (recompute == Recompute::full) {
-    if (!of_parameter) cost.backward += edge.forward;
-    cost.recomputed = edge.saved;
-  } else {
-    cost.activations = edge.saved;
-  }
-  return cost;
-}
-
-std::int64_t integer_cost(const Cost& cost, const Weights& weights) {
-  const double picoseconds = weighted(cost, weights) * 1e12;
-  return picoseconds >= static_cast<double>(infinite_cost) ? infinite_cost : static_cast<std::int64_t>(picoseconds);
-}
-
 }  // namespace
-
-Cost add_within_layer(const Cost& a, const Cost& b) {
-  return {a.forward + b.forward,
-          a.backward + b.backward,
-          a.synchronization + b.synchronization,
-          a.update + b.update,
-          a.fixed + b.fixed,
-          a.activations + b.activations,
-          a.recomputed + b.recomputed,
-          std::max(a.working, b.working),
-          a.gathered + b.gathered,
-          a.shared_gradients + b.shared_gradients};
-}
-
-Cost add_layers(const Cost& a, const Cost& b) {
-  Cost sum = add_within_layer(a, b);
-  sum.recomputed = std::max(a.recomputed, b.recomputed);
-  return sum;
-}
-
-double weighted(const Cost& cost, const Weights& weights) {
-  return weights.microbatches * cost.per_microbatch().value() + weights.per_step * cost.per_step().value() +
-         weights.seconds_per_fixed_byte * cost.fixed.value() +
-         weights.seconds_per_activation_byte * cost.activations.value();
-}
 
 ConversionTable& ConversionTables::of(const std::vector<std::int64_t>& shape, Bytes element) {
   std::unique_ptr<ConversionTable>& table = tables_[{shape, element.value()}];
@@ -365,27 +325,6 @@ double local_rows(const Op& op, const Strategy& strategy) {
 
 LayerModel build_layer_model(const ModelContext& context, const PlanningLayer& layer) {
   return Builder(context, layer).build();
-}
-
-Cost cost_of_choices(const LayerModel& model, const std::vector<std::uint32_t>& choices, ParameterState state,
-                     Recompute recompute) {
-  Cost total;
-  for (std::size_t n = 0; n < model.interior; ++n)
-    total = add_within_layer(total,
-                             cost_of_choice(model.nodes[n].choices[choices[n]], model.nodes[n].kind, state, recompute));
-  for (const ModelEdge& edge : model.edges)
-    total = add_within_layer(
-        total, cost_of_edge(edge.costs[choices[edge.a] * model.nodes[edge.b].choices.size() + choices[edge.b]],
-                            is_parameter_edge(model, edge), recompute));
-  return total;
-}
-
-Cost cost_of_variable(const ModelNode& node, std::uint32_t choice, ParameterState state) {
-  // A saved interface activation is what recomputation starts from, so it stays saved whatever is recomputed.
-  Cost cost = cost_of_choice(node.choices[choice], node.kind, state, Recompute::none);
-  for (const ParameterCost& parameter : node.choices[choice].parameters[static_cast<std::size_t>(state)])
-    cost.shared_gradients += parameter.gradients;
-  return cost;
 }
 
 BorderCosts border_costs(const ModelContext& context, const ModelNode& node) {
@@ -425,29 +364,6 @@ Seconds arrival_time(const ModelContext& context, TensorId tensor, const Layout&
 Seconds departure_time(const ModelContext& context, TensorId tensor, const Layout& layout) {
   if (!context.strategies.training.relations.needs_gradient[index(tensor)]) return Seconds(0);
   return spread_time(context, tensor, layout);
-}
-
-IntraOpProblem layer_problem(const LayerModel& model, const Weights& weights, ParameterState state,
-                             Recompute recompute) {
-  IntraOpProblem problem;
-  for (std::size_t n = 0; n < model.nodes.size(); ++n) {
-    IntraOpNode node;
-    for (const Choice& choice : model.nodes[n].choices)
-      node.costs.push_back(n < model.interior
-                               ? integer_cost(cost_of_choice(choice, model.nodes[n].kind, state, recompute), weights)
-                               : 0);
-    problem.nodes.push_back(std::move(node));
-  }
-  for (const ModelEdge& edge : model.edges) {
-    IntraOpEdge scalar{edge.a, edge.b, {}};
-    scalar.costs.reserve(edge.costs.size());
-    for (const EdgeCost& cost : edge.costs)
-      scalar.costs.push_back(cost.forward < impossible
-                                 ? integer_cost(cost_of_edge(cost, is_parameter_edge(model, edge), recompute), weights)
-                                 : infinite_cost);
-    problem.edges.push_back(std::move(scalar));
-  }
-  return problem;
 }
 
 }  // namespace meshloom

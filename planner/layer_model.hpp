@@ -1,11 +1,13 @@
 // The intra-op model of one layer on one mesh at one microbatch size: nodes, their choices and what each choice costs,
-// before parameter state, recompute and the price of memory are decided. `layer_problem` makes the scalar problem out
-// of it; `cost_of_choices` adds up what a solution really takes.
+// before parameter states, recompute and the price of memory are decided. A PricedLayer makes the scalar problem out of
+// it and adds up what a solution really takes. The state of a parameter adds no nodes: once weights
+// are given, each choice takes the state that is weighted least.
 //
 // Nodes are ops (choices: strategies), activations with a node of their own (several consumers; saved by producer and
 // consumer; or crossing the layer's border) and parameters that several ops use (choices: layouts).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -16,6 +18,7 @@
 #include "planner/intra_op/problem.hpp"
 #include "planner/layers.hpp"
 #include "planner/parameter_costs.hpp"
+#include "planner/plan/prices.hpp"
 #include "planner/strategies.hpp"
 
 namespace meshloom {
@@ -38,24 +41,30 @@ struct Cost {
 Cost add_within_layer(const Cost& a, const Cost& b);
 Cost add_layers(const Cost& a, const Cost& b);
 
-// The scalar objective of one intra-op solve: seconds of a step, with a price on memory.
-struct Weights {
-  double microbatches = 1;
-  double per_step = 1;                     // weight of what happens once per step
-  double seconds_per_fixed_byte = 0;       // price of a byte that is always held
-  double seconds_per_activation_byte = 0;  // price of a byte that each microbatch in flight holds
-  bool operator==(const Weights&) const = default;
-};
 double weighted(const Cost& cost, const Weights& weights);
 
-// One choice of a node before state and recompute.
+// What one solve is for.
+struct RangeSettings {
+  ParameterStates states{ParameterState::replicated};  // of which each parameter takes the one that is weighted least
+  Recompute recompute = Recompute::none;
+  Weights weights;
+  bool operator==(const RangeSettings&) const = default;
+};
+
+// What one parameter costs in each state.
+using ParameterChoices = std::array<ParameterCost, all_parameter_states.size()>;  // by ParameterState
+// Of the allowed states the one that is weighted least; of those equally weighted the one with the least work per step,
+// then the least memory, then the one that keeps most.
+ParameterState best_state(const ParameterChoices& parameter, const RangeSettings& settings);
+
+// One choice of a node before states and recompute.
 struct Choice {
   Strategy strategy;  // ops
   Layout layout;      // tensors, parameters
   Seconds forward, backward;
   Bytes saved;
   Bytes working;
-  std::vector<ParameterCost> parameters[4];  // by ParameterState; of the parameters that only this op uses
+  std::vector<ParameterChoices> parameters;  // that only this op uses, in the order of its inputs; or the node's own
 };
 
 struct ModelNode {
@@ -104,11 +113,25 @@ struct LayerModel {
 
 LayerModel build_layer_model(const ModelContext& context, const PlanningLayer& layer);
 
-// What the choices of the interior and the edges cost; interface variables' own costs are not included.
-Cost cost_of_choices(const LayerModel& model, const std::vector<std::uint32_t>& choices, ParameterState state,
-                     Recompute recompute);
+// A layer under settings: what each choice costs is found once, for the problem and for the sums of its solutions.
+class PricedLayer {
+ public:
+  // The model must outlive it.
+  PricedLayer(const LayerModel& model, const RangeSettings& settings);
+
+  // The scalar problem: interior nodes and edges in picoseconds of a step, interface nodes free.
+  IntraOpProblem problem() const;
+  // What the choices of the interior and the edges cost; interface variables' own costs are not included.
+  Cost cost_of_choices(const std::vector<std::uint32_t>& choices) const;
+
+ private:
+  const LayerModel* model_;
+  RangeSettings settings_;
+  std::vector<std::vector<Cost>> costs_;  // by interior node and choice
+};
+
 // The own cost of an interface variable's choice: a parameter's storage; an activation that is saved.
-Cost cost_of_variable(const ModelNode& node, std::uint32_t choice, ParameterState state);
+Cost cost_of_variable(const ModelNode& node, std::uint32_t choice, const RangeSettings& settings);
 
 // Between stages unique tiles travel, spread over the devices [Alpa, section 6]. A stage that holds a received
 // activation redundantly (R/R) gathers it among its devices first; one whose sent activation is R/R does the same with
@@ -122,10 +145,6 @@ struct BorderCosts {
 BorderCosts border_costs(const ModelContext& context, const ModelNode& node);
 // The axes along which every device holds the same: bit k is mesh axis k.
 unsigned redundant_axes(const Layout& layout, const DeviceMesh& mesh);
-
-// The scalar problem: interior nodes and edges in picoseconds of a step, interface nodes free.
-IntraOpProblem layer_problem(const LayerModel& model, const Weights& weights, ParameterState state,
-                             Recompute recompute);
 
 // The conversion table and element size that price one operand's edge.
 ConversionTable& conversion_table(const ModelContext& context, TensorId tensor);

@@ -70,7 +70,7 @@ std::vector<InterfaceVariable> interface_of(const Graph& graph, const TrainingGr
 
 // Everything that decides a layer's costs and how it joins its neighbours, as text.
 std::string structure_of(const Graph& graph, const TrainingGraph& training, const PlanningLayers& layers,
-                         std::size_t position) {
+                         const PinnedGraph& pins, std::size_t position) {
   const PlanningLayer& layer = layers.layers[position];
   std::string text;
   std::map<TensorId, std::size_t> local;
@@ -86,6 +86,7 @@ std::string structure_of(const Graph& graph, const TrainingGraph& training, cons
                         training.relations.needs_gradient[index(t)] ? "g" : "");
     for (const Extent& extent : tensor.shape)
       text += fmt::format("x{}{}", extent.size, extent.scales_with_batch ? "b" : "");
+    text += pins.demands(t);
     if (crosses(t)) return;  // who reads it elsewhere is the other layers' business
     text += fmt::format("c{}", training.relations.consumers[index(t)].size());
   };
@@ -94,6 +95,7 @@ std::string structure_of(const Graph& graph, const TrainingGraph& training, cons
     text += fmt::format("\n{} {} {}{}/{}/{}/{}", traits(op.kind).name, print_rule(op.rule), op.causal ? "causal " : "",
                         op.custom_flops_per_element, op.custom_bytes_per_element, op.custom_backward_cost,
                         training.gradients[index(id)].kernels.size());
+    text += pins.demands(id);
     for (const Extent& extent : op.factor_sizes)
       text += fmt::format(" {}{}", extent.size, extent.scales_with_batch ? "b" : "");
     for (const TensorId t : op.inputs) describe(t);
@@ -157,7 +159,8 @@ RangeClasses range_classes(const PlanningLayers& layers) {
   return result;
 }
 
-PlanningLayers planning_layers(const Graph& graph, const TrainingGraph& training, std::optional<std::size_t> count) {
+PlanningLayers planning_layers(const Graph& graph, const TrainingGraph& training, std::optional<std::size_t> count,
+                               const PinnedGraph& pins) {
   PlanningLayers result;
   result.layer_of.resize(graph.ops.size());
   for (GraphLayer& layer : chosen_layers(graph, training, count)) {
@@ -171,7 +174,8 @@ PlanningLayers planning_layers(const Graph& graph, const TrainingGraph& training
   std::map<std::string, std::uint32_t> keys;
   for (std::size_t l = 0; l < result.layers.size(); ++l)
     result.layers[l].key =
-        keys.emplace(structure_of(graph, training, result, l), static_cast<std::uint32_t>(keys.size())).first->second;
+        keys.emplace(structure_of(graph, training, result, pins, l), static_cast<std::uint32_t>(keys.size()))
+            .first->second;
   result.cuts.resize(result.layers.empty() ? 0 : result.layers.size() - 1);
   for (std::size_t t = 0; t < graph.tensors.size(); ++t)
     if (graph.tensors[t].role == TensorRole::intermediate)

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "graphs/gradients.hpp"
+#include "planner/pins.hpp"
 
 namespace meshloom {
 
@@ -55,7 +56,8 @@ RangeClasses range_classes(const PlanningLayers& layers);
 // Layers from the graph's tags; without tags from cluster_layers, named "l0", "l1", …. With `count` as many layers as
 // that: groups of whole tagged layers ("h0…h1"), or clusters of ops without tags. Throws InputError for a count of 0 or
 // beyond the tagged layers (the ops).
-PlanningLayers planning_layers(const Graph& graph, const TrainingGraph& training,
-                               std::optional<std::size_t> count = {});
+// Pins are part of a layer's structure.
+PlanningLayers planning_layers(const Graph& graph, const TrainingGraph& training, std::optional<std::size_t> count = {},
+                               const PinnedGraph& pins = {});
 
 }  // namespace meshloom

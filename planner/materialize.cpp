@@ -6,6 +6,7 @@
 #include <set>
 
 #include "graphs/input_error.hpp"
+#include "planner/plan/ranks.hpp"
 
 namespace meshloom {
 namespace {
@@ -28,7 +29,8 @@ class StageWriter {
       stage_.devices.push_back(request.first_device + d);
     stage_.mesh = request.mesh.axes;
     stage_.recompute = request.settings.recompute;
-    stage_.parameter_state = request.settings.state;
+    stage_.allowed_states = request.settings.states;
+    stage_.weights = request.settings.weights;
   }
 
   Stage write() {
@@ -43,6 +45,7 @@ class StageWriter {
     for (std::size_t l = request_.first; l <= request_.last; ++l) write_layer(l, (*choices)[l - request_.first]);
     if (shares_parameters_outside(space_.layers, request_.first, request_.last)) share_gradients();
     finish_times();
+    stage_.parameter_state = common_state(stage_);
     stage_.memory.activations_per_microbatch = activations_;
     stage_.memory.transient = largest_recomputed_ + largest_working_ + gathered_;
     return std::move(stage_);
@@ -100,20 +103,25 @@ class StageWriter {
                                 space_.training.gradients[index(id)], id, choice.strategy.local_sizes);
     stage_.forward_compute += time.forward;
     stage_.backward_compute += time.backward;
+    stage_.backward_weight += time.backward_weight;
     save(choice.saved);
     Bytes working = choice.working;
-    const auto& parameters = choice.parameters[static_cast<std::size_t>(request_.settings.state)];
-    for (std::size_t i = 0, next = 0; i < op.inputs.size() && next < parameters.size(); ++i) {
+    for (std::size_t i = 0, next = 0; i < op.inputs.size() && next < choice.parameters.size(); ++i) {
       if (graph().tensor(op.inputs[i]).role != TensorRole::parameter || with_node_.contains(op.inputs[i])) continue;
-      write_parameter(op.inputs[i], choice.strategy.inputs[i], parameters[next], op.id);
+      const ParameterCost& cost =
+          write_parameter(op.inputs[i], choice.strategy.inputs[i], choice.parameters[next++], op.id);
       const bool with_layer = request_.settings.recompute == Recompute::full;  // held until the layer's backward
-      (with_layer ? recomputed_ : working) += parameters[next++].gathered;
+      (with_layer ? recomputed_ : working) += cost.gathered;
     }
     largest_working_ = std::max(largest_working_, working);
   }
 
-  void write_parameter(TensorId t, const Layout& layout, const ParameterCost& cost, const std::string& consumer) {
-    stage_.tensors.push_back({name_of(t), true, layout, layout, request_.settings.state, cost.parameters});
+  // Returns what it costs in the state that it takes.
+  const ParameterCost& write_parameter(TensorId t, const Layout& layout, const ParameterChoices& parameter,
+                                       const std::string& consumer) {
+    const ParameterState state = best_state(parameter, request_.settings);
+    const ParameterCost& cost = parameter[static_cast<std::size_t>(state)];
+    stage_.tensors.push_back({name_of(t), true, layout, layout, state, cost.parameters});
     stage_.memory.parameters += cost.parameters;
     stage_.memory.gradients += cost.gradients;
     stage_.memory.optimizer += cost.optimizer;
@@ -129,6 +137,7 @@ class StageWriter {
           {name_of(t), consumer, layout, layout, Rate::per_microbatch, steps(cost.forward), steps(cost.backward)});
     if (!cost.per_step.empty())
       stage_.conversions.push_back({name_of(t), "optimizer", layout, layout, Rate::per_step, {}, steps(cost.per_step)});
+    return cost;
   }
 
   // An activation or a parameter with a node of its own; one that crosses layers is written where it first appears.
@@ -137,8 +146,7 @@ class StageWriter {
     if (crosses && saved_in_range(l, t)) save_crossing(choice.saved);
     if (!written_.insert(t).second) return;
     if (node.kind == ModelNode::Kind::parameter) {
-      const ParameterCost& cost = choice.parameters[static_cast<std::size_t>(request_.settings.state)].front();
-      write_parameter(t, choice.layout, cost, "");
+      const ParameterCost& cost = write_parameter(t, choice.layout, choice.parameters.front(), "");
       if (crosses && outside(variable_of(l, t))) shared_gradients_ += cost.gradients;
       gathered_ += cost.gathered;
       return;
@@ -246,7 +254,8 @@ class StageWriter {
       } else {
         stage_.forward += forward;
         stage_.backward += backward;
-        if (!repeats(conversion, space_.input.graph.tensor(id_of_.at(conversion.tensor)).role)) kept += forward;
+        stage_.backward_weight += weight_part(conversion, role_of(conversion));
+        if (!repeats(conversion, role_of(conversion))) kept += forward;
       }
     }
     if (stage_.recompute == Recompute::full) {
@@ -254,6 +263,8 @@ class StageWriter {
       stage_.backward_compute += stage_.forward_compute;
     }
   }
+
+  TensorRole role_of(const Conversion& conversion) const { return graph().tensor(id_of_.at(conversion.tensor)).role; }
 
   const SearchSpace& space_;
   const StageRequest& request_;
@@ -305,10 +316,57 @@ bool repeats(const Conversion& conversion, TensorRole role) {
   return role != TensorRole::parameter && conversion.consumer != "receive";
 }
 
+LinkClass link_between(const Cluster& cluster, const Stage& stage, const Stage& next) {
+  const auto host = [&](std::int64_t device) { return device / cluster.devices_per_host; };
+  return host(stage.devices.back()) == host(next.devices.front()) ? LinkClass::intra_host : LinkClass::inter_host;
+}
+
+Seconds weight_part(const Conversion& conversion, TensorRole role) {
+  Seconds part;
+  if (role != TensorRole::parameter) return part;
+  for (const CollectiveStep& step : conversion.backward)
+    if (step.collective == Collective::all_reduce || step.collective == Collective::reduce_scatter) part += step.time;
+  return part;
+}
+
 Seconds shared_gradient_time(const Cluster& cluster, Bytes gradients, const Submesh& stage) {
   const DeviceGroup pair{2, cluster.hosts > 1 ? 2 : 1, stage.devices_per_host};
   return collective_time(cluster, Collective::all_reduce, gradients, pair);
 }
+
+namespace {
+
+// Forwards alone save nothing and need no gradients and no optimizer.
+void keep_for_inference(Plan& plan) {
+  for (Stage& stage : plan.stages)
+    stage.memory.gradients = stage.memory.optimizer = stage.memory.activations_per_microbatch = Bytes(0);
+}
+
+// What passes between chunks of one rank is there already.
+void join_stages(const SearchSpace& space, Plan& plan) {
+  const PipelineShape shape = plan.shape();
+  for (std::int64_t s = 0; s < shape.stages(); ++s) {
+    Stage& stage = plan.stages[static_cast<std::size_t>(s)];
+    stage.chunk = shape.chunk_of(s);
+    if (s + 1 == shape.stages()) continue;
+    const Stage& next = plan.stages[static_cast<std::size_t>(s) + 1];
+    stage.boundary = boundary_after(space, static_cast<std::size_t>(stage.last_layer),
+                                    link_between(plan.cluster, stage, next), plan.microbatch_size);
+    if (!shape.sends_after(s)) stage.boundary.forward_time = stage.boundary.backward_time = Seconds(0);
+  }
+  if (plan.schedule.kind == ScheduleKind::inference) keep_for_inference(plan);
+  count_activations(plan);
+  for (std::size_t rank = 0; rank < static_cast<std::size_t>(shape.ranks); ++rank) {
+    StageMemory& first = plan.stages[rank].memory;
+    for (std::int64_t chunk = 0; chunk < shape.chunks; ++chunk)
+      plan.stages[static_cast<std::size_t>(shape.stage_of(static_cast<std::int64_t>(rank), chunk))].memory.overhead =
+          Bytes(0);
+    first.overhead =
+        plan.recipe.context_memory + device_memory(memory_of_rank(plan, rank)) * plan.recipe.memory_fragmentation;
+  }
+}
+
+}  // namespace
 
 Plan materialize_plan(const SearchSpace& space, PipelineRequest request) {
   const PlanningInput& input = space.input;
@@ -318,27 +376,20 @@ Plan materialize_plan(const SearchSpace& space, PipelineRequest request) {
   plan.graph_name = input.graph.name;
   plan.cluster = input.cluster;
   plan.recipe = input.recipe;
+  plan.pins = input.pins.list;
   for (const PlanningLayer& layer : space.layers.layers) plan.layers.push_back(layer.name);
   plan.schedule = request.schedule;
   plan.global_batch = request.microbatch_size * request.microbatches;
   plan.microbatch_size = request.microbatch_size;
   plan.microbatches = request.microbatches;
   plan.stages = std::move(request.stages);
-  const auto count = static_cast<std::int64_t>(plan.stages.size());
-  for (std::int64_t s = 0; s < count; ++s) {
-    Stage& stage = plan.stages[s];
-    StageMemory& memory = stage.memory;
-    memory.in_flight = in_flight(plan.schedule, count, s, plan.microbatches);
-    memory.overhead = Bytes(0);
-    memory.overhead = input.recipe.context_memory + memory.peak() * input.recipe.memory_fragmentation;
-    if (s + 1 == count) continue;
-    const bool host_border = plan.stages[s + 1].devices.front() % input.cluster.devices_per_host == 0;
-    stage.boundary = boundary_after(space, static_cast<std::size_t>(stage.last_layer),
-                                    host_border ? LinkClass::inter_host : LinkClass::intra_host, plan.microbatch_size);
-  }
+  join_stages(space, plan);
   plan.estimate = schedule_formula(plan.schedule, stage_times(plan), plan.microbatches);
   plan.best_estimate = plan.estimate;
-  plan.model_flops = summarize(input.graph).training_flops_per_sample * static_cast<double>(plan.global_batch);
+  const GraphSummary summary = summarize(input.graph);
+  plan.model_flops = (plan.schedule.kind == ScheduleKind::inference ? summary.forward_flops_per_sample
+                                                                    : summary.training_flops_per_sample) *
+                     static_cast<double>(plan.global_batch);
   return plan;
 }
 

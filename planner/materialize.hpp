@@ -21,9 +21,15 @@ Stage materialize_stage(const SearchSpace& space, const StageRequest& request, s
 struct PipelineRequest {
   std::vector<Stage> stages;
   std::int64_t microbatch_size = 1, microbatches = 1;
-  ScheduleKind schedule = ScheduleKind::one_f_one_b;
+  Schedule schedule;
 };
 Plan materialize_plan(const SearchSpace& space, PipelineRequest request);
+
+// The link that sends from one stage to the next cross, with contiguous placement.
+LinkClass link_between(const Cluster& cluster, const Stage& stage, const Stage& next);
+
+// What of a conversion's collectives on gradients makes gradients of parameters: reductions, not gathers.
+Seconds weight_part(const Conversion& conversion, TensorRole role);
 
 // What crosses the cut after a layer, once per microbatch.
 StageBoundary boundary_after(const SearchSpace& space, std::size_t layer, LinkClass link, std::int64_t microbatch_size);

@@ -75,14 +75,18 @@ class Fronts {
 RangeSolver::RangeSolver(const ModelContext& context, const PlanningLayers& layers, const RangeClasses& classes)
     : context_(context), layers_(layers), classes_(classes) {}
 
-const LayerModel& RangeSolver::model(std::size_t layer) {
-  const PlanningLayer& planned = layers_.layers[layer];
-  const auto found = models_.find(planned.key);
-  return found != models_.end() ? found->second
-                                : models_.emplace(planned.key, build_layer_model(context_, planned)).first->second;
+const ThinnedModel& RangeSolver::thinned(std::size_t layer) {
+  const std::uint32_t key = layers_.layers[layer].key;
+  const auto found = models_.find(key);
+  if (found != models_.end()) return found->second;
+  return models_.emplace(key, without_dominated(full_model(layer))).first->second;
 }
 
-LayerTable RangeSolver::reduce(const LayerModel& model, const IntraOpProblem& problem,
+LayerModel RangeSolver::full_model(std::size_t layer) const {
+  return build_layer_model(context_, layers_.layers[layer]);
+}
+
+LayerTable RangeSolver::reduce(const LayerModel& model, const PricedLayer& priced, const IntraOpProblem& problem,
                                const RangeSettings& settings) const {
   std::vector<std::uint32_t> kept(model.nodes.size() - model.interior);
   std::iota(kept.begin(), kept.end(), static_cast<std::uint32_t>(model.interior));
@@ -92,14 +96,13 @@ LayerTable RangeSolver::reduce(const LayerModel& model, const IntraOpProblem& pr
   result.choices = std::move(reduced.choices);
   for (std::size_t entry = 0; entry < result.choices.size(); ++entry) {
     const bool possible = !result.choices[entry].empty();
-    result.costs.push_back(possible ? cost_of_choices(model, result.choices[entry], settings.state, settings.recompute)
-                                    : Cost{});
+    result.costs.push_back(possible ? priced.cost_of_choices(result.choices[entry]) : Cost{});
     result.scalar.push_back(possible ? weighted(result.costs.back(), settings.weights) : infinity);
   }
   for (const std::uint32_t variable : kept) {
     result.own.emplace_back();
     for (std::uint32_t choice = 0; choice < model.nodes[variable].choices.size(); ++choice)
-      result.own.back().push_back(cost_of_variable(model.nodes[variable], choice, settings.state));
+      result.own.back().push_back(cost_of_variable(model.nodes[variable], choice, settings));
     BorderCosts border = border_costs(context_, model.nodes[variable]);
     result.arrival.push_back(std::move(border.arrival));
     result.departure.push_back(std::move(border.departure));
@@ -116,43 +119,52 @@ std::map<std::uint32_t, LayerTable> RangeSolver::tables(const RangeSettings& set
 
 LayerTable RangeSolver::table(std::size_t layer, const RangeSettings& settings) {
   const LayerModel& layer_model = model(layer);
-  return reduce(layer_model, layer_problem(layer_model, settings.weights, settings.state, settings.recompute),
-                settings);
+  const PricedLayer priced(layer_model, settings);
+  return reduce(layer_model, priced, priced.problem(), settings);
 }
 
-std::vector<double> RangeSolver::objective_by_choice(const RangeSettings& settings, std::size_t first, std::size_t last,
-                                                     std::size_t layer, std::uint32_t node) {
+std::vector<Cost> RangeSolver::costs_by_choice(const RangeSettings& settings, std::size_t first, std::size_t last,
+                                               std::size_t layer, std::uint32_t node) {
   const std::map<std::uint32_t, LayerTable> by_key = tables(settings);
-  const LayerModel& held = model(layer);
-  const IntraOpProblem problem = layer_problem(held, settings.weights, settings.state, settings.recompute);
-  std::vector<double> objectives;
+  const LayerModel held = full_model(layer);
+  const PricedLayer priced(held, settings);
+  const IntraOpProblem problem = priced.problem();
+  std::vector<Cost> costs;
   for (std::size_t choice = 0; choice < held.nodes[node].choices.size(); ++choice) {
     IntraOpProblem pinned = problem;
     for (std::size_t other = 0; other < pinned.nodes[node].costs.size(); ++other)
       if (other != choice) pinned.nodes[node].costs[other] = infinite_cost;
-    const LayerTable held_table = reduce(held, pinned, settings);
+    const LayerTable held_table = reduce(held, priced, pinned, settings);
     Front front = empty_front();
     for (std::size_t l = first; l <= last; ++l)
       front = join(front, l, layers_.layers[l].variables, l == layer ? held_table : by_key.at(layers_.layers[l].key),
                    settings);
     front = closed(std::move(front), settings.weights);
-    objectives.push_back(front.scalar[least(front.scalar)]);
+    const std::size_t entry = least(front.scalar);
+    costs.push_back(front.costs[entry]);
+    if (!(front.scalar[entry] < infinity)) costs.back().forward = impossible;
   }
-  return objectives;
+  return costs;
 }
 
 std::vector<Cost> RangeSolver::solve(const RangeSettings& settings) {
+  return solve(settings, std::vector<bool>(classes_.classes.size(), true));
+}
+
+std::vector<Cost> RangeSolver::solve(const RangeSettings& settings, const std::vector<bool>& wanted) {
+  std::vector<bool> needed = wanted;
+  for (std::size_t c = needed.size(); c-- > 1;)  // parents come before their children
+    if (needed[c]) needed[classes_.classes[c].parent] = true;
   const std::map<std::uint32_t, LayerTable> by_key = tables(settings);
   Fronts fronts(by_key, settings);
   std::vector<Reached> reached(classes_.classes.size());
   std::vector<Cost> result(classes_.classes.size());
   for (std::size_t c = 1; c < reached.size(); ++c) {
+    result[c].forward = impossible;
+    if (!needed[c]) continue;
     const RangeClasses::Class& range = classes_.classes[c];
     reached[c] = fronts.extended(reached[range.parent], layers_, range.last);
-    if (fronts.best_entry(reached[c]))
-      result[c] = fronts.best_cost(reached[c]);
-    else
-      result[c].forward = impossible;
+    if (wanted[c] && fronts.best_entry(reached[c])) result[c] = fronts.best_cost(reached[c]);
   }
   return result;
 }

@@ -10,6 +10,7 @@
 #include <optional>
 #include <vector>
 
+#include "planner/dominance.hpp"
 #include "planner/layer_join.hpp"
 
 namespace meshloom {
@@ -24,26 +25,32 @@ class RangeSolver {
 
   // By class of RangeClasses (class 0 unused). A range that cannot be run costs `impossible` forward time.
   std::vector<Cost> solve(const RangeSettings& settings);
+  // Only of the wanted classes; the others cost `impossible`, too.
+  std::vector<Cost> solve(const RangeSettings& settings, const std::vector<bool>& wanted);
 
   // The choices behind solve()[class of (first, last)]; none where the range cannot be run.
   std::optional<RangeChoices> choices(const RangeSettings& settings, std::size_t first, std::size_t last);
 
-  // The weighted objective of a range when one node of one of its layers is held at each of its choices and the rest is
-  // optimised again; infinite where that is impossible.
-  std::vector<double> objective_by_choice(const RangeSettings& settings, std::size_t first, std::size_t last,
-                                          std::size_t layer, std::uint32_t node);
+  // What a range costs when one node of one of its layers is held at each of its choices (of full_model) and the rest
+  // is optimised again; `impossible` forward time where it cannot be.
+  std::vector<Cost> costs_by_choice(const RangeSettings& settings, std::size_t first, std::size_t last,
+                                    std::size_t layer, std::uint32_t node);
 
-  const LayerModel& model(std::size_t layer);
+  // The model that is solved, without dominated choices, and which choices of full_model they are.
+  const LayerModel& model(std::size_t layer) { return thinned(layer).model; }
+  const ThinnedModel& thinned(std::size_t layer);
+  LayerModel full_model(std::size_t layer) const;
 
  private:
   std::map<std::uint32_t, LayerTable> tables(const RangeSettings& settings);
-  LayerTable reduce(const LayerModel& model, const IntraOpProblem& problem, const RangeSettings& settings) const;
+  LayerTable reduce(const LayerModel& model, const PricedLayer& priced, const IntraOpProblem& problem,
+                    const RangeSettings& settings) const;
   LayerTable table(std::size_t layer, const RangeSettings& settings);
 
   const ModelContext& context_;
   const PlanningLayers& layers_;
   const RangeClasses& classes_;
-  std::map<std::uint32_t, LayerModel> models_;  // by layer key
+  std::map<std::uint32_t, ThinnedModel> models_;  // by layer key
 };
 
 }  // namespace meshloom

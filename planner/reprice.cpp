@@ -55,26 +55,27 @@ class Repricer {
     if (priced_.stages.empty()) priced_ = plan_;
     Stage& stage = priced_.stages[static_cast<std::size_t>(&stored - plan_.stages.data())];
     const DeviceMesh mesh{stored.submesh, stored.mesh};
-    stage.forward = stage.backward = stage.synchronization = Seconds(0);
+    stage.forward = stage.backward = stage.backward_weight = stage.synchronization = Seconds(0);
     for (std::size_t k = 0; k < stored.ops.size(); ++k) {
       const OpTime time = price_op(fmt::format("{}/ops/{}", path, k), mesh, stored.ops[k]);
       stage.forward += time.forward;
       stage.backward += time.backward;
+      stage.backward_weight += time.backward_weight;
     }
     Seconds kept;
     for (std::size_t k = 0; k < stored.conversions.size(); ++k) {
       const std::string place = fmt::format("{}/conversions/{}", path, k);
-      const Conversion& conversion = stored.conversions[k];
+      Conversion& conversion = stage.conversions[k];
       const TensorRole role = role_of(place, conversion.tensor);
       const bool bucketed = role == TensorRole::parameter && conversion.from == conversion.to;
       const Seconds forward = price_steps(place + "/forward", mesh, conversion.forward, bucketed);
       const Seconds backward = price_steps(place + "/backward", mesh, conversion.backward, bucketed);
       if (conversion.rate == Rate::per_microbatch && !repeats(conversion, role)) kept += forward;
-      check_conversion(place, mesh, conversion);
+      check_conversion(place, mesh, stored.conversions[k]);
       if (conversion.rate == Rate::per_step)
         stage.synchronization += forward + backward;
       else
-        stage.forward += forward, stage.backward += backward;
+        stage.forward += forward, stage.backward += backward, stage.backward_weight += weight_part(conversion, role);
     }
     if (stored.shared_gradients > Bytes(0)) {
       const Seconds time = shared_gradient_time(cluster_, stored.shared_gradients, stored.submesh);
@@ -88,6 +89,7 @@ class Repricer {
       if (tensor.parameter) stage.update += price_update(place_of(path, tensor.tensor), mesh, tensor);
     note(path + "/forward_s", stored.forward.value(), stage.forward.value());
     note(path + "/backward_s", stored.backward.value(), stage.backward.value());
+    note(path + "/backward_weight_s", stored.backward_weight.value(), stage.backward_weight.value());
     note(path + "/synchronization_s", stored.synchronization.value(), stage.synchronization.value());
     note(path + "/update_s", stored.update.value(), stage.update.value());
   }
@@ -172,11 +174,12 @@ class Repricer {
     }
   }
 
-  Seconds price_steps(const std::string& path, const DeviceMesh& mesh, const std::vector<CollectiveStep>& steps,
+  // Sets the steps' times.
+  Seconds price_steps(const std::string& path, const DeviceMesh& mesh, std::vector<CollectiveStep>& steps,
                       bool bucketed) {
     Seconds total;
     for (std::size_t k = 0; k < steps.size(); ++k) {
-      const CollectiveStep& step = steps[k];
+      CollectiveStep& step = steps[k];
       const std::string place = fmt::format("{}/{}", path, k);
       unsigned axis_set = 0;
       for (const std::string& name : step.axes) {
@@ -190,6 +193,7 @@ class Repricer {
                                ? bucketed_collective_time(cluster_, plan_.recipe, step.collective, step.whole, group)
                                : collective_time(cluster_, step.collective, step.whole, group);
       note(place + "/time_s", step.time.value(), time.value());
+      step.time = time;
       total += time;
     }
     return total;
@@ -230,9 +234,11 @@ class Repricer {
     if (s + 1 == plan_.stages.size()) return;
     const StageBoundary& stored = plan_.stages[s].boundary;
     StageBoundary& priced = priced_.stages[s].boundary;
-    const bool host_border = plan_.stages[s + 1].devices.front() % cluster_.devices_per_host == 0;
-    const LinkClass link = host_border ? LinkClass::inter_host : LinkClass::intra_host;
-    const auto send = [&](Bytes bytes) { return bytes > Bytes(0) ? send_time(cluster_, bytes, link, 1) : Seconds(0); };
+    const LinkClass link = link_between(cluster_, plan_.stages[s], plan_.stages[s + 1]);
+    const bool sent = plan_.shape().sends_after(static_cast<std::int64_t>(s));
+    const auto send = [&](Bytes bytes) {
+      return sent && bytes > Bytes(0) ? send_time(cluster_, bytes, link, 1) : Seconds(0);
+    };
     Bytes forward, backward;
     for (const std::string& id : stored.tensors) {
       const auto found = tensors_.find(id);

@@ -133,31 +133,107 @@ void check(const SearchOptions& options) {
                      fmt::format("{} does not divide the global batch {}", size, options.global_batch));
 }
 
+// What is known about one microbatch size.
+struct SizeResult {
+  std::int64_t microbatch_size = 1, microbatches = 1;
+  StageCosts outline;
+  std::optional<Pipeline> pipeline;
+  Seconds lower_bound;
+  std::vector<MemoryNeed> needs;
+};
+
+void improve(SizeResult& result, const SearchSpace& space, const StageCosts& costs) {
+  result.lower_bound = lower_bound(space, costs, result.microbatch_size, result.microbatches);
+  std::optional<Pipeline> found = best_pipeline(space, costs, result.microbatch_size, result.microbatches);
+  if (found && (!result.pipeline || found->estimate < result.pipeline->estimate)) result.pipeline = std::move(found);
+  std::vector<MemoryNeed> needs;
+  if (!result.pipeline) add_needs(needs, space, costs);
+  if (result.needs.empty() || (!needs.empty() && needs.front().needs < result.needs.front().needs))
+    result.needs = std::move(needs);
+}
+
+std::string progress_line(const SizeResult& result) {
+  return fmt::format("{} microbatches of {}: {}", result.microbatches, result.microbatch_size,
+                     result.pipeline ? fmt::format("{} stages, {:.4g} s", result.pipeline->options.size(),
+                                                   result.pipeline->estimate.value())
+                                     : "does not fit");
+}
+
+// The simulation may prefer a plan whose estimate is so much above the least.
+constexpr double simulated_tolerance = 1.05;
+
+// Outlines every microbatch size, then prices those that may be best.
+std::vector<SizeResult> search_sizes(const SearchSpace& space) {
+  std::vector<SizeResult> results;
+  for (const std::int64_t size : microbatch_sizes(space.input, space.options))
+    results.push_back({size, space.options.global_batch / size, {}, {}, {}, {}});
+  tbb::parallel_for(std::size_t{0}, results.size(), [&](std::size_t k) {
+    results[k].outline = outline_stages(space, results[k].microbatch_size, results[k].microbatches);
+    improve(results[k], space, results[k].outline);
+  });
+  Seconds to_beat = impossible;
+  for (const SizeResult& result : results)
+    if (result.pipeline) to_beat = std::min(to_beat, result.pipeline->estimate * simulated_tolerance);
+  std::mutex progress;
+  tbb::parallel_for(std::size_t{0}, results.size(), [&](std::size_t k) {
+    SizeResult& result = results[k];
+    if (result.lower_bound < to_beat)
+      improve(result, space, price_stages(space, result.microbatch_size, result.microbatches, result.outline, to_beat));
+    if (!space.options.progress) return;
+    const std::lock_guard lock(progress);
+    space.options.progress(progress_line(result));
+  });
+  return results;
+}
+
+// Pinned ops, one for each layer key and position: layers with equal keys have equal pins.
+std::vector<OpId> different_pinned_ops(const SearchSpace& space) {
+  std::set<std::pair<std::uint32_t, std::ptrdiff_t>> seen;
+  std::vector<OpId> result;
+  for (const OpId op : space.pins.pinned_ops()) {
+    const PlanningLayer& layer = space.layers.layers[space.layers.layer_of[index(op)]];
+    const auto position = std::find(layer.ops.begin(), layer.ops.end(), op) - layer.ops.begin();
+    if (seen.emplace(layer.key, position).second) result.push_back(op);
+  }
+  return result;
+}
+
+bool is_possible(const SearchSpace& space, const LayerModel& model, OpId id) {
+  const Op& op = space.input.graph.op(id);
+  return std::all_of(model.nodes.begin(), model.nodes.end(), [&](const ModelNode& node) {
+    const bool concerned = node.kind == ModelNode::Kind::op
+                               ? node.op == id
+                               : std::count(op.inputs.begin(), op.inputs.end(), node.tensor) +
+                                         std::count(op.outputs.begin(), op.outputs.end(), node.tensor) >
+                                     0;
+    return !concerned || node.choices.front().forward < impossible;
+  });
+}
+
+// A pin that no mesh can keep is refused with its place.
+void check_pins(const SearchSpace& space) {
+  std::vector<OpId> open = different_pinned_ops(space);
+  const std::int64_t batch = space.options.microbatch_size.value_or(space.options.global_batch);
+  for (const DeviceMesh& mesh : space.meshes) {
+    if (open.empty()) return;
+    const MeshSolver solver(space, mesh, std::vector<AxisRole>(mesh.dimensions(), AxisRole::free), batch);
+    std::erase_if(open, [&](OpId op) {
+      const PlanningLayer& layer = space.layers.layers[space.layers.layer_of[index(op)]];
+      return is_possible(space, build_layer_model(solver.context(), layer), op);
+    });
+  }
+  if (open.empty()) return;
+  throw InputError(
+      space.pins.place(open.front()),
+      fmt::format(
+          "no device mesh of this cluster can have op \"{}\" so: the parts must be products of mesh axes, on at "
+          "most {} devices (--max-mesh-axes is {}), and divide the sizes",
+          space.input.graph.op(open.front()).id, space.input.cluster.devices(), space.options.max_mesh_axes));
+}
+
 SearchResult run(const SearchSpace& space) {
   SearchResult result;
-  const std::vector<std::int64_t> sizes = microbatch_sizes(space.input, space.options);
-  struct BySize {
-    std::optional<Pipeline> pipeline;
-    Seconds lower_bound;
-    std::vector<MemoryNeed> needs;
-  };
-  std::vector<BySize> by_size(sizes.size());
-  std::mutex progress;
-  tbb::parallel_for(std::size_t{0}, sizes.size(), [&](std::size_t k) {
-    const std::int64_t count = space.options.global_batch / sizes[k];
-    const StageCosts costs = price_stages(space, sizes[k], count);
-    by_size[k].lower_bound = lower_bound(space, costs, sizes[k], count);
-    by_size[k].pipeline = best_pipeline(space, costs, sizes[k], count);
-    if (!by_size[k].pipeline) add_needs(by_size[k].needs, space, costs);
-    if (space.options.progress) {
-      const std::lock_guard lock(progress);
-      const std::optional<Pipeline>& found = by_size[k].pipeline;
-      space.options.progress(fmt::format(
-          "{} microbatches of {}: {}", count, sizes[k],
-          found ? fmt::format("{} stages, {:.4g} s", found->options.size(), found->estimate.value()) : "does not fit"));
-    }
-  });
-  for (BySize& size : by_size) {
+  for (SizeResult& size : search_sizes(space)) {
     result.lower_bound = std::min(result.lower_bound, size.lower_bound);
     if (size.pipeline) result.pipelines.push_back(std::move(*size.pipeline));
     result.needs.insert(result.needs.end(), size.needs.begin(), size.needs.end());
@@ -205,6 +281,7 @@ std::vector<Plan> search_plans(const PlanningInput& input, const SearchOptions& 
                                   : options.threads;
   const tbb::global_control limit(tbb::global_control::max_allowed_parallelism, threads);
   const SearchSpace space = search_space(input, options);
+  check_pins(space);
   if (!(usable_memory(input.cluster, input.recipe) > Bytes(0))) {
     Plan plan = infeasible_plan(space, {{0, space.layers.layers.size() - 1, input.recipe.context_memory}});
     plan.options = describe(options);

@@ -10,6 +10,7 @@
 #include "costmodel/cluster.hpp"
 #include "costmodel/recipe.hpp"
 #include "graphs/graph.hpp"
+#include "planner/plan/pins.hpp"
 #include "planner/plan/plan.hpp"
 
 namespace meshloom {
@@ -20,13 +21,14 @@ struct PlanningInput {
   Cluster cluster;
   Recipe recipe;
   FileReference graph_file, cluster_file;
+  Pins pins;  // hold for baselines, too
 };
 
 struct SearchOptions {
   std::int64_t global_batch = 0;                  // samples per step
   std::optional<std::int64_t> microbatch_size;    // samples over all devices of a stage; none: searched
   std::optional<ScheduleKind> schedule;           // none: 1F1B (its formula never exceeds GPipe's, nor does its memory)
-  std::optional<ParameterState> parameter_state;  // none: each the recipe allows, per stage
+  std::optional<ParameterState> parameter_state;  // none: those the recipe allows, per parameter
   std::optional<Recompute> recompute;             // none: each, per stage
   std::optional<std::size_t> layers;              // none: as tagged, or chosen; else groups (planner/layers.hpp)
   std::size_t max_mesh_axes = 2;                  // raise to 3 for hierarchical meshes; the search slows down
@@ -38,7 +40,8 @@ struct SearchOptions {
 
 // Plans by ascending estimate, at least one. `best_estimate`, `lower_bound` and `status` are set, the simulation's
 // fields are not. When nothing fits: one plan with status infeasible, reasons and remedies. Throws InputError: a global
-// batch below 1, a microbatch size that does not divide it, a number of layers that the graph cannot have.
+// batch below 1, a microbatch size that does not divide it, a number of layers that the graph cannot have, pins that do
+// not fit the graph or that no mesh of the cluster can keep.
 std::vector<Plan> search_plans(const PlanningInput& input, const SearchOptions& options);
 
 }  // namespace meshloom

@@ -4,13 +4,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 namespace meshloom {
 namespace {
 
 // Prices of memory to try, relative to the time of a step: filling a device's memory costs that many steps. 0 comes
-// first.
-constexpr double memory_prices[] = {0.01, 0.03, 0.1, 0.3, 1, 3, 10, 100, 10000};
+// first, then the highest, which tells what can fit at all.
+constexpr double memory_prices[] = {10000, 100, 10, 3, 1, 0.3, 0.1, 0.03, 0.01};
 // How much dearer a byte is that every microbatch in flight holds.
 constexpr double activation_weights[] = {1, 8};
 
@@ -19,6 +20,7 @@ struct MeshResult {
   std::vector<std::vector<StageCandidate>> candidates;
   std::vector<Seconds> least_time;
   std::vector<Bytes> least_memory;
+  std::vector<std::size_t> hopeless;  // by class: for how many of the recomputes nothing fits
   Seconds least_single_stage = impossible;
 };
 
@@ -38,6 +40,17 @@ void keep_undominated(std::vector<StageCandidate>& candidates) {
   candidates = std::move(kept);
 }
 
+// Of equal candidates the one stays whose weights say most: low prices, all microbatches, the work once per step.
+void plainest_first(std::vector<StageCandidate>& candidates) {
+  const auto order = [](const StageCandidate& candidate) {
+    const Weights& weights = candidate.settings.weights;
+    return std::tuple(weights.seconds_per_fixed_byte, weights.seconds_per_activation_byte, -weights.microbatches,
+                      -weights.per_step);
+  };
+  std::stable_sort(candidates.begin(), candidates.end(),
+                   [&](const StageCandidate& a, const StageCandidate& b) { return order(a) < order(b); });
+}
+
 class MeshPricer {
  public:
   MeshPricer(const SearchSpace& space, std::uint32_t mesh, std::int64_t microbatch_size, std::int64_t microbatches)
@@ -50,6 +63,7 @@ class MeshPricer {
     result_.candidates.resize(space.classes.classes.size());
     result_.least_time.assign(space.classes.classes.size(), impossible);
     result_.least_memory.assign(space.classes.classes.size(), Bytes(1e30));
+    result_.hopeless.assign(space.classes.classes.size(), 0);
     const auto layers = static_cast<std::int64_t>(space.layers.layers.size());
     const std::int64_t devices_left = space.input.cluster.devices() - space.meshes[mesh].submesh.devices();
     most_following_.assign(space.classes.classes.size(), 0);
@@ -60,70 +74,111 @@ class MeshPricer {
       }
   }
 
-  MeshResult run() {
-    for (const ParameterState state : space_.states) {
-      if (space_.meshes[mesh_].dimensions() == 0 && state != space_.states.front()) continue;  // nothing to share
-      bound_times(state);
-      for (const Recompute recompute : space_.recomputes) sweep(state, recompute);
-    }
-    for (auto& candidates : result_.candidates) keep_undominated(candidates);
-    return std::move(result_);
-  }
-
- private:
-  std::size_t whole_graph() const { return space_.classes.of[0].back(); }
-
   // The least time per microbatch: weight on nothing else, nothing recomputed. It is a candidate, too: where a stage's
   // work once per step hides behind other stages, nothing else counts.
-  void bound_times(ParameterState state) {
-    const RangeSettings settings{state, space_.recomputes.front(), {1, 0, 0, 0}};
+  void bound_times() {
+    const RangeSettings settings{ParameterStates(space_.states), space_.recomputes.front(), {1, 0, 0, 0}};
     const std::vector<Cost> costs = solver_.ranges().solve(settings);
     for (std::size_t c = 1; c < costs.size(); ++c)
       result_.least_time[c] = std::min(result_.least_time[c], costs[c].per_microbatch());
     add_candidates(costs, settings);
   }
 
-  // Returns whether every range leaves room for as many stages behind it as there can be.
-  bool add_candidates(const std::vector<Cost>& costs, const RangeSettings& settings) {
-    bool roomy = true;
+  // A first look: without prices, and at the highest price.
+  void outline() {
+    const std::vector<bool> all(space_.classes.classes.size(), true);
+    for (const Recompute recompute : space_.recomputes) {
+      std::vector<bool> possible = all;
+      sweep(ParameterStates(space_.states), recompute, possible, 1);
+      for (std::size_t c = 1; c < possible.size(); ++c) result_.hopeless[c] += possible[c] ? 0 : 1;
+    }
+  }
+
+  // Everything, for the wanted classes.
+  void sweep_all(const std::vector<bool>& wanted) {
+    for (const Recompute recompute : space_.recomputes) {
+      std::vector<bool> possible = wanted;
+      for (const ParameterStates& states : state_sets()) sweep(states, recompute, possible, std::size(memory_prices));
+    }
+  }
+
+  MeshResult take() {
+    for (auto& candidates : result_.candidates) {
+      plainest_first(candidates);
+      keep_undominated(candidates);
+    }
+    return std::move(result_);
+  }
+
+ private:
+  std::size_t whole_graph() const { return space_.classes.of[0].back(); }
+
+  // A state for each parameter, and all parameters in one: prices are tried at a few points only and do not count what
+  // comes and goes, so one state for all may fit where the mixture found is too large.
+  std::vector<ParameterStates> state_sets() const {
+    std::vector<ParameterStates> sets{ParameterStates(space_.states)};
+    if (space_.states.size() > 1 && space_.meshes[mesh_].dimensions() > 0)
+      sets.insert(sets.end(), space_.states.begin(), space_.states.end());
+    return sets;
+  }
+
+  // Returns the classes that leave less room than there can be stages behind them.
+  std::vector<bool> add_candidates(const std::vector<Cost>& costs, const RangeSettings& settings) {
+    std::vector<bool> tight(costs.size(), false);
     for (std::size_t c = 1; c < costs.size(); ++c) {
       if (!(costs[c].forward < impossible)) continue;
       const auto following =
           following_stages(costs[c], usable_, space_.options.schedule.value_or(ScheduleKind::one_f_one_b),
                            microbatches_, most_following_[c]);
-      roomy = roomy && following.value_or(-1) >= most_following_[c];
+      tight[c] = following.value_or(-1) < most_following_[c];
       result_.least_memory[c] =
           std::min(result_.least_memory[c], costs[c].fixed + costs[c].activations + costs[c].transient());
       result_.candidates[c].push_back({costs[c], mesh_, settings, following.value_or(-1)});
     }
-    return roomy;
+    return tight;
   }
 
-  bool add(const RangeSettings& settings) {
-    const std::vector<Cost> costs = solver_.ranges().solve(settings);
-    if (settings.weights.seconds_per_fixed_byte == 0 && costs[whole_graph()].forward < impossible)
-      result_.least_single_stage =
-          std::min(result_.least_single_stage, Seconds(weighted(costs[whole_graph()], settings.weights)));
-    return add_candidates(costs, settings);
-  }
-
-  void sweep(ParameterState state, Recompute recompute) {
-    RangeSettings settings{state, recompute, {static_cast<double>(microbatches_), 1, 0, 0}};
+  // The first `prices` of memory_prices, for those of the wanted classes that a price could make fit better. Those that
+  // can never fit are wanted no more.
+  void sweep(const ParameterStates& states, Recompute recompute, std::vector<bool>& wanted, std::size_t prices) {
+    if (std::find(wanted.begin(), wanted.end(), true) == wanted.end()) return;
+    RangeSettings settings{states, recompute, {static_cast<double>(microbatches_), 1, 0, 0}};
     if (microbatches_ > 1) {  // away from the slowest stage a microbatch's time counts once, like a step's work
       settings.weights.microbatches = 1;
-      add_candidates(solver_.ranges().solve(settings), settings);
+      add_candidates(solver_.ranges().solve(settings, wanted), settings);
       settings.weights.microbatches = static_cast<double>(microbatches_);
     }
-    if (add(settings)) return;
-    const Cost& whole =
-        result_.candidates[whole_graph()].empty() ? Cost{} : result_.candidates[whole_graph()].back().cost;
-    const double step = weighted(whole, settings.weights) / usable_.value();
-    for (const double price : memory_prices)
+    std::vector<bool> with_whole = wanted;
+    with_whole[whole_graph()] = true;
+    const std::vector<Cost> unpriced = solver_.ranges().solve(settings, with_whole);
+    const double step = bound_single_stage(unpriced[whole_graph()], settings.weights);
+    std::vector<bool> tight = add_candidates(unpriced, settings);
+    for (std::size_t p = 0; p < prices; ++p)
       for (const double activations : activation_weights) {
-        settings.weights.seconds_per_fixed_byte = price * step;
-        settings.weights.seconds_per_activation_byte = price * step * activations;
-        add(settings);
+        if (std::find(tight.begin(), tight.end(), true) == tight.end()) return;
+        settings.weights.seconds_per_fixed_byte = memory_prices[p] * step / usable_.value();
+        settings.weights.seconds_per_activation_byte = settings.weights.seconds_per_fixed_byte * activations;
+        const std::vector<Cost> costs = solver_.ranges().solve(settings, tight);
+        add_candidates(costs, settings);
+        if (p > 0 || activations != 1) continue;
+        for (const std::size_t c : hopeless(costs)) tight[c] = wanted[c] = false;
       }
+  }
+
+  // Returns the least seconds of a step for all layers as one stage; 0 where they cannot be.
+  double bound_single_stage(const Cost& whole, const Weights& weights) {
+    if (!(whole.forward < impossible)) return 0;
+    const Seconds least(weighted(whole, weights));
+    result_.least_single_stage = std::min(result_.least_single_stage, least);
+    return least.value();
+  }
+
+  // Under the highest price no way to run them holds less; what even so does not fit needs no further prices.
+  std::vector<std::size_t> hopeless(const std::vector<Cost>& costs) const {
+    std::vector<std::size_t> classes;
+    for (std::size_t c = 1; c < costs.size(); ++c)
+      if (costs[c].forward < impossible && costs[c].fixed + costs[c].activations > usable_) classes.push_back(c);
+    return classes;
   }
 
   const SearchSpace& space_;
@@ -148,9 +203,10 @@ std::vector<Submesh> all_submeshes(const Cluster& cluster) {
 }  // namespace
 
 SearchSpace search_space(const PlanningInput& input, const SearchOptions& options) {
-  SearchSpace space{input, options, differentiate(input.graph), token_dimensions(input.graph), {}, {}, {}, {}, {},
+  SearchSpace space{input, options, differentiate(input.graph), token_dimensions(input.graph), {}, {}, {}, {}, {}, {},
                     {},    {}};
-  space.layers = planning_layers(input.graph, space.training, options.layers);
+  space.pins = PinnedGraph(input.graph, input.pins);
+  space.layers = planning_layers(input.graph, space.training, options.layers, space.pins);
   space.classes = range_classes(space.layers);
   space.submeshes = all_submeshes(input.cluster);
   for (std::uint32_t s = 0; s < space.submeshes.size(); ++s)
@@ -188,39 +244,136 @@ MeshSolver::MeshSolver(const SearchSpace& space, const DeviceMesh& mesh, std::ve
                        std::int64_t microbatch_size)
     : mesh_(mesh),
       conversions_(space.input.cluster, mesh_),
-      context_{{space.input.graph, space.training, space.tokens, mesh_, std::move(roles), microbatch_size},
+      context_{{space.input.graph, space.training, space.tokens, mesh_, std::move(roles), microbatch_size, &space.pins},
                space.input.cluster,
                space.input.recipe,
                conversions_},
       ranges_(context_, space.layers, space.classes) {}
 
-StageCosts price_stages(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches) {
-  std::vector<MeshResult> by_mesh(space.meshes.size());
-  const auto price = [&](std::size_t mesh) {
-    by_mesh[mesh] = MeshPricer(space, static_cast<std::uint32_t>(mesh), microbatch_size, microbatches).run();
-  };
-  tbb::parallel_for(std::size_t{0}, space.meshes.size(), price);
+namespace {
+
+// The least stage time that is the largest of a pipeline, over pipelines that run a range of layers on so many devices.
+class Bottlenecks {
+ public:
+  Bottlenecks(const SearchSpace& space, const StageCosts& outline)
+      : space_(space),
+        outline_(outline),
+        layers_(space.layers.layers.size()),
+        devices_(static_cast<std::size_t>(space.input.cluster.devices())),
+        before_(layers_ + 1, std::vector<Seconds>(devices_ + 1, impossible)),
+        after_(before_) {
+    before_[0][0] = after_[layers_][0] = Seconds(0);
+    for (std::size_t first = 0; first < layers_; ++first) extend(first);
+    for (std::size_t last = layers_; last-- > 0;) prepend(last);
+  }
+
+  // Of all pipelines that have the layers as one stage on that submesh.
+  Seconds with(std::size_t first, std::size_t last, std::size_t submesh) const {
+    Seconds best = impossible;
+    for (std::size_t used = 0; used + size(submesh) <= devices_; ++used)
+      best = std::min(best, std::max(before_[first][used], after_[last + 1][devices_ - used - size(submesh)]));
+    return std::max(best, time(first, last, submesh));
+  }
+
+ private:
+  std::size_t size(std::size_t submesh) const { return static_cast<std::size_t>(space_.submeshes[submesh].devices()); }
+  Seconds time(std::size_t first, std::size_t last, std::size_t submesh) const {
+    const std::size_t c = space_.classes.of[first][last - first];
+    return outline_.may_fit[c][submesh] ? outline_.least_time[c][submesh] : impossible;
+  }
+
+  void extend(std::size_t first) {
+    for (std::size_t last = first; last < layers_; ++last)
+      for (std::size_t s = 0; s < space_.submeshes.size(); ++s)
+        for (std::size_t used = 0; used + size(s) <= devices_; ++used) {
+          Seconds& best = before_[last + 1][used + size(s)];
+          best = std::min(best, std::max(before_[first][used], time(first, last, s)));
+        }
+  }
+
+  void prepend(std::size_t first) {
+    for (std::size_t last = first; last < layers_; ++last)
+      for (std::size_t s = 0; s < space_.submeshes.size(); ++s)
+        for (std::size_t used = 0; used + size(s) <= devices_; ++used) {
+          Seconds& best = after_[first][used + size(s)];
+          best = std::min(best, std::max(after_[last + 1][used], time(first, last, s)));
+        }
+  }
+
+  const SearchSpace& space_;
+  const StageCosts& outline_;
+  std::size_t layers_, devices_;
+  std::vector<std::vector<Seconds>> before_, after_;  // [layers before, from there][devices]
+};
+
+// By submesh and class: whether some pipeline with such a stage may take less. Any takes at least B times its slowest
+// stage.
+std::vector<std::vector<bool>> promising(const SearchSpace& space, const StageCosts& outline, std::int64_t microbatches,
+                                         Seconds to_beat) {
+  const Bottlenecks bottlenecks(space, outline);
+  std::vector<std::vector<bool>> result(space.submeshes.size(), std::vector<bool>(space.classes.classes.size(), false));
+  for (std::size_t first = 0; first < space.layers.layers.size(); ++first)
+    for (std::size_t last = first; last < space.layers.layers.size(); ++last)
+      for (std::size_t s = 0; s < space.submeshes.size(); ++s)
+        if (static_cast<double>(microbatches) * bottlenecks.with(first, last, s) < to_beat)
+          result[s][space.classes.of[first][last - first]] = true;
+  return result;
+}
+
+StageCosts joined(const SearchSpace& space, const std::vector<MeshResult>& by_mesh) {
   const std::size_t classes = space.classes.classes.size();
   StageCosts result;
   result.candidates.assign(classes, std::vector<std::vector<StageCandidate>>(space.submeshes.size()));
   result.least_time.assign(classes, std::vector<Seconds>(space.submeshes.size(), impossible));
+  result.may_fit.assign(classes, std::vector<bool>(space.submeshes.size(), false));
   result.least_memory.assign(classes, std::vector<Bytes>(space.submeshes.size(), Bytes(1e30)));
   result.least_single_stage = impossible;
   for (std::size_t mesh = 0; mesh < by_mesh.size(); ++mesh) {
+    const MeshResult& of_mesh = by_mesh[mesh];
     const std::uint32_t submesh = space.submesh_of[mesh];
     for (std::size_t c = 1; c < classes; ++c) {
-      auto& into = result.candidates[c][submesh];
-      for (const StageCandidate& candidate : by_mesh[mesh].candidates[c])
-        if (candidate.max_following_stages >= 0) into.push_back(candidate);
-      result.least_memory[c][submesh] = std::min(result.least_memory[c][submesh], by_mesh[mesh].least_memory[c]);
-      result.least_time[c][submesh] = std::min(result.least_time[c][submesh], by_mesh[mesh].least_time[c]);
+      for (const StageCandidate& candidate : of_mesh.candidates[c])
+        if (candidate.max_following_stages >= 0) result.candidates[c][submesh].push_back(candidate);
+      result.least_memory[c][submesh] = std::min(result.least_memory[c][submesh], of_mesh.least_memory[c]);
+      result.least_time[c][submesh] = std::min(result.least_time[c][submesh], of_mesh.least_time[c]);
+      if (of_mesh.hopeless[c] < space.recomputes.size()) result.may_fit[c][submesh] = true;
     }
     if (space.submeshes[submesh].devices() == space.input.cluster.devices())
-      result.least_single_stage = std::min(result.least_single_stage, by_mesh[mesh].least_single_stage);
+      result.least_single_stage = std::min(result.least_single_stage, of_mesh.least_single_stage);
   }
   for (std::size_t c = 1; c < classes; ++c)
     for (auto& candidates : result.candidates[c]) keep_undominated(candidates);
   return result;
+}
+
+template <typename Price>
+StageCosts price_meshes(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches,
+                        const Price& price) {
+  std::vector<MeshResult> by_mesh(space.meshes.size());
+  tbb::parallel_for(std::size_t{0}, by_mesh.size(), [&](std::size_t mesh) {
+    MeshPricer pricer(space, static_cast<std::uint32_t>(mesh), microbatch_size, microbatches);
+    pricer.bound_times();
+    price(pricer, space.submesh_of[mesh]);
+    by_mesh[mesh] = pricer.take();
+  });
+  return joined(space, by_mesh);
+}
+
+}  // namespace
+
+StageCosts outline_stages(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches) {
+  return price_meshes(space, microbatch_size, microbatches,
+                      [](MeshPricer& pricer, std::uint32_t) { pricer.outline(); });
+}
+
+StageCosts price_stages(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches,
+                        const StageCosts& outline, Seconds to_beat) {
+  const auto wanted = promising(space, outline, microbatches, to_beat);
+  StageCosts costs = price_meshes(space, microbatch_size, microbatches, [&](MeshPricer& pricer, std::uint32_t submesh) {
+    pricer.sweep_all(wanted[submesh]);
+  });
+  costs.least_single_stage = std::min(costs.least_single_stage, outline.least_single_stage);
+  return costs;
 }
 
 }  // namespace meshloom

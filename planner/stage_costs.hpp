@@ -1,5 +1,5 @@
 // Stage costs: for each class of layer ranges and each submesh the useful ways to run it, over logical mesh shapes,
-// shardings, parameter states, recompute and prices of memory; and a lower bound on the time of each.
+// shardings, the state of each parameter, recompute and prices of memory; and a lower bound on the time of each.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +23,7 @@ struct SearchSpace {
   std::vector<std::uint32_t> submesh_of;  // by mesh
   std::vector<ParameterState> states;
   std::vector<Recompute> recomputes;
+  PinnedGraph pins;
 };
 SearchSpace search_space(const PlanningInput& input, const SearchOptions& options);
 
@@ -47,10 +48,16 @@ struct StageCosts {
   std::vector<std::vector<Seconds>> least_time;
   // No way to run all layers as one stage on all devices takes less than this for a step.
   Seconds least_single_stage{0};
+  // By class and submesh: whether it may fit. Where not, nothing that runs it holds less than a device has.
+  std::vector<std::vector<bool>> may_fit;
   // By class and submesh: the least bytes a device was seen to need for one microbatch in flight.
   std::vector<std::vector<Bytes>> least_memory;
 };
-StageCosts price_stages(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches);
+// A first look at a fraction of the work: time and memory each on its own.
+StageCosts outline_stages(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches);
+// Everything that a pipeline which takes less than `to_beat` may be made of, as far as the outline tells.
+StageCosts price_stages(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches,
+                        const StageCosts& outline, Seconds to_beat);
 
 // A solver of ranges on one mesh with what it refers to.
 class MeshSolver {

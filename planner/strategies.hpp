@@ -14,6 +14,7 @@
 #include "costmodel/device_mesh.hpp"
 #include "costmodel/layout.hpp"
 #include "graphs/gradients.hpp"
+#include "planner/pins.hpp"
 
 namespace meshloom {
 
@@ -43,8 +44,9 @@ struct StrategyContext {
   const TrainingGraph& training;
   const TokenDimensions& tokens;
   const DeviceMesh& mesh;
-  std::vector<AxisRole> roles;  // by axis
-  std::int64_t batch = 1;       // samples in a microbatch
+  std::vector<AxisRole> roles;        // by axis
+  std::int64_t batch = 1;             // samples in a microbatch
+  const PinnedGraph* pins = nullptr;  // none: nothing is pinned. Enumerations below do not look at it
 };
 
 // All strategies, the one without any sharding first where it is allowed; never empty. An axis may shard a factor when

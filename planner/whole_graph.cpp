@@ -21,7 +21,8 @@ std::int64_t whole_bytes(Bytes bytes) { return static_cast<std::int64_t>(std::ll
 // A parameter that several ops use is held gathered throughout.
 std::int64_t held_always(const ModelNode& node, const WholeGraphNode::Choice& choice) {
   Bytes held;
-  for (const ParameterCost& cost : node.choices[choice.choice].parameters[static_cast<std::size_t>(choice.state)]) {
+  for (const ParameterChoices& parameter : node.choices[choice.choice].parameters) {
+    const ParameterCost& cost = parameter[static_cast<std::size_t>(choice.state)];
     held += cost.parameters + cost.gradients + cost.optimizer;
     if (node.kind == ModelNode::Kind::parameter) held += cost.gathered;
   }
@@ -93,7 +94,7 @@ class PartBuilder {
 
   Part build() {
     for (const ParameterState state : options_.states)
-      by_state_.push_back(layer_problem(model_, options_.weights, state, options_.recompute));
+      by_state_.push_back(PricedLayer(model_, {state, options_.recompute, options_.weights}).problem());
     for (std::uint32_t n = 0; n < model_.nodes.size(); ++n) add_node(n);
     std::vector<Bytewise> saved(model_.nodes.size());
     for (std::uint32_t n = 0; n < model_.nodes.size(); ++n) {
@@ -110,7 +111,8 @@ class PartBuilder {
 
   std::int64_t cost(std::uint32_t node, std::uint32_t choice, ParameterState state) const {
     if (node >= model_.interior)
-      return picoseconds(cost_of_variable(model_.nodes[node], choice, state), options_.weights);
+      return picoseconds(cost_of_variable(model_.nodes[node], choice, {state, options_.recompute, options_.weights}),
+                         options_.weights);
     const auto position = std::find(options_.states.begin(), options_.states.end(), state) - options_.states.begin();
     return by_state_[static_cast<std::size_t>(position)].nodes[node].costs[choice];
   }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "graphs/json_input.hpp"
+#include "planner/plan/ranks.hpp"
 #include "simulator/simulation.hpp"
 
 namespace meshloom {
@@ -13,29 +14,40 @@ std::string microseconds(Picoseconds time) { return fmt::format("{}.{:06}", time
 
 std::string quoted(const std::string& text) { return Json(text).dump(); }
 
-std::string stage_title(const Plan& plan, std::size_t index) {
-  const Stage& stage = plan.stages[index];
-  const std::string& first = plan.layers[static_cast<std::size_t>(stage.first_layer)];
-  const std::string& last = plan.layers[static_cast<std::size_t>(stage.last_layer)];
-  return fmt::format("stage {}: {} to {} on {} devices", index, first, last, stage.devices.size());
+std::string rank_title(const Plan& plan, std::int64_t rank) {
+  const PipelineShape shape = plan.shape();
+  std::string title = fmt::format("{} {}", shape.chunks > 1 ? "rank" : "stage", rank);
+  for (std::int64_t chunk = 0; chunk < shape.chunks; ++chunk) {
+    const Stage& stage = plan.stages[static_cast<std::size_t>(shape.stage_of(rank, chunk))];
+    title +=
+        fmt::format("{} {} to {}", chunk == 0 ? ":" : ",", plan.layers[static_cast<std::size_t>(stage.first_layer)],
+                    plan.layers[static_cast<std::size_t>(stage.last_layer)]);
+  }
+  return title + fmt::format(" on {} devices", plan.stages[static_cast<std::size_t>(rank)].devices.size());
 }
 
 std::string event_title(const Instruction& instruction) {
+  using enum InstructionKind;
+  const std::string chunk = instruction.chunk > 0 ? fmt::format(" of chunk {}", instruction.chunk) : "";
   switch (instruction.kind) {
-    case InstructionKind::run_forward:
-      return fmt::format("forward {}", instruction.microbatch);
-    case InstructionKind::run_backward:
-      return fmt::format("backward {}", instruction.microbatch);
-    case InstructionKind::send_activation:
-      return fmt::format("send activation {}", instruction.microbatch);
-    case InstructionKind::send_gradient:
-      return fmt::format("send gradient {}", instruction.microbatch);
-    case InstructionKind::synchronize:
+    case run_forward:
+      return fmt::format("forward {}", instruction.microbatch) + chunk;
+    case run_backward:
+      return fmt::format("backward {}", instruction.microbatch) + chunk;
+    case run_backward_input:
+      return fmt::format("input gradient {}", instruction.microbatch) + chunk;
+    case run_backward_weight:
+      return fmt::format("weight gradient {}", instruction.microbatch) + chunk;
+    case send_activation:
+      return fmt::format("send activation {}", instruction.microbatch) + chunk;
+    case send_gradient:
+      return fmt::format("send gradient {}", instruction.microbatch) + chunk;
+    case synchronize:
       return "synchronize";
-    case InstructionKind::update:
+    case update:
       return "update";
-    case InstructionKind::receive_activation:
-    case InstructionKind::receive_gradient:
+    case receive_activation:
+    case receive_gradient:
       break;  // waiting is the gap in the track
   }
   return "";
@@ -43,13 +55,14 @@ std::string event_title(const Instruction& instruction) {
 
 class TraceWriter {
  public:
-  TraceWriter(const Plan& plan, const Simulation& simulation) : plan_(plan), simulation_(simulation) {}
+  TraceWriter(const Plan& plan, const Simulation& simulation)
+      : plan_(plan), simulation_(simulation), shape_(plan.shape()) {}
 
   std::string write() {
     text_ = fmt::format(
         "{{\"displayTimeUnit\": \"ms\",\n\"otherData\": {{\"graph\": {}, \"cluster\": {}, "
         "\"schedule\": \"{}\", \"iteration_time_ps\": {}}},\n\"traceEvents\": [",
-        quoted(plan_.graph_name), quoted(plan_.cluster.name), name(plan_.schedule), simulation_.makespan);
+        quoted(plan_.graph_name), quoted(plan_.cluster.name), name(plan_.schedule), step_time(plan_, simulation_));
     write_names();
     for (const TimelineEntry& entry : simulation_.timeline) write_entry(entry);
     write_memory();
@@ -66,51 +79,69 @@ class TraceWriter {
   void write_names() {
     add(fmt::format(R"({{"ph": "M", "name": "process_name", "pid": 0, "args": {{"name": {}}}}})",
                     quoted("training step of " + plan_.graph_name)));
-    for (std::size_t stage = 0; stage < plan_.stages.size(); ++stage) {
-      add(fmt::format(R"({{"ph": "M", "name": "thread_name", "pid": 0, "tid": {}, "args": {{"name": {}}}}})", stage,
-                      quoted(stage_title(plan_, stage))));
-      add(fmt::format(
-          R"({{"ph": "M", "name": "thread_sort_index", "pid": 0, "tid": {0}, "args": {{"sort_index": {0}}}}})", stage));
+    for (std::int64_t rank = 0; rank < shape_.ranks; ++rank) write_track(rank, rank, rank_title(plan_, rank));
+    if (!sends_overlap(plan_)) return;
+    for (std::int64_t rank = 0; rank < shape_.ranks; ++rank) {
+      write_track(send_track(rank, false), rank, fmt::format("activations sent by rank {}", rank));
+      write_track(send_track(rank, true), rank, fmt::format("gradients sent by rank {}", rank));
     }
+  }
+
+  void write_track(std::int64_t track, std::int64_t order, const std::string& title) {
+    add(fmt::format(R"({{"ph": "M", "name": "thread_name", "pid": 0, "tid": {}, "args": {{"name": {}}}}})", track,
+                    quoted(title)));
+    add(fmt::format(R"({{"ph": "M", "name": "thread_sort_index", "pid": 0, "tid": {}, "args": {{"sort_index": {}}}}})",
+                    track, order));
+  }
+
+  // Overlapped sends have tracks of their own, after those of the ranks.
+  std::int64_t send_track(std::int64_t rank, bool gradient) const { return shape_.ranks * (gradient ? 2 : 1) + rank; }
+
+  std::int64_t track_of(const TimelineEntry& entry) const {
+    const bool gradient = entry.instruction.kind == InstructionKind::send_gradient;
+    const bool send = gradient || entry.instruction.kind == InstructionKind::send_activation;
+    return send && sends_overlap(plan_) ? send_track(entry.rank, gradient) : entry.rank;
   }
 
   void write_entry(const TimelineEntry& entry) {
     const std::string title = event_title(entry.instruction);
     if (title.empty()) return;
     add(fmt::format(R"({{"ph": "X", "name": "{}", "cat": "{}", "pid": 0, "tid": {}, "ts": {}, "dur": {}}})", title,
-                    name(entry.instruction.kind), entry.stage, microseconds(entry.start),
+                    name(entry.instruction.kind), track_of(entry), microseconds(entry.start),
                     microseconds(entry.end - entry.start)));
     write_flow(entry);
   }
 
   // An arrow from each send to the run that needs it.
   void write_flow(const TimelineEntry& entry) {
-    const auto arrow = [&](const char* phase, const char* what, std::int32_t receiver, bool gradient) {
+    using enum InstructionKind;
+    const InstructionKind kind = entry.instruction.kind;
+    const std::int64_t stage = shape_.stage_of(entry.rank, entry.instruction.chunk);
+    const auto arrow = [&](const char* phase, const char* what, std::int64_t receiver, bool gradient) {
       const std::int64_t id = (receiver * plan_.microbatches + entry.instruction.microbatch) * 2 + (gradient ? 1 : 0);
       add(fmt::format(R"({{"ph": {}, "name": "{}", "cat": "transfer", "id": {}, "pid": 0, "tid": {}, "ts": {}}})",
-                      phase, what, id, entry.stage, microseconds(entry.start)));
+                      phase, what, id, track_of(entry), microseconds(entry.start)));
     };
-    const auto last = static_cast<std::int32_t>(plan_.stages.size()) - 1;
-    const InstructionKind kind = entry.instruction.kind;
-    if (kind == InstructionKind::send_activation) arrow(R"("s")", "activation", entry.stage + 1, false);
-    if (kind == InstructionKind::send_gradient) arrow(R"("s")", "gradient", entry.stage - 1, true);
-    if (kind == InstructionKind::run_forward && entry.stage > 0)
-      arrow(R"("f", "bp": "e")", "activation", entry.stage, false);
-    if (kind == InstructionKind::run_backward && entry.stage < last)
-      arrow(R"("f", "bp": "e")", "gradient", entry.stage, true);
+    if (kind == send_activation) arrow(R"("s")", "activation", stage + 1, false);
+    if (kind == send_gradient) arrow(R"("s")", "gradient", stage - 1, true);
+    if (kind == run_forward && shape_.sends_before(stage)) arrow(R"("f", "bp": "e")", "activation", stage, false);
+    if ((kind == run_backward || kind == run_backward_input) && shape_.sends_after(stage))
+      arrow(R"("f", "bp": "e")", "gradient", stage, true);
   }
 
   void write_memory() {
     const std::vector<MemoryTimeline> timelines = memory_timelines(plan_, simulation_);
-    for (std::size_t stage = 0; stage < timelines.size(); ++stage)
-      for (const MemorySample& sample : timelines[stage].samples)
+    const char* what = shape_.chunks > 1 ? "rank" : "stage";
+    for (std::size_t rank = 0; rank < timelines.size(); ++rank)
+      for (const MemorySample& sample : timelines[rank].samples)
         add(fmt::format(
-            R"({{"ph": "C", "name": "memory of a device of stage {}", "pid": 0, "ts": {}, "args": {{"bytes": {:.0f}}}}})",
-            stage, microseconds(sample.time), sample.held.value()));
+            R"({{"ph": "C", "name": "memory of a device of {} {}", "pid": 0, "ts": {}, "args": {{"bytes": {:.0f}}}}})",
+            what, rank, microseconds(sample.time), sample.held.value()));
   }
 
   const Plan& plan_;
   const Simulation& simulation_;
+  PipelineShape shape_;
   std::string text_;
   bool first_ = true;
 };

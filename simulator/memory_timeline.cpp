@@ -1,22 +1,10 @@
 #include <algorithm>
 
+#include "planner/plan/ranks.hpp"
 #include "simulator/simulation.hpp"
 
 namespace meshloom {
 namespace {
-
-bool is_run(InstructionKind kind) {
-  return kind == InstructionKind::run_forward || kind == InstructionKind::run_backward;
-}
-
-// A stage's memory while `in_flight` microbatches are held; summed like StageMemory::peak, so that equal states give
-// equal numbers to the last bit.
-Bytes held(const StageMemory& memory, std::int64_t in_flight, Bytes transient) {
-  StageMemory state = memory;
-  state.in_flight = in_flight;
-  state.transient = transient;
-  return state.peak();
-}
 
 void add_sample(MemoryTimeline& timeline, Picoseconds time, Bytes bytes) {
   if (timeline.samples.back().time != time) timeline.samples.push_back({time, bytes});
@@ -26,21 +14,31 @@ void add_sample(MemoryTimeline& timeline, Picoseconds time, Bytes bytes) {
 
 }  // namespace
 
+// Summed as device_memory does, so that equal states give equal numbers to the last bit.
 std::vector<MemoryTimeline> memory_timelines(const Plan& plan, const Simulation& simulation) {
-  std::vector<MemoryTimeline> timelines(plan.stages.size());
-  for (std::size_t stage = 0; stage < plan.stages.size(); ++stage) {
-    timelines[stage].peak = held(plan.stages[stage].memory, 0, Bytes(0));
-    timelines[stage].samples.push_back({0, timelines[stage].peak});
+  const PipelineShape shape = plan.shape();
+  bool trains = false;
+  for (const TimelineEntry& entry : simulation.timeline)
+    trains = trains || (is_run(entry.instruction.kind) && entry.instruction.kind != InstructionKind::run_forward);
+  std::vector<std::vector<StageMemory>> held(static_cast<std::size_t>(shape.ranks));
+  std::vector<MemoryTimeline> timelines(held.size());
+  for (std::size_t rank = 0; rank < held.size(); ++rank) {
+    held[rank] = memory_of_rank(plan, rank);
+    for (StageMemory& memory : held[rank]) memory.in_flight = 0;
+    timelines[rank].peak = device_memory(held[rank], Bytes(0));
+    timelines[rank].samples.push_back({0, timelines[rank].peak});
   }
-  std::vector<std::int64_t> in_flight(plan.stages.size(), 0);
   for (const TimelineEntry& entry : simulation.timeline) {
-    if (!is_run(entry.instruction.kind)) continue;
-    const std::size_t stage = static_cast<std::size_t>(entry.stage);
-    const StageMemory& memory = plan.stages[stage].memory;
-    if (entry.instruction.kind == InstructionKind::run_forward) ++in_flight[stage];
-    add_sample(timelines[stage], entry.start, held(memory, in_flight[stage], memory.transient));
-    if (entry.instruction.kind == InstructionKind::run_backward) --in_flight[stage];
-    add_sample(timelines[stage], entry.end, held(memory, in_flight[stage], Bytes(0)));
+    const InstructionKind kind = entry.instruction.kind;
+    if (!is_run(kind)) continue;
+    const auto rank = static_cast<std::size_t>(entry.rank);
+    StageMemory& memory = held[rank][entry.instruction.chunk];
+    if (kind == InstructionKind::run_forward) ++memory.in_flight;
+    add_sample(timelines[rank], entry.start, device_memory(held[rank], memory.transient));
+    const bool frees = trains ? kind == InstructionKind::run_backward || kind == InstructionKind::run_backward_weight
+                              : kind == InstructionKind::run_forward;
+    if (frees) --memory.in_flight;
+    add_sample(timelines[rank], entry.end, device_memory(held[rank], Bytes(0)));
   }
   return timelines;
 }

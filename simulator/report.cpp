@@ -9,6 +9,7 @@
 #include <string_view>
 #include <utility>
 
+#include "planner/plan/ranks.hpp"
 #include "planner/plan/readable.hpp"
 #include "planner/plan/stage_breakdown.hpp"
 
@@ -48,10 +49,12 @@ std::string escaped(std::string_view text) {
 
 // One colour for each name that a bar may have.
 std::string_view color_of(std::string_view name) {
-  constexpr std::array<std::pair<std::string_view, std::string_view>, 15> colors{{{"forward_compute", "#2f6fde"},
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 17> colors{{{"forward_compute", "#2f6fde"},
                                                                                   {"forward_collectives", "#9dbdf5"},
                                                                                   {"backward_compute", "#1f9d6b"},
                                                                                   {"backward_collectives", "#98d9bf"},
+                                                                                  {"backward_weight", "#5cc08f"},
+                                                                                  {"other_chunks", "#c3cad3"},
                                                                                   {"send_activations", "#b08be0"},
                                                                                   {"send_gradients", "#7d56b8"},
                                                                                   {"synchronization", "#e8943a"},
@@ -111,7 +114,10 @@ std::string_view timeline_color(InstructionKind kind) {
     case InstructionKind::run_forward:
       return color_of("forward_compute");
     case InstructionKind::run_backward:
+    case InstructionKind::run_backward_input:
       return color_of("backward_compute");
+    case InstructionKind::run_backward_weight:
+      return color_of("backward_weight");
     case InstructionKind::send_activation:
     case InstructionKind::receive_activation:
       return color_of("send_activations");
@@ -127,11 +133,7 @@ std::string_view timeline_color(InstructionKind kind) {
 }
 
 // A receive takes no time of its own: the row stays empty while it waits.
-bool waits(InstructionKind kind) {
-  return kind == InstructionKind::receive_activation || kind == InstructionKind::receive_gradient;
-}
-
-bool is_drawn(const TimelineEntry& entry) { return entry.start < entry.end && !waits(entry.instruction.kind); }
+bool is_drawn(const TimelineEntry& entry) { return entry.start < entry.end && !is_receive(entry.instruction.kind); }
 
 // A part of the step's time.
 struct Window {
@@ -173,18 +175,26 @@ std::string time_axis(const Window& window, double scale, double height) {
   return svg;
 }
 
-std::string slice(const TimelineEntry& entry, const Window& window, double scale) {
+// A send that may run beside a run is a line under it.
+std::string slice(const TimelineEntry& entry, const Window& window, double scale, Sends sends) {
   const Picoseconds start = std::max(entry.start, window.from), end = std::min(entry.end, window.to);
-  const double y = entry.stage * (bar_height + bar_gap);
+  const InstructionKind kind = entry.instruction.kind;
+  const bool line = sends == Sends::overlapped &&
+                    (kind == InstructionKind::send_activation || kind == InstructionKind::send_gradient);
+  const double y = entry.rank * (bar_height + bar_gap) + (line ? bar_height : 0);
+  const double height = line ? bar_gap / 2 : bar_height;
   return fmt::format(
       "<rect x=\"{:.2f}\" y=\"{}\" width=\"{:.2f}\" height=\"{}\" fill=\"{}\"><title>{} of microbatch "
-      "{}, {}</title></rect>\n",
+      "{}{}, {}</title></rect>\n",
       label_width + static_cast<double>(start - window.from) * scale, y, static_cast<double>(end - start) * scale,
-      bar_height, timeline_color(entry.instruction.kind), words_of(std::string(name(entry.instruction.kind))),
-      entry.instruction.microbatch, readable_at(entry.end - entry.start));
+      height, timeline_color(entry.instruction.kind), words_of(std::string(name(entry.instruction.kind))),
+      entry.instruction.microbatch,
+      entry.instruction.chunk > 0 ? fmt::format(", chunk {}", entry.instruction.chunk) : "",
+      readable_at(entry.end - entry.start));
 }
 
-std::string timeline(const std::vector<std::string>& labels, const Simulation& simulation, const Window& window) {
+std::string timeline(const std::vector<std::string>& labels, const Simulation& simulation, const Window& window,
+                     Sends sends) {
   const double height = static_cast<double>(labels.size()) * (bar_height + bar_gap);
   const double scale = window.to > window.from ? chart_width / static_cast<double>(window.to - window.from) : 0;
   std::string svg = fmt::format("<svg width=\"{0:.0f}\" height=\"{1:.0f}\" viewBox=\"0 0 {0:.0f} {1:.0f}\">",
@@ -196,7 +206,7 @@ std::string timeline(const std::vector<std::string>& labels, const Simulation& s
   std::size_t drawn = 0;
   for (const TimelineEntry& entry : simulation.timeline)
     if (is_drawn(entry) && entry.end > window.from && entry.start < window.to && drawn++ < most_slices)
-      svg += slice(entry, window, scale);
+      svg += slice(entry, window, scale, sends);
   return svg + "</svg>\n";
 }
 
@@ -217,9 +227,7 @@ Window reach(const std::vector<std::vector<Window>>& runs, std::size_t count) {
 std::pair<Window, Window> ends_of_step(const Simulation& simulation, std::size_t stages) {
   std::vector<std::vector<Window>> runs(stages);
   for (const TimelineEntry& entry : simulation.timeline)
-    if (entry.instruction.kind == InstructionKind::run_forward ||
-        entry.instruction.kind == InstructionKind::run_backward)
-      runs[static_cast<std::size_t>(entry.stage)].push_back({entry.start, entry.end});
+    if (is_run(entry.instruction.kind)) runs[static_cast<std::size_t>(entry.rank)].push_back({entry.start, entry.end});
   for (std::size_t count = 2 * (stages + 2);; count /= 2) {
     const Window reached = reach(runs, count);
     const std::pair ends{Window{0, reached.to}, Window{reached.from, simulation.makespan}};
@@ -228,16 +236,27 @@ std::pair<Window, Window> ends_of_step(const Simulation& simulation, std::size_t
   }
 }
 
+// Of a rank's stages; `labels` are those of the stages.
+std::vector<std::string> rank_labels(const Plan& plan, const std::vector<std::string>& labels) {
+  const PipelineShape shape = plan.shape();
+  if (shape.chunks == 1) return labels;
+  std::vector<std::string> result;
+  for (std::int64_t rank = 0; rank < shape.ranks; ++rank)
+    result.push_back(fmt::format("rank {}, {} chunks", rank, shape.chunks));
+  return result;
+}
+
 std::string timelines(const std::vector<std::string>& labels, const Plan& plan, const Simulation& simulation) {
   const Window whole{0, simulation.makespan};
-  const bool few = plan.microbatches <= 2 * (std::ssize(plan.stages) + 2);
-  if (few && slices_in(simulation, whole) <= most_slices) return timeline(labels, simulation, whole);
-  const auto [begin, end] = ends_of_step(simulation, plan.stages.size());
+  const Sends sends = sends_overlap(plan) ? Sends::overlapped : Sends::blocking;
+  const bool few = plan.microbatches <= 2 * (plan.ranks() + 2);
+  if (few && slices_in(simulation, whole) <= most_slices) return timeline(labels, simulation, whole, sends);
+  const auto [begin, end] = ends_of_step(simulation, labels.size());
   return fmt::format("<p class=\"place\">begin of the step, until {} of {}</p>\n", readable_at(begin.to),
                      readable_at(simulation.makespan)) +
-         timeline(labels, simulation, begin) +
+         timeline(labels, simulation, begin, sends) +
          fmt::format("<p class=\"place\">end of the step, from {}</p>\n", readable_at(end.from)) +
-         timeline(labels, simulation, end);
+         timeline(labels, simulation, end, sends);
 }
 
 std::string fact(std::string_view name, const std::string& value) {
@@ -258,6 +277,12 @@ std::string summary(const Plan& plan) {
   return html + fact("origin", plan.origin) + "</dl>\n";
 }
 
+// Of a device of the stage's rank.
+Bytes peak_of(const Plan& plan, std::size_t stage) {
+  const auto rank = static_cast<std::size_t>(plan.shape().rank_of(static_cast<std::int64_t>(stage)));
+  return device_memory(memory_of_rank(plan, rank));
+}
+
 std::string stage_table(const Plan& plan) {
   std::string html =
       "<div class=\"wide\"><table><tr><th class=\"left\">stage</th><th "
@@ -271,8 +296,8 @@ std::string stage_table(const Plan& plan) {
                         escaped(mesh_text(stage.mesh)), readable(stage.forward));
     html += fmt::format("<td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
                         readable(stage.backward), readable(stage.synchronization + stage.update),
-                        readable(stage.memory.peak()), stage.memory.in_flight, name(stage.recompute),
-                        name(stage.parameter_state));
+                        readable(peak_of(plan, i)), stage.memory.in_flight, name(stage.recompute),
+                        parameter_state_text(stage));
   }
   return html + "</table></div>\n";
 }
@@ -301,7 +326,7 @@ std::string report_html(const Plan& plan, const Simulation& simulation) {
          summary(plan) + "<h2>Stages</h2>\n" + stage_table(plan) + "<h2>Time of one step</h2>\n" +
          bars(labels, times, plan.iteration_time.value()) + "<h2>Memory of one device</h2>\n" +
          bars(labels, memory, plan.cluster.device.memory.value()) + "<h2>Simulated step</h2>\n" +
-         timelines(labels, plan, simulation) + "</html>\n";
+         timelines(rank_labels(plan, labels), plan, simulation) + "</html>\n";
 }
 
 }  // namespace meshloom

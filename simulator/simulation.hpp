@@ -1,4 +1,4 @@
-// The event simulation of one training step: runs a pipeline program over the stages' devices and links with an integer
+// The event simulation of one training step: runs a pipeline program over the ranks' devices and links with an integer
 // picosecond clock. It reads the plan and shares no closed form with the planner.
 #pragma once
 
@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "planner/plan/plan.hpp"
-#include "planner/plan/schedule.hpp"
+#include "planner/plan/program.hpp"
 
 namespace meshloom {
 
@@ -17,35 +17,47 @@ Picoseconds to_picoseconds(Seconds time);  // rounded to nearest; throws InputEr
 // What each stage's instructions take.
 struct StageDurations {
   Picoseconds forward = 0, backward = 0;
-  Picoseconds send_activation = 0;  // to the next stage; occupies the sender, arrives when it ends
-  Picoseconds send_gradient = 0;    // to the stage before
-  Picoseconds synchronize = 0, update = 0;
+  Picoseconds send_activation = 0;          // to the next stage; arrives when it ends
+  Picoseconds send_gradient = 0;            // to the stage before
+  Picoseconds synchronize = 0, update = 0;  // a rank's take the sum of its stages'
+  Picoseconds backward_weight = 0;          // part of `backward`; the rest is run_backward_input's
 };
 
+// blocking: a send occupies its rank. overlapped: it goes out on one of the rank's two streams, activations and
+// gradients, in the order of the list, while the rank computes on.
+enum class Sends { blocking, overlapped };
+
 struct TimelineEntry {
-  std::int32_t stage = 0;
+  std::int32_t rank = 0;
   Instruction instruction;
   Picoseconds start = 0, end = 0;
   bool operator==(const TimelineEntry&) const = default;
 };
 
 struct Simulation {
-  Picoseconds makespan = 0;
-  std::vector<TimelineEntry> timeline;       // by (start, stage, position in the stage's list)
-  std::vector<Picoseconds> busy;             // by stage: running, sending, synchronizing, updating
-  std::vector<std::int32_t> most_in_flight;  // by stage: microbatches whose activations are held at once
+  Picoseconds makespan = 0;  // until all ranks have done their lists
+  // The same step can begin again after this time when no rank waits for the others' updates: the longest that a rank
+  // takes from its first run to its end.
+  Picoseconds period = 0;
+  std::vector<TimelineEntry> timeline;       // by (start, rank, position in the rank's list)
+  std::vector<Picoseconds> busy;             // by rank: running, sending unless overlapped, synchronizing, updating
+  std::vector<std::int32_t> most_in_flight;  // by rank: forwards of chunks whose activations are held at once
 };
 
-// Receives take no time of their own: they wait. Throws InputError when the program deadlocks.
-Simulation simulate(const PipelineProgram& program, const std::vector<StageDurations>& durations);
+// `durations` by stage. Receives take no time of their own: they wait. Throws InputError when the program deadlocks.
+Simulation simulate(const PipelineProgram& program, const std::vector<StageDurations>& durations,
+                    Sends sends = Sends::blocking);
 
 std::vector<StageDurations> durations_of(const Plan& plan);
 Simulation simulate(const Plan& plan);
 
+// The time of a step: the period where the schedule updates apart, else the makespan.
+Picoseconds step_time(const Plan& plan, const Simulation& simulation);
+
 // Sets iteration_time and bubble_fraction of the plan from its simulation.
 void apply_simulation(Plan& plan, const Simulation& simulation);
 
-// Memory of one stage over time, of one of its devices: what is held from `time` on.
+// Memory of one rank over time, of one of its devices: what is held from `time` on.
 struct MemorySample {
   Picoseconds time = 0;
   Bytes held;
@@ -56,8 +68,8 @@ struct MemoryTimeline {
 };
 std::vector<MemoryTimeline> memory_timelines(const Plan& plan, const Simulation& simulation);
 
-// Chrome/Perfetto trace-event JSON: one track per stage, named; flows from sends to receives; a memory counter per
-// stage.
+// Chrome/Perfetto trace-event JSON: one track per rank, named, and one for its sends where they overlap; flows from
+// sends to receives; a memory counter per rank.
 std::string chrome_trace(const Plan& plan, const Simulation& simulation);
 
 }  // namespace meshloom

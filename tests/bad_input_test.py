@@ -40,11 +40,13 @@ BAD_FILES = {
                            'file, the order is GRAPH CLUSTER'),
     "unknown schema": ({"graph.json": changed(GRAPH, ["schema"], "meshloom.grap/1")}, ["validate", "graph.json"],
                        'graph.json: /schema: unknown schema "meshloom.grap/1"; expected one of: meshloom.graph/1, '
-                       'meshloom.cluster/1, meshloom.recipe/1, meshloom.plan/1; did you mean "meshloom.graph/1"?'),
+                       'meshloom.cluster/1, meshloom.recipe/1, meshloom.plan/1, meshloom.pins/1; did you mean "meshloom.graph/1"?'),
     "unknown key": ({"graph.json": changed(GRAPH, ["ops", 0, "input"], ["x"])}, PLAN,
                     'graph.json: /ops/0: unknown key "input"; did you mean "inputs"?'),
     "unknown tensor": ({"graph.json": changed(GRAPH, ["ops", 2, "inputs"], ["a", "w3"])}, PLAN,
                        'graph.json: /ops/2/inputs/1: unknown tensor "w3"; did you mean "w1"?'),
+    "a pin on an unknown op": ({"pins.json": '{"schema": "meshloom.pins/1", "pins": [{"op": "zz", "shard": {"b": 2}}]}'},
+                               PLAN + ["--pin", "pins.json"], 'pins.json: /pins/0: the graph has no op "zz"'),
     "unknown kind": ({"graph.json": changed(GRAPH, ["ops", 1, "kind"], "geluu")}, PLAN,
                      'graph.json: /ops/1/kind: unknown value "geluu"; expected one of: …'),
     "rule with other operands": (

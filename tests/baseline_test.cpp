@@ -3,6 +3,9 @@
 #include <catch2/catch.hpp>
 
 #include "graphs/input_error.hpp"
+#include "planner/plan/plan_json.hpp"
+#include "planner/plan/ranks.hpp"
+#include "planner/reprice.hpp"
 #include "tests/planned_samples.hpp"
 
 namespace meshloom {
@@ -222,6 +225,93 @@ TEST_CASE("a gathered table that several layers use is held over all of them", "
   const Bytes alone = baseline_plan(untied, sized(layout, 1), 32).stages[0].memory.transient;
   CHECK(held >= alone);
   CHECK(held > Bytes(2.0 * 8192 * 2048));
+}
+
+TEST_CASE("virtual stages deal the blocks round the ranks", "[baseline]") {
+  UniformLayout layout{2, 2, 2};
+  layout.schedule = {ScheduleKind::interleaved, 2};
+  const Plan plan = baseline_plan(small_gpt_on_v100s(), sized(layout, 2), 32);
+  REQUIRE(plan.stages.size() == 4);  // embed h0 | h1 | h2 | h3 head
+  for (std::size_t s = 0; s < 4; ++s) {
+    CHECK(plan.stages[s].chunk == static_cast<std::int64_t>(s / 2));
+    CHECK(plan.stages[s].devices == plan.stages[s % 2].devices);
+  }
+  CHECK(plan.stages[1].first_layer == 2);
+  CHECK(plan.stages[1].last_layer == 2);
+  CHECK(plan.devices() == 8);
+  // 8 microbatches; p·v + p − 1 chunks on the first rank, (v − 1)·p + 1 on the last.
+  CHECK(plan.stages[0].memory.in_flight + plan.stages[2].memory.in_flight == 5);
+  CHECK(plan.stages[1].memory.in_flight + plan.stages[3].memory.in_flight == 3);
+  const std::vector<StageMemory> chunks = memory_of_rank(plan, 0);
+  const double shares = chunks[0].peak().value() + chunks[1].peak().value();
+  const double smaller = std::min(chunks[0].transient, chunks[1].transient).value();
+  CHECK(plan.peak_memory().value() >= shares - smaller - 1);
+  CHECK(parse_plan(write_plan(plan), "plan.json") == plan);
+  CHECK(reprice(plan, small_gpt_on_v100s().graph, plan.cluster).empty());
+}
+
+TEST_CASE("embedding and loss may take a layer's place in the split", "[baseline]") {
+  PlanningInput input = small_gpt_on_v100s();  // 4 blocks
+  UniformLayout layout{2, 2, 2};
+  layout.embedding_counts_as_block = layout.loss_counts_as_block = true;
+  const Plan plan = baseline_plan(input, sized(layout, 2), 32);  // embed h0 h1 | h2 h3 head
+  CHECK(plan.stages[0].last_layer == 2);
+  layout = {1, 2, 4};
+  layout.embedding_counts_as_block = layout.loss_counts_as_block = true;
+  layout.schedule = {ScheduleKind::interleaved, 3};
+  const Plan chunks = baseline_plan(input, sized(layout, 1), 32);
+  REQUIRE(chunks.stages.size() == 6);  // each on its own
+  CHECK(chunks.stages[0].last_layer == 0);
+  CHECK(chunks.stages[5].first_layer == 5);
+  layout.schedule = {ScheduleKind::interleaved, 2};
+  CHECK_THROWS_WITH(baseline_plan(input, sized(layout, 1), 32),
+                    "--pp, --vpp: 4 does not divide the model's 6 layers, embedding and loss counted as told");
+}
+
+TEST_CASE("microbatches that the schedule cannot have are refused, or passed over when the size is free",
+          "[baseline]") {
+  UniformLayout layout{1, 4, 2};
+  layout.schedule = ScheduleKind::dualpipe;
+  PlanningInput input = small_gpt_on_v100s();
+  GptOptions options;
+  options.layers = 8, options.hidden = 512, options.heads = 8, options.seq_len = 256, options.vocab = 1024;
+  input.graph = build_gpt(options);
+  CHECK_THROWS_WITH(baseline_plan(input, sized(layout, 4), 32),
+                    "--schedule dualpipe: needs at least two microbatches per pipeline rank, 8, not 4; use smaller "
+                    "microbatches");
+  CHECK(baseline_plan(input, layout, 32).microbatches >= 8);
+}
+
+// Qi et al. 2024, table 1: sbh·24h of a block's backward sbh·(48h + 8s) make weight gradients; here h = 2048, s = 512
+// and fused attention's recomputation add to the rest: a little less than half.
+TEST_CASE("a little less than half of the backward makes gradients of weights", "[baseline]") {
+  const Plan plan = baseline_plan(small_gpt_on_v100s(), sized({1, 2, 4}, 2), 32);
+  for (const Stage& stage : plan.stages) {
+    CHECK(stage.backward_weight > 0.3 * stage.backward);
+    CHECK(stage.backward_weight < 0.5 * stage.backward);
+  }
+}
+
+TEST_CASE("zero bubble beats 1F1B in time, and interleaving lies between", "[baseline]") {
+  PlanningInput input = small_gpt_on_v100s();
+  const auto time = [&](const Schedule& schedule) {
+    UniformLayout layout{2, 4, 1};
+    layout.schedule = schedule;
+    Plan plan = baseline_plan(input, sized(layout, 1), 16);
+    apply_simulation(plan, simulate(plan));
+    return plan.iteration_time;
+  };
+  CHECK(time(ScheduleKind::zb_1p) < time(ScheduleKind::one_f_one_b));
+  CHECK(time(ScheduleKind::zb_2p) < time(ScheduleKind::zb_1p));
+  CHECK(time(ScheduleKind::inference) < 0.5 * time(ScheduleKind::one_f_one_b));
+}
+
+TEST_CASE("inference keeps no gradients, no optimizer and nothing for a backward", "[baseline]") {
+  UniformLayout layout{2, 4, 1};
+  layout.schedule = ScheduleKind::inference;
+  const Plan plan = baseline_plan(small_gpt_on_v100s(), sized(layout, 1), 16);
+  for (const Stage& stage : plan.stages)
+    CHECK(stage.memory.gradients + stage.memory.optimizer + stage.memory.activations_per_microbatch == Bytes(0));
 }
 
 }  // namespace meshloom

@@ -262,7 +262,8 @@ class SimulateAndCompare(unittest.TestCase):
             text = (place.path / "plan.json").read_text()
             (place.path / "plan.json").write_text(re.sub('"origin": "baseline[^"]*"', '"origin": "search"', text))
             self.assertLess(place.json(*words)["op"]["difference_s"], 0)
-            self.assertRegex(place.run(*words).stdout, r"\n  difference  [\d.]+ us per step less, but the plan's memory")
+            self.assertRegex(place.run(*words).stdout, r"\n  difference  [\d.]+ us per step less, [\d.]+ KiB of memory less, "
+                             r"but the plan prescribes its layout\n")
 
     def test_an_unknown_op_is_refused_with_a_suggestion(self):
         run = self.place.run("explain", "plan.json", "--op", "dwn")

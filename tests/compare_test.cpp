@@ -42,7 +42,7 @@ TEST_CASE("differences of a stage name path and both values, with units") {
   stage.mesh = {{"x", 1}, {"y", 2}};
   stage.devices = {0, 3};
   stage.recompute = Recompute::none;
-  stage.parameter_state = ParameterState::zero3;
+  stage.parameter_state.reset();
   stage.backward = Seconds(0.0125);
   stage.memory.activations_per_microbatch = Bytes(2 * 1073741824.0);
   stage.memory.in_flight = 1;
@@ -51,7 +51,7 @@ TEST_CASE("differences of a stage name path and both values, with units") {
   CHECK(print(compare_plans(sample_plan(), next)) ==
         Lines{"/peak_memory_bytes: 20.4 KiB -> 2.00 GiB", "/stages/0/devices: 0-1 -> 0,3",
               "/stages/0/mesh: x=2 -> x=1 y=2", "/stages/0/recompute: full -> none",
-              "/stages/0/parameter_state: zero1 -> zero3", "/stages/0/backward_s: 4.00 us -> 12.5 ms",
+              "/stages/0/parameter_state: zero1 -> mixed", "/stages/0/backward_s: 4.00 us -> 12.5 ms",
               "/stages/0/memory/peak_bytes: 10.2 KiB -> 2.00 GiB",
               "/stages/0/memory/activations_per_microbatch_bytes: 500 B -> 2.00 GiB",
               "/stages/0/memory/in_flight: 2 -> 1"});

@@ -83,7 +83,7 @@ Stage optimum(MeshCase& on_mesh, const RangeSettings& settings) {
   REQUIRE(on_mesh.layers() == 1);
   const LayerModel& model = on_mesh.solver().ranges().model(0);
   REQUIRE(model.interior == model.nodes.size());  // nothing crosses the layer's border: the problem is whole
-  const IntraOpProblem problem = layer_problem(model, settings.weights, settings.state, settings.recompute);
+  const IntraOpProblem problem = PricedLayer(model, settings).problem();
   const IntraOpSolution by_cbc = solve_by_cbc(problem, {});
   REQUIRE(by_cbc.status == SolveStatus::optimal);
   const TotalCost found = cost_of(problem, on_mesh.solver().ranges().choices(settings, 0, 0).value()[0]);

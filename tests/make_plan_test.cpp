@@ -56,7 +56,7 @@ TEST_CASE("explaining the optimum of an op finds nothing better", "[explain]") {
   for (const char* op : {"h1.attn.q", "h1.mlp.down", "h1.ln1", "head.logits"}) {
     CAPTURE(op);
     const OpExplanation explained = explain_op(plan, input.graph, op);
-    CHECK(explained.difference >= Seconds(-1e-9));
+    CHECK(explained.priced_difference >= Seconds(-1e-9));
     if (plan.stages[explained.stage].mesh.size() > 0) CHECK(explained.runner_up.has_value());
   }
   CHECK_THROWS_WITH(explain_op(plan, input.graph, "h1.mlp.upp"), Catch::Contains("did you mean \"h1.mlp.up\"?"));

@@ -37,8 +37,8 @@ DeviceMesh mesh_of(const std::vector<std::int64_t>& sizes) {
 }
 
 MeshCase::MeshCase(Graph graph, const Cluster& cluster, DeviceMesh mesh, const Recipe& recipe,
-                   std::int64_t microbatch_size)
-    : input_{std::move(graph), cluster, recipe, {}, {}},
+                   std::int64_t microbatch_size, const Pins& pins)
+    : input_{std::move(graph), cluster, recipe, {}, {}, pins},
       options_{.global_batch = microbatch_size},
       space_(search_space(input_, options_)),
       mesh_(std::move(mesh)),

@@ -21,7 +21,8 @@ DeviceMesh mesh_of(const std::vector<std::int64_t>& sizes);
 
 class MeshCase {
  public:
-  MeshCase(Graph graph, const Cluster& cluster, DeviceMesh mesh, const Recipe& recipe, std::int64_t microbatch_size);
+  MeshCase(Graph graph, const Cluster& cluster, DeviceMesh mesh, const Recipe& recipe, std::int64_t microbatch_size,
+           const Pins& pins = {});
   MeshCase(const MeshCase&) = delete;
   MeshCase& operator=(const MeshCase&) = delete;
 

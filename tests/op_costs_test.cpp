@@ -261,3 +261,14 @@ TEST_CASE("GPT-350M on one V100 comes within a third of what was measured") {
   CHECK(teraflops > 46.0 * 2 / 3);
   CHECK(teraflops < 46.0 * 4 / 3);
 }
+
+TEST_CASE("of a product's gradients the parameter's is the weight gradient, of a norm's joint kernel nothing") {
+  OneOp product(OpKind::einsum, {"mk", "kn"}, "mn", {40, 40, 40});
+  product.graph.tensors[1].role = TensorRole::parameter;
+  product.differentiate(0).differentiate(1);
+  const OpTime time = product.time(toy(), computing_in(DType::fp16));
+  CHECK(time.backward_weight.value() == Approx(time.backward.value() / 2));
+  OneOp norm(OpKind::layer_norm, {"m"}, "m", {40});
+  norm.joint_kernel(2);
+  CHECK(norm.time(toy(), computing_in(DType::fp16)).backward_weight == Seconds(0));
+}

@@ -189,6 +189,53 @@ TEST_CASE("the summary of an infeasible plan says what is short and what helps")
   CHECK(root["remedies"] == Json::array({{{"text", "recompute activations"}, {"options", "--recompute full"}}}));
 }
 
+TEST_CASE("lists given as data are read as written, in runs instead of single instructions") {
+  Plan plan = sample_plan();
+  plan.schedule = ScheduleKind::custom;
+  plan.global_batch = 2000;
+  plan.microbatch_size = 2;
+  plan.microbatches = 1000;
+  for (const ScheduleKind kind : {ScheduleKind::gpipe, ScheduleKind::one_f_one_b, ScheduleKind::zb_h1}) {
+    plan.program = make_program(kind, 2, 1000);
+    const std::string text = write_plan(plan);
+    CHECK(parse_plan(text, "p.json") == plan);
+    CHECK(Json::parse(text)["program"].dump().size() < 4000);
+  }
+}
+
+TEST_CASE("lists stand in a plan exactly when its schedule has none of its own") {
+  Plan plan = sample_plan();
+  plan.program = make_program(ScheduleKind::gpipe, 2, 3);
+  CHECK_THROWS_WITH(parse_plan(write_plan(plan), "p.json"),
+                    "p.json: /program: the schedule \"1f1b\" has lists of its own; make it null");
+  plan.schedule = ScheduleKind::custom;
+  CHECK(parse_plan(write_plan(plan), "p.json") == plan);
+  Json root = Json::parse(write_plan(plan));
+  root["program"]["ranks"][0][0]["instructions"].erase(1);
+  CHECK_THROWS_WITH(
+      parse_plan(root.dump(), "p.json"),
+      "p.json: /program: pipeline program: rank 1, instruction 0 (receive_activation of microbatch 0) has "
+      "no send_activation in rank 0");
+  plan.program = std::nullopt;
+  CHECK_THROWS_WITH(parse_plan(write_plan(plan), "p.json"),
+                    "p.json: /program: is null, but the schedule is \"custom\"; give the lists, or name a schedule");
+}
+
+TEST_CASE("chunks of a rank have its devices, and the schedule's number") {
+  CHECK_THROWS_WITH(read_changed("/stages/1/chunk", 1),
+                    R"(p.json: /schedule: "1f1b" has one chunk per rank; the stages have 2)");
+  Plan plan = sample_plan();
+  plan.schedule = {ScheduleKind::interleaved, 2};
+  plan.stages[1].chunk = 1;
+  CHECK_THROWS_WITH(parse_plan(write_plan(plan), "p.json"),
+                    "p.json: /stages/1/devices: differ from those of stage 0, whose rank it shares");
+  plan.stages[1].devices = plan.stages[0].devices;
+  CHECK_THROWS_WITH(parse_plan(write_plan(plan), "p.json"),
+                    "p.json: /stages/0/boundary: the next stage has the same devices: its times must be 0");
+  plan.stages[0].boundary.forward_time = plan.stages[0].boundary.backward_time = Seconds(0);
+  CHECK(parse_plan(write_plan(plan), "p.json") == plan);
+}
+
 // tests/plan_schemas_test.py validates these files against docs/schemas; docs/plan_format.md shows the first.
 TEST_CASE("the worked files are what the program writes") {
   const std::string folder = MESHLOOM_SOURCE_DIR "/tests/data/plan/";

@@ -43,10 +43,14 @@ Stage first_stage() {
   stage.mesh = {{"x", 2}};
   stage.recompute = Recompute::full;
   stage.parameter_state = ParameterState::zero1;
+  stage.weights = {
+      .microbatches = 3, .per_step = 1, .seconds_per_fixed_byte = 1e-9, .seconds_per_activation_byte = 8e-9};
+  stage.allowed_states = ParameterStates({ParameterState::replicated, ParameterState::zero1});
   stage.forward = Seconds(2e-6);
   stage.backward = Seconds(4e-6);
   stage.forward_compute = Seconds(1.5e-6);
   stage.backward_compute = Seconds(3.25e-6);
+  stage.backward_weight = Seconds(1.5e-6);
   stage.synchronization = Seconds(3e-6);
   stage.update = Seconds(1e-6);
   stage.shared_gradients = Bytes(4000);
@@ -98,6 +102,7 @@ Stage last_stage() {
   stage.backward = Seconds(5e-6);
   stage.forward_compute = Seconds(3e-6);
   stage.backward_compute = Seconds(5e-6);
+  stage.backward_weight = Seconds(2e-6);
   stage.synchronization = Seconds(2e-6);
   stage.update = Seconds(1e-6);
   stage.memory = {.parameters = Bytes(4000),
@@ -178,11 +183,17 @@ void fill_contents(Stage& stage, std::mt19937& random) {
 Stage random_stage(std::mt19937& random) {
   Stage stage;
   stage.recompute = pick(random, {Recompute::none, Recompute::full});
-  stage.parameter_state = pick(random, {ParameterState::replicated, ParameterState::zero1, ParameterState::zero3});
+  stage.parameter_state = pick<std::optional<ParameterState>>(
+      random, {ParameterState::replicated, ParameterState::zero1, ParameterState::zero3, std::nullopt});
+  stage.weights = {any_time(random).value(), any_time(random).value(), any_time(random).value(),
+                   any_time(random).value()};
+  stage.allowed_states = ParameterStates({pick(random, {ParameterState::replicated, ParameterState::zero3}),
+                                          pick(random, {ParameterState::zero1, ParameterState::zero2})});
   stage.forward = any_time(random);
   stage.backward = any_time(random);
   stage.forward_compute = any_time(random);
   stage.backward_compute = any_time(random);
+  stage.backward_weight = stage.backward * 0.25;
   stage.synchronization = any_time(random);
   stage.update = any_time(random);
   stage.shared_gradients_time = any_time(random);
@@ -192,6 +203,29 @@ Stage random_stage(std::mt19937& random) {
                     any_bytes(random), pick(random, {LinkClass::intra_host, LinkClass::inter_host}),
                     any_time(random),  any_time(random)};
   return stage;
+}
+
+void set_random_schedule(Plan& plan, std::int64_t ranks, std::mt19937& random) {
+  plan.schedule = schedule_kinds[random() % schedule_kinds.size()];
+  if (plan.schedule.kind == ScheduleKind::interleaved) plan.schedule.chunks = draw(random, 1, 3);
+  plan.microbatches = ranks * draw(random, 2, 8);  // which every schedule can have
+  if (plan.schedule.kind != ScheduleKind::custom) return;
+  const Schedule lists = pick(random, {Schedule(ScheduleKind::interleaved, 2), Schedule(ScheduleKind::zb_h1)});
+  plan.program = make_program(lists, ranks, plan.microbatches);
+  plan.schedule.chunks = lists.chunks;
+}
+
+void lay_on_devices(Stage& stage, std::int64_t& next_device, std::mt19937& random) {
+  const std::size_t axes = random() % (max_mesh_axes + 1);
+  for (std::size_t axis = 0; axis < axes; ++axis) stage.mesh.push_back({fmt::format("a{}", axis), 2});
+  stage.submesh = {1, std::int64_t{1} << axes};
+  for (std::int64_t k = 0; k < stage.submesh.devices(); ++k) stage.devices.push_back(next_device++);
+}
+
+void share_devices(Stage& stage, const Stage& first_of_rank) {
+  stage.mesh = first_of_rank.mesh;
+  stage.submesh = first_of_rank.submesh;
+  stage.devices = first_of_rank.devices;
 }
 
 }  // namespace
@@ -237,27 +271,28 @@ Plan random_plan(std::mt19937& random) {
   plan.stages.clear();
   plan.layers.clear();
   plan.status = pick(random, {PlanStatus::optimal, PlanStatus::feasible});
-  plan.schedule = pick(random, {ScheduleKind::gpipe, ScheduleKind::one_f_one_b});
+  const std::int64_t ranks = draw(random, 1, 4);
+  set_random_schedule(plan, ranks, random);
   plan.microbatch_size = draw(random, 1, 64);
-  plan.microbatches = draw(random, 1, 64);
   plan.global_batch = plan.microbatch_size * plan.microbatches;
+  const PipelineShape shape = plan.program ? plan.program->shape : shape_of(plan.schedule, ranks);
   std::int64_t device = 0;
-  const std::int64_t stages = draw(random, 1, 4);
-  for (std::int64_t i = 0; i < stages; ++i) {
+  for (std::int64_t i = 0; i < shape.stages(); ++i) {
     Stage stage = random_stage(random);
+    stage.chunk = shape.chunk_of(i);
     stage.first_layer = static_cast<std::int64_t>(plan.layers.size());
     for (std::int64_t layers = draw(random, 1, 3); layers > 0; --layers)
       plan.layers.push_back(fmt::format("layer{}", plan.layers.size()));
     stage.last_layer = static_cast<std::int64_t>(plan.layers.size()) - 1;
-    const std::size_t axes = random() % (max_mesh_axes + 1);
-    for (std::size_t axis = 0; axis < axes; ++axis) stage.mesh.push_back({fmt::format("a{}", axis), 2});
-    stage.submesh = {1, std::int64_t{1} << axes};
-    for (std::int64_t k = 0; k < stage.submesh.devices(); ++k) stage.devices.push_back(device++);
-    if (i + 1 == stages) stage.boundary = {};
+    if (stage.chunk == 0)
+      lay_on_devices(stage, device, random);
+    else
+      share_devices(stage, plan.stages[static_cast<std::size_t>(shape.rank_of(i))]);
+    if (!shape.sends_after(i)) stage.boundary = {};
     fill_contents(stage, random);
     plan.stages.push_back(stage);
   }
-  plan.cluster = sample_cluster(stages, 16);
+  plan.cluster = sample_cluster(ranks, 16);
   plan.estimate = any_time(random);
   plan.lower_bound = any_time(random);
   plan.best_estimate = plan.lower_bound * 1.5;

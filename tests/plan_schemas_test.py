@@ -36,6 +36,15 @@ class Schemas(unittest.TestCase):
         validator("cluster").validate(plan["cluster"])
         validator("recipe").validate(plan["recipe"])
 
+    def test_the_pins_of_the_documentation(self):
+        text = (ROOT / "docs/pins_format.md").read_text()
+        pins = json.loads(text.split("```json")[1].split("```")[0])
+        validator("pins").validate(pins)
+        self.assert_refused("pins", pins, lambda p: p["pins"][0].update(tensor="w"))
+        self.assert_refused("pins", pins, lambda p: p["pins"][0].pop("shard"))
+        self.assert_refused("pins", pins, lambda p: p["pins"][0]["shard"].update(f=0))
+        self.assert_refused("pins", pins, lambda p: p["pins"][0]["shard"].update(f="some"))
+
     def test_what_simulate_adds(self):
         summary = worked_file("summary") | {"search_s": None, "differences": None}
         for schema in ["summary", "simulate"]:

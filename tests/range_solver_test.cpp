@@ -9,6 +9,7 @@
 #include "graphs/builders.hpp"
 #include "graphs/graph_json.hpp"
 #include "tests/mesh_case.hpp"
+#include "tests/state_choices.hpp"
 
 using namespace meshloom;
 
@@ -111,7 +112,10 @@ DeviceMesh random_mesh(unsigned seed) {
 
 RangeSettings random_settings(std::mt19937& random) {
   RangeSettings settings;
-  settings.state = static_cast<ParameterState>(random() % 4);
+  settings.states = all_parameter_states[random() % 4];
+  if (random() % 2 == 0)  // any set of states
+    settings.states = ParameterStates(std::vector<ParameterState>{
+        all_parameter_states[random() % 4], all_parameter_states[random() % 4], all_parameter_states[random() % 4]});
   settings.recompute = random() % 2 == 0 ? Recompute::none : Recompute::full;
   settings.weights.microbatches = microbatches;
   settings.weights.per_step = random() % 2 == 0 ? 1 : microbatches;
@@ -136,14 +140,14 @@ void add_border(MeshCase& on_mesh, const ModelNode& node, bool arrives, bool lea
 }
 
 // The whole range as one problem: the layers' problems side by side, in which equal interface tensors are one node; its
-// own cost counts once, if it is a parameter or its layers save it.
+// own cost counts once, if it is a parameter or its layers save it. The states of parameters are choices like others.
 IntraOpProblem joined(MeshCase& on_mesh, const RangeSettings& settings, std::size_t first, std::size_t last) {
   IntraOpProblem whole;
   std::map<TensorId, std::uint32_t> shared;
   std::map<TensorId, bool> charged;
   for (std::size_t l = first; l <= last; ++l) {
-    const LayerModel& model = on_mesh.solver().ranges().model(l);
-    const IntraOpProblem layer = layer_problem(model, settings.weights, settings.state, settings.recompute);
+    const LayerModel model = with_states_as_choices(on_mesh.solver().ranges().full_model(l), settings.states);
+    const IntraOpProblem layer = PricedLayer(model, settings).problem();
     const auto& variables = on_mesh.space().layers.layers[l].variables;
     std::vector<std::uint32_t> position;
     for (std::size_t n = 0; n < layer.nodes.size(); ++n) {
@@ -162,7 +166,7 @@ IntraOpProblem joined(MeshCase& on_mesh, const RangeSettings& settings, std::siz
       for (std::uint32_t c = 0; c < layer.nodes[n].costs.size(); ++c)
         if (whole.nodes[position.back()].costs[c] < infinite_cost)
           whole.nodes[position.back()].costs[c] += static_cast<std::int64_t>(
-              1e12 * weighted(cost_of_variable(model.nodes[n], c, settings.state), settings.weights));
+              1e12 * weighted(cost_of_variable(model.nodes[n], c, settings), settings.weights));
     }
     for (IntraOpEdge edge : layer.edges) {
       edge.a = position[edge.a], edge.b = position[edge.b];
@@ -200,8 +204,7 @@ void check_all_ranges(MeshCase& on_mesh, const RangeSettings& settings) {
   const std::vector<Cost> costs = on_mesh.solver().ranges().solve(settings);
   for (std::size_t first = 0; first < on_mesh.layers(); ++first)
     for (std::size_t last = first; last < on_mesh.layers(); ++last) {
-      INFO("layers " << first << " to " << last << ", " << name(settings.state) << ", recompute "
-                     << name(settings.recompute));
+      INFO("layers " << first << " to " << last << ", recompute " << name(settings.recompute));
       check_stage_is_cost(on_mesh, settings, first, last, costs[on_mesh.space().classes.of[first][last - first]]);
     }
 }
@@ -280,8 +283,10 @@ TEST_CASE("holding an op at its chosen strategy changes nothing, at another neve
     const RangeChoices chosen = ranges.choices(settings, 0, last).value();
     INFO("seed " << seed);
     for (std::size_t layer = 0; layer <= last; ++layer) {
-      const std::vector<double> held = ranges.objective_by_choice(settings, 0, last, layer, 0);
-      CHECK(held[chosen[layer][0]] == Approx(least).epsilon(1e-9));
+      std::vector<double> held;
+      for (const Cost& cost : ranges.costs_by_choice(settings, 0, last, layer, 0))
+        held.push_back(weighted(cost, settings.weights));
+      CHECK(held[ranges.thinned(layer).original[0][chosen[layer][0]]] == Approx(least).epsilon(1e-9));
       CHECK(*std::min_element(held.begin(), held.end()) == Approx(least).epsilon(1e-9));
     }
   }
@@ -309,7 +314,7 @@ TEST_CASE("a materialised stage of GPT takes what the search reported, in every 
     for (const Recompute recompute : {Recompute::none, Recompute::full})
       for (const ParameterState state :
            {ParameterState::replicated, ParameterState::zero1, ParameterState::zero2, ParameterState::zero3}) {
-        INFO("regather " << regather);
+        INFO("regather " << regather << ", " << name(state));
         check_all_ranges(on_mesh, {state, recompute, {}});
         check_all_ranges(on_mesh, {state, recompute, {1, 1, 1e-9, 1e-8}});
       }
@@ -318,12 +323,15 @@ TEST_CASE("a materialised stage of GPT takes what the search reported, in every 
 
 TEST_CASE("a materialised stage takes what the search reported with experts and with grouped heads on two axes") {
   for (const Graph& graph :
-       {read_graph(std::string(MESHLOOM_SOURCE_DIR "/graphs/zoo/moe_layer.json")),
+       {read_graph(MESHLOOM_SOURCE_DIR "/graphs/zoo/moe_layer.json"),
         build_llama(
             {.layers = 2, .hidden = 16, .heads = 4, .kv_heads = 2, .seq_len = 8, .vocab = 32, .ffn_hidden = 24})}) {
     MeshCase on_mesh(graph, tight_cluster(4), mesh_of({2, 2}), {}, 4);
     check_all_ranges(on_mesh, {ParameterState::zero1, Recompute::none, {1, 1, 1e-9, 1e-8}});
     check_all_ranges(on_mesh, {ParameterState::zero3, Recompute::full, {}});
+    check_all_ranges(
+        on_mesh,
+        {ParameterStates({ParameterState::zero1, ParameterState::zero3}), Recompute::none, {1, 1, 1e-9, 1e-8}});
   }
 }
 
@@ -355,6 +363,35 @@ TEST_CASE("a materialised stage counts converting again what is saved but has no
       if (conversion.tensor == "x") converted_again += conversion.backward.size();
     CHECK(converted_again > 0);
   }
+}
+
+// On 2 devices at 10^11 B/s with 100 microbatches, half of n elements: ZeRO-3 instead of ZeRO-1 frees 6 bytes of a bf16
+// parameter and 8 of an fp32 one, and moves 100·(2·2 + 4) − (4 + 2) = 794 and 100·(2·4 + 4) − (4 + 4) = 1192 bytes
+// more. So it pays from a price of 132.3 and 149 times 10^-11 seconds a byte.
+TEST_CASE("at one price of memory parameters of two types take different states") {
+  const Graph graph = parse_graph(
+      R"({"schema": "meshloom.graph/1", "name": "types", "batch_dim": "b", "dims": {"h": 64},
+    "tensors": [{"id": "x", "shape": ["b", "h"], "dtype": "bf16", "role": "input"},
+      {"id": "u", "shape": ["h", "h"], "dtype": "bf16", "role": "parameter"},
+      {"id": "v", "shape": ["h", "h"], "dtype": "fp32", "role": "parameter"}],
+    "ops": [
+      {"id": "one", "kind": "einsum", "layer": "a", "inputs": ["x", "u"], "outputs": ["y"], "rule": "b h!, h! k! -> b k!"},
+      {"id": "two", "kind": "einsum", "layer": "a", "inputs": ["y", "v"], "outputs": ["z"], "rule": "b h!, h! k! -> b k!"},
+      {"id": "loss", "kind": "sum", "layer": "a", "inputs": ["z"], "outputs": ["loss"], "rule": "b k -> "}]})",
+      "types.json");
+  MeshCase on_mesh(graph, toy_cluster({.flops_per_s = 1e8}), mesh_of({2}), {}, 64);
+  const auto states = [&](double price) {
+    const Stage stage = on_mesh.stage(
+        {ParameterStates({ParameterState::zero1, ParameterState::zero3}), Recompute::none, {100, 1, price, 0}}, 0, 0);
+    std::string text;
+    for (const TensorLayout& tensor : stage.tensors)
+      if (tensor.parameter) text += fmt::format("{} {}, ", tensor.tensor, name(tensor.state));
+    return text + std::string(parameter_state_text(stage));
+  };
+  CHECK(states(131e-11) == "u zero1, v zero1, zero1");
+  CHECK(states(133e-11) == "u zero3, v zero1, mixed");
+  CHECK(states(148e-11) == "u zero3, v zero1, mixed");
+  CHECK(states(150e-11) == "u zero3, v zero3, zero3");
 }
 
 TEST_CASE("all blocks of a built GPT are one class, and so are llama's") {

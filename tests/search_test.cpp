@@ -12,64 +12,11 @@
 #include "planner/materialize.hpp"
 #include "planner/plan/plan_json.hpp"
 #include "planner/stage_costs.hpp"
+#include "tests/random_chain.hpp"
+#include "tests/state_choices.hpp"
 
 namespace meshloom {
 namespace {
-
-std::size_t draw(std::mt19937& random, std::size_t least, std::size_t most) {
-  return least + random() % (most - least + 1);
-}
-
-enum class Tying { none, some };
-
-// A chain of products, some with an activation function, some with the layer's input added to its result. Tied: a layer
-// may use the weights of an earlier one.
-Graph random_chain(std::mt19937& random, std::size_t layers, Tying tying) {
-  GraphDraft draft{"chain", "chain", "b", {}, DType::fp32, 0, {}, {}};
-  std::size_t width = std::size_t{4} << draw(random, 0, 2);
-  draft.tensors.push_back({"x", {"b", std::to_string(width)}, DType::fp32});
-  std::string last = "x";
-  for (std::size_t l = 0; l < layers; ++l) {
-    const std::string tag = fmt::format("l{}", l), product = tag + ".y";
-    std::string weight = tag + ".w";
-    const bool residual = draw(random, 0, 3) == 0;
-    const std::size_t next = residual ? width : std::size_t{4} << draw(random, 0, 2);
-    const std::vector<std::string> shape{std::to_string(width), std::to_string(next)};
-    const auto alike =
-        std::find_if(draft.tensors.begin() + 1, draft.tensors.end(), [&](const auto& t) { return t.shape == shape; });
-    if (tying == Tying::some && alike != draft.tensors.end())
-      weight = alike->id;
-    else
-      draft.tensors.push_back({weight, shape, DType::fp32, TensorRole::parameter});
-    draft.ops.push_back({product, OpKind::einsum, tag, {last, weight}, {product}, "b i, i j -> b j"});
-    if (residual)
-      draft.ops.push_back({tag + ".sum", OpKind::add, tag, {product, last}, {tag + ".sum"}, "b i, b i -> b i"});
-    else if (draw(random, 0, 2) == 0)
-      draft.ops.push_back({tag + ".a", OpKind::gelu, tag, {product}, {tag + ".a"}, "b i -> b i"});
-    last = draft.ops.back().outputs[0];
-    width = next;
-  }
-  return check_graph(draft);
-}
-
-// Slow enough that computing, sending and latency all count: some hundred bytes and FLOPs in microseconds.
-PlanningInput random_input(std::mt19937& random, std::size_t layers, Tying tying = Tying::none) {
-  PlanningInput input;
-  input.graph = random_chain(random, layers, tying);
-  Cluster& cluster = input.cluster;
-  cluster.name = "tiny";
-  cluster.hosts = static_cast<std::int64_t>(draw(random, 1, 2));
-  cluster.devices_per_host = cluster.hosts == 2 ? static_cast<std::int64_t>(draw(random, 1, 2))
-                                                : static_cast<std::int64_t>(draw(random, 1, 2)) * 2;
-  cluster.device.name = "toy";
-  cluster.device.memory = Bytes(1e12);
-  cluster.device.memory_bandwidth = BytesPerSecond(1e8);
-  cluster.device.peak = {{DType::fp32, FlopsPerSecond(1e8)}, {DType::bf16, FlopsPerSecond(1e8)}};
-  cluster.device.launch = Seconds(1e-6);
-  cluster.intra_host = {BytesPerSecond(1e7 * static_cast<double>(draw(random, 1, 50))), 1, Seconds(1e-6)};
-  cluster.nic = {BytesPerSecond(1e6 * static_cast<double>(draw(random, 1, 50))), 1, Seconds(2e-6)};
-  return input;
-}
 
 SearchOptions options_for(std::int64_t global_batch, std::int64_t microbatch_size) {
   SearchOptions options;
@@ -80,7 +27,8 @@ SearchOptions options_for(std::int64_t global_batch, std::int64_t microbatch_siz
   return options;
 }
 
-// ---- Brute force: every choice of every node of every layer, tied where layers share a tensor.
+// ---- Brute force: every choice of every node of every layer and every state of every parameter, tied where layers
+// share a tensor.
 
 struct Point {
   Seconds forward, time, per_step;
@@ -101,43 +49,46 @@ class RangeEnumeration {
   RangeEnumeration(const SearchSpace& space, const DeviceMesh& mesh, std::int64_t microbatch_size)
       : space_(space), solver_(space, mesh, std::vector<AxisRole>(mesh.dimensions(), AxisRole::free), microbatch_size) {
     for (const PlanningLayer& layer : space.layers.layers)
-      models_.push_back(build_layer_model(solver_.context(), layer));
+      models_.push_back(
+          with_states_as_choices(build_layer_model(solver_.context(), layer), ParameterStates(space.states)));
+    for (const Recompute recompute : space.recomputes)
+      for (const LayerModel& model : models_)
+        priced_[recompute].emplace_back(model, RangeSettings{ParameterState::replicated, recompute, {}});
   }
 
   void run(std::size_t first, std::size_t last, std::vector<Point>& into) {
-    for (const ParameterState state : space_.states)
-      for (const Recompute recompute : space_.recomputes) {
-        shared_.clear();
-        first_ = first;
-        shared_gradients_outside_ = shares_parameters_outside(space_.layers, first, last);
-        layer(first, last, state, recompute, Point{}, into);
-      }
+    for (const Recompute recompute : space_.recomputes) {
+      shared_.clear();
+      first_ = first;
+      shared_gradients_outside_ = shares_parameters_outside(space_.layers, first, last);
+      layer(first, last, {ParameterState::replicated, recompute, {}}, Point{}, into);
+    }
   }
 
  private:
-  void layer(std::size_t l, std::size_t last, ParameterState state, Recompute recompute, const Point& so_far,
+  void layer(std::size_t l, std::size_t last, const RangeSettings& settings, const Point& so_far,
              std::vector<Point>& into) {
     if (!(so_far.forward < impossible)) return;
     if (l > last) return keep(into, so_far);
     std::vector<std::uint32_t> choices(models_[l].nodes.size());
-    node(0, choices, l, last, state, recompute, so_far, into);
+    node(0, choices, l, last, settings, so_far, into);
   }
 
-  void node(std::size_t n, std::vector<std::uint32_t>& choices, std::size_t l, std::size_t last, ParameterState state,
-            Recompute recompute, const Point& so_far, std::vector<Point>& into) {
+  void node(std::size_t n, std::vector<std::uint32_t>& choices, std::size_t l, std::size_t last,
+            const RangeSettings& settings, const Point& so_far, std::vector<Point>& into) {
     const LayerModel& model = models_[l];
     if (n == model.nodes.size()) {
-      const Cost cost = cost_of_choices(model, choices, state, recompute);
+      const Cost cost = priced_.at(settings.recompute)[l].cost_of_choices(choices);
       if (!(cost.forward < impossible)) return;
       return layer(
-          l + 1, last, state, recompute,
+          l + 1, last, settings,
           {so_far.forward + cost.forward, so_far.time + cost.per_microbatch(), so_far.per_step + cost.per_step()},
           into);
     }
     const bool shared = n >= model.interior;
     if (const auto found = shared_.find(model.nodes[n].tensor); shared && found != shared_.end()) {
       choices[n] = found->second;
-      return node(n + 1, choices, l, last, state, recompute, so_far, into);
+      return node(n + 1, choices, l, last, settings, so_far, into);
     }
     for (std::uint32_t c = 0; c < model.nodes[n].choices.size(); ++c) {
       choices[n] = c;
@@ -145,12 +96,12 @@ class RangeEnumeration {
       if (shared) {
         shared_[model.nodes[n].tensor] = c;
         if (model.nodes[n].kind == ModelNode::Kind::parameter)
-          add_parameter(cost_of_variable(model.nodes[n], c, state), with_own);
+          add_parameter(cost_of_variable(model.nodes[n], c, settings), with_own);
         else
           add_border(space_.layers.layers[l].variables[n - model.interior], model.nodes[n].choices[c].layout, last,
                      with_own);
       }
-      node(n + 1, choices, l, last, state, recompute, with_own, into);
+      node(n + 1, choices, l, last, settings, with_own, into);
       if (shared) shared_.erase(model.nodes[n].tensor);
     }
   }
@@ -181,6 +132,7 @@ class RangeEnumeration {
   std::size_t first_ = 0;
   bool shared_gradients_outside_ = false;
   std::vector<LayerModel> models_;
+  std::map<Recompute, std::vector<PricedLayer>> priced_;  // by layer
   std::map<TensorId, std::uint32_t> shared_;
 };
 
@@ -273,6 +225,39 @@ TEST_CASE("on one stage the search finds the optimum of all shardings, states an
   }
 }
 
+// One state of all parameters never beats a state for each, however little memory there is.
+TEST_CASE("states chosen for each parameter are never worse than the best single state", "[search]") {
+  int tight = 0;
+  for (std::uint32_t seed = 700; seed < 740; ++seed) {
+    std::mt19937 random(seed);
+    PlanningInput input = random_input(random, draw(random, 1, 4), Tying::some);
+    input.cluster.device.launch = Seconds(1e-7);
+    SearchOptions options = options_for(16, draw(random, 0, 1) == 0 ? 4 : 16);
+    options.remedies = false;
+    options.candidates = 1;
+    const Bytes peak = search_plans(input, options).front().peak_memory();
+    for (const double share : {0.45, 0.55, 0.65, 0.75, 0.85, 0.95, 2.0}) {
+      input.cluster.device.memory = share * peak;
+      const Plan plan = search_plans(input, options).front();
+      std::optional<Seconds> single;
+      for (const ParameterState state : input.recipe.parameter_states) {
+        SearchOptions fixed = options;
+        fixed.parameter_state = state;
+        const Plan with_one = search_plans(input, fixed).front();
+        if (with_one.status == PlanStatus::infeasible) continue;
+        if (!single || with_one.best_estimate < *single) single = with_one.best_estimate;
+      }
+      INFO("seed " << seed << ", " << share << " of " << peak.value() << " bytes");
+      if (single) CHECK(plan.status != PlanStatus::infeasible);
+      if (plan.status == PlanStatus::infeasible) continue;
+      CHECK(plan.peak_memory() <= input.cluster.device.memory);
+      if (single) CHECK(plan.best_estimate <= *single * (1 + rounding));
+      tight += share < 1;
+    }
+  }
+  CHECK(tight >= 50);
+}
+
 TEST_CASE("without work once per step the search finds the optimum of all pipelines", "[search]") {
   int pipelined = 0;
   for (std::uint32_t seed = 0; seed < 40; ++seed) {
@@ -292,7 +277,7 @@ TEST_CASE("without work once per step the search finds the optimum of all pipeli
   CHECK(pipelined >= 5);
 }
 
-// In general a range keeps for each mesh, state and recomputation only the shardings of least B·t + p and of least t
+// In general a range keeps for each mesh and recomputation only the shardings of least B·t + p and of least t
 // (t a microbatch's time, p the work once per step), while the formula weighs them otherwise in stages that are not the
 // slowest. So: bound ≤ optimum ≤ estimate, and no single stage is better than the estimate.
 TEST_CASE("the bound is never above, the estimate never below the optimum of all pipelines", "[search]") {

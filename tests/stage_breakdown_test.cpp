@@ -1,6 +1,7 @@
 #include "planner/plan/stage_breakdown.hpp"
 
 #include <catch2/catch.hpp>
+#include <random>
 
 #include "simulator/simulation.hpp"
 #include "tests/plan_samples.hpp"
@@ -51,4 +52,19 @@ TEST_CASE("layers are named by the first and the last") {
   plan.layers = {"embed", "h0", "head"};
   CHECK(layer_names(plan, 0, 2) == "embed…head");
   CHECK(layer_names(plan, 1, 1) == "h0");
+}
+
+TEST_CASE("the times of every stage add up to the step's, whatever the schedule") {
+  std::mt19937 random(51);
+  for (int i = 0; i < 200; ++i) {
+    Plan plan = random_plan(random);
+    apply_simulation(plan, simulate(plan));
+    for (const StageBreakdown& stage : break_down(plan)) {
+      Seconds sum;
+      for (const NamedTime& each : stage.times) sum += each.time;
+      CAPTURE(name(plan.schedule));
+      REQUIRE(sum.value() == Approx(plan.iteration_time.value()));
+      REQUIRE(time_named(stage, "idle").value() >= -1e-9);  // a rounded picosecond for each instruction
+    }
+  }
 }

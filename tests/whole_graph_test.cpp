@@ -39,6 +39,15 @@ WholeGraph whole_of(MeshCase& test, const WholeGraphOptions& options) {
   return whole_graph_problem(test.solver().context(), test.space().layers, options);
 }
 
+// What the range solver chooses, as choices of the models with all choices.
+RangeChoices chosen_by_ranges(MeshCase& test, const RangeSettings& settings) {
+  RangeChoices choices = test.solver().ranges().choices(settings, 0, test.layers() - 1).value();
+  for (std::size_t l = 0; l < choices.size(); ++l)
+    for (std::size_t n = 0; n < choices[l].size(); ++n)
+      choices[l][n] = test.solver().ranges().thinned(l).original[n][choices[l][n]];
+  return choices;
+}
+
 // A range solver's choices as the problem's; usage nodes take what their edges allow.
 std::vector<std::uint32_t> translated(const WholeGraph& whole, const RangeChoices& ranges, ParameterState state) {
   std::vector<std::uint32_t> choices(whole.nodes.size());
@@ -98,8 +107,7 @@ TEST_CASE("forty equal layers cost in one range what they cost in one problem of
     const Cost cost = test.cost(settings, 0, test.layers() - 1);
     CHECK(static_cast<double>(solve_by_elimination(whole.problem).objective) * 1e-12 ==
           Approx(weighted(cost, settings.weights)).epsilon(1e-9));
-    const auto choices =
-        translated(whole, *test.solver().ranges().choices(settings, 0, test.layers() - 1), ParameterState::zero1);
+    const auto choices = translated(whole, chosen_by_ranges(test, settings), ParameterState::zero1);
     CHECK(static_cast<double>(cost_of(whole.problem, choices)) * 1e-12 ==
           Approx(weighted(cost, settings.weights)).epsilon(1e-9));
     CHECK(static_cast<double>(peak_usage(whole.problem, choices)) ==
@@ -111,13 +119,14 @@ TEST_CASE("an op's decision is the strategy that was chosen for it") {
   MeshCase test(tiny_gpt(2, true), tight_cluster(4), mesh_of({2, 2}), find_recipe("neutral"), 4);
   const RangeSettings settings = settings_for(ParameterState::zero1, Recompute::none, 0);
   const WholeGraph whole = whole_of(test, {settings.weights, {ParameterState::zero1}, Recompute::none, {}});
-  const RangeChoices ranges = *test.solver().ranges().choices(settings, 0, test.layers() - 1);
+  const RangeChoices ranges = chosen_by_ranges(test, settings);
   const std::vector<OpDecision> decisions = op_decisions(whole, translated(whole, ranges, ParameterState::zero1));
   REQUIRE(decisions.size() == test.space().input.graph.ops.size());
   for (std::size_t l = 0; l < test.layers(); ++l)
     for (std::size_t p = 0; p < test.space().layers.layers[l].ops.size(); ++p) {
       const OpDecision& decision = decisions[index(test.space().layers.layers[l].ops[p])];
-      CHECK(decision.strategy.axes == test.solver().ranges().model(l).nodes[p].choices[ranges[l][p]].strategy.axes);
+      CHECK(decision.strategy.axes ==
+            test.solver().ranges().full_model(l).nodes[p].choices[ranges[l][p]].strategy.axes);
       CHECK(decision.state == ParameterState::zero1);
     }
 }
@@ -132,7 +141,7 @@ TEST_CASE("choices cost and hold in the whole graph what they cost and hold in i
             whole_of(test, {{microbatches, 1, 0, 0}, {ParameterState::zero1}, Recompute::none, Bytes(1e9)});
         check_problem(whole.problem);
         const Cost cost = test.cost(settings, 0, test.layers() - 1);
-        const RangeChoices ranges = *test.solver().ranges().choices(settings, 0, test.layers() - 1);
+        const RangeChoices ranges = chosen_by_ranges(test, settings);
         const std::vector<std::uint32_t> choices = translated(whole, ranges, ParameterState::zero1);
         CHECK(static_cast<double>(cost_of(whole.problem, choices)) * 1e-12 ==
               Approx(weighted(cost, {microbatches, 1, 0, 0})).epsilon(1e-9));
@@ -147,8 +156,7 @@ TEST_CASE("under full recompute what layers save between them stays, and one lay
   const WholeGraph whole =
       whole_of(test, {settings.weights, {ParameterState::replicated}, Recompute::full, Bytes(1e9)});
   const Cost cost = test.cost(settings, 0, test.layers() - 1);
-  const auto choices =
-      translated(whole, *test.solver().ranges().choices(settings, 0, test.layers() - 1), ParameterState::replicated);
+  const auto choices = translated(whole, chosen_by_ranges(test, settings), ParameterState::replicated);
   const auto peak = static_cast<double>(peak_usage(whole.problem, choices));
   // The largest layer is h2, whose backward begins when only the head's input has gone.
   CHECK(peak <= (cost.fixed + cost.activations + cost.recomputed).value());

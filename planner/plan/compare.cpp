@@ -122,7 +122,7 @@ void compare_stage(const std::string& path, const Stage& base, const Stage& next
   found.text(path + "/devices", print(base.devices), print(next.devices));
   found.text(path + "/mesh", print(base.mesh), print(next.mesh));
   found.text(path + "/recompute", name(base.recompute), name(next.recompute));
-  found.text(path + "/parameter_state", name(base.parameter_state), name(next.parameter_state));
+  found.text(path + "/parameter_state", parameter_state_text(base), parameter_state_text(next));
   found.quantity(path + "/forward_s", base.forward, next.forward);
   found.quantity(path + "/backward_s", base.backward, next.backward);
   found.quantity(path + "/forward_compute_s", base.forward_compute, next.forward_compute);
@@ -149,6 +149,8 @@ void compare_totals(const Plan& base, const Plan& next, Differences& found) {
   found.share("/bubble_fraction", base.bubble_fraction, next.bubble_fraction);
   found.quantity("/peak_memory_bytes", base.peak_memory(), next.peak_memory());
   found.text("/schedule", name(base.schedule), name(next.schedule));
+  if (base.program && next.program && *base.program != *next.program)
+    found.text("/program", "its lists", "other lists");
   found.count("/global_batch", base.global_batch, next.global_batch);
   found.count("/microbatch_size", base.microbatch_size, next.microbatch_size);
   found.count("/microbatches", base.microbatches, next.microbatches);

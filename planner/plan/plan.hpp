@@ -13,7 +13,9 @@
 #include "costmodel/device_mesh.hpp"
 #include "costmodel/layout.hpp"
 #include "costmodel/recipe.hpp"
-#include "planner/plan/schedule.hpp"
+#include "planner/plan/pins.hpp"
+#include "planner/plan/prices.hpp"
+#include "planner/plan/program.hpp"
 
 namespace meshloom {
 
@@ -93,15 +95,20 @@ struct StageBoundary {
 };
 
 struct Stage {
+  std::int64_t chunk = 0;                        // of its rank; all chunks of a rank have the same devices
   std::int64_t first_layer = 0, last_layer = 0;  // positions in Plan::layers, inclusive
   Submesh submesh;
   std::vector<std::int64_t> devices;  // numbers in the cluster, in mesh order
   std::vector<MeshAxis> mesh;
   Recompute recompute = Recompute::none;
-  ParameterState parameter_state = ParameterState::replicated;
-  Seconds forward, backward;                  // collectives and recompute included, sends not
-  Seconds forward_compute, backward_compute;  // the part that is computing
-  Seconds synchronization;                    // gradient collectives and parameter gathers, once per step
+  // The state of all parameters that have a choice (an R/P axis); none: they are in several.
+  std::optional<ParameterState> parameter_state = ParameterState::replicated;
+  Weights weights;                                             // what the stage was optimised for,
+  ParameterStates allowed_states{ParameterState::replicated};  // and the states its parameters could take
+  Seconds forward, backward;                                   // collectives and recompute included, sends not
+  Seconds forward_compute, backward_compute;                   // the part that is computing
+  Seconds backward_weight;  // the part of `backward` that makes gradients of parameters
+  Seconds synchronization;  // gradient collectives and parameter gathers, once per step
   // Gradients of parameters that other stages use, too: all-reduced between two stages, part of `synchronization`.
   Bytes shared_gradients;
   Seconds shared_gradients_time;
@@ -113,6 +120,10 @@ struct Stage {
   std::vector<Conversion> conversions;
   bool operator==(const Stage&) const = default;
 };
+
+// What Stage::parameter_state is for these tensors. Where no parameter has an R/P axis: the first allowed state.
+std::optional<ParameterState> common_state(const Stage& stage);
+std::string_view parameter_state_text(const Stage& stage);  // "zero1", "mixed"
 
 struct InfeasibleReason {
   std::int64_t first_layer = 0, last_layer = 0;
@@ -132,10 +143,12 @@ struct Plan {
   Recipe recipe;
   std::string options;              // the command's options, canonical
   std::string origin = "search";    // "search" or "baseline tp=8 …": says when a baseline won
+  std::vector<Pin> pins;            // what was fixed before the search
   std::vector<std::string> layers;  // names, in order
 
   PlanStatus status = PlanStatus::feasible;
-  ScheduleKind schedule = ScheduleKind::one_f_one_b;
+  Schedule schedule;
+  std::optional<PipelineProgram> program;  // the lists, when the schedule is custom
   std::int64_t global_batch = 1;
   std::int64_t microbatch_size = 1;  // samples over all devices of a stage
   std::int64_t microbatches = 1;
@@ -150,6 +163,8 @@ struct Plan {
   std::vector<InfeasibleReason> reasons;  // when infeasible, with stages empty
   std::vector<Remedy> remedies;
 
+  std::int64_t ranks() const { return std::ssize(stages) / schedule.chunks; }
+  PipelineShape shape() const;   // which stage is which chunk of which rank
   std::int64_t devices() const;  // used by the stages
   Bytes peak_memory() const;     // of the largest device
   double flops_per_device_second() const;
@@ -157,14 +172,23 @@ struct Plan {
   bool operator==(const Plan&) const = default;
 };
 
-// The iteration time that the schedule's formula gives [DESIGN section 6; docs/planning.md]. Sends block the sender, so
-// they count into its forward and backward: f_i = forward_i + send_i, b_i = backward_i + send of the gradient_i.
-//   1F1B:  Σt + (B−1)·max t + max_i max(0, sync_i − Σ_{j<i} b_j)        t = f + b, sync = synchronization + update
-//   GPipe: Σf + (B−1)·max f + Σb + (B−1)·max b + the same
+// The iteration time that the schedule's formula gives [DESIGN section 6; docs/schedules.md]. Sends that block the
+// sender count into its forward and backward: f_i = forward_i + send_i, b_i = backward_i + send of the gradient_i; w_i
+// is the weight gradients' part of b_i, t = f + b. p ranks of v chunks:
+//   1F1B, eager 1F1B:  Σt + (B−1)·max t + max_i max(0, sync_i − Σ_{j<i} b_j)        sync = synchronization + update
+//   GPipe:             Σf + (B−1)·max f + Σb + (B−1)·max b + the same
+//   interleaved:       B·max Σt + (p−1)·max t + the same by rank, b of first chunks; Σt over a rank's chunks
+//   ZB-H1, ZB-1p:      B·max t + (p−1)·max(c + max(0, f−w)) + max sync              c = b − w: the input gradients'
+//   part ZB-H2:             B·max t + (p−1)·max(0, max(c − f + 2·max(0, f−w))) + max sync ZB-2p:             B·max t +
+//   max(0, max((p−1)(f+c) − (2p−1)w), max((p−1)c − p·f)) + max sync dualpipe:          B·max Σt + (p−1)·max(f + max(0,
+//   c−w)) + max sync inference:         Σf + (B−1)·max f
+// With w ≤ f the bubbles of ZB-H1 and ZB-H2 are (p−1)(f+c−w) and (p−1)·max(0, f+c−2w), as published. For equal stages
+// and B ≥ 2p all are exact but those of ZB-2p, a bound, and of dualpipe. Zero for a custom schedule: it has no formula.
 struct StageTimes {
-  Seconds forward, backward, per_step;  // sends included in forward and backward
+  Seconds forward, backward, per_step;  // blocking sends included in forward and backward
+  Seconds backward_weight{0};           // part of backward
 };
-Seconds schedule_formula(ScheduleKind kind, const std::vector<StageTimes>& stages, std::int64_t microbatches);
+Seconds schedule_formula(const Schedule& schedule, const std::vector<StageTimes>& stages, std::int64_t microbatches);
 std::vector<StageTimes> stage_times(const Plan& plan);
 
 }  // namespace meshloom

@@ -15,10 +15,7 @@ inline constexpr std::string_view plan_schema = "meshloom.plan/1";
 
 inline constexpr std::array plan_statuses{PlanStatus::optimal, PlanStatus::feasible, PlanStatus::infeasible,
                                           PlanStatus::time_limit};
-inline constexpr std::array schedule_kinds{ScheduleKind::gpipe, ScheduleKind::one_f_one_b};
 inline constexpr std::array recomputes{Recompute::none, Recompute::full};
-inline constexpr std::array parameter_states{ParameterState::replicated, ParameterState::zero1, ParameterState::zero2,
-                                             ParameterState::zero3};
 inline constexpr std::array link_classes{LinkClass::intra_host, LinkClass::inter_host};
 inline constexpr std::array rates{Rate::per_microbatch, Rate::per_step};
 inline constexpr std::array collectives{Collective::all_gather, Collective::reduce_scatter, Collective::all_reduce,
@@ -31,6 +28,13 @@ Enum read_enumerator(const JsonInput& input, const std::array<Enum, count>& all)
   return all[input.one_of(names)];
 }
 
+// Lists as runs with repeats: [[{"repeat": 3, "step": 1, "instructions": [["run_forward", 0], …]}, …], …], where each
+// repeat adds `step` to the microbatches. An instruction is [kind, microbatch, chunk]; zeros at the end may be left
+// out.
+Json program_json(const PipelineProgram& program);
+// Lists that are longer than a step's can be are refused before they are unrolled. The lists are not checked yet.
+PipelineProgram read_program(const JsonInput& input, std::int64_t chunks, std::int64_t microbatches);
+
 // A layout is an array of one state per mesh axis: ["S(0)", "R/P"].
 Json layout_json(const Layout& layout, std::size_t mesh_dimensions);
 Layout read_layout(const JsonInput& input, std::size_t mesh_dimensions);
@@ -40,5 +44,9 @@ Json cluster_json(const Cluster& cluster);
 Json recipe_json(const Recipe& recipe);
 Cluster read_inline_cluster(const JsonInput& input);
 Recipe read_inline_recipe(const JsonInput& input);
+
+// As in a pins file.
+Json pin_json(const Pin& pin);
+Pin read_pin(const JsonInput& input);
 
 }  // namespace meshloom

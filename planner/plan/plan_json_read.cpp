@@ -4,6 +4,7 @@
 #include <set>
 
 #include "graphs/files.hpp"
+#include "graphs/input_error.hpp"
 #include "planner/plan/plan_json.hpp"
 #include "planner/plan/plan_json_parts.hpp"
 
@@ -71,7 +72,7 @@ TensorLayout read_tensor(const JsonInput& input, std::size_t dimensions) {
           .parameter = input.at("parameter").boolean(),
           .layout = read_layout(input.at("layout"), dimensions),
           .saved = read_layout(input.at("saved"), dimensions),
-          .state = read_enumerator(input.at("state"), parameter_states),
+          .state = read_enumerator(input.at("state"), all_parameter_states),
           .bytes = bytes_at(input, "bytes")};
 }
 
@@ -132,18 +133,41 @@ Submesh read_submesh(const JsonInput& input) {
   return {sizes[0].integer(1, most_count), sizes[1].integer(1, most_count)};
 }
 
+std::optional<ParameterState> read_parameter_state(const JsonInput& input) {
+  std::vector<std::string> names{"mixed"};
+  for (const ParameterState state : all_parameter_states) names.emplace_back(name(state));
+  return parameter_state_named(names[input.one_of(names)]);
+}
+
+void read_optimised_for(const JsonInput& input, Stage& stage) {
+  input.only_keys(
+      {"microbatches", "per_step", "seconds_per_fixed_byte", "seconds_per_activation_byte", "parameter_states"});
+  stage.weights = {.microbatches = input.at("microbatches").number(0),
+                   .per_step = input.at("per_step").number(0),
+                   .seconds_per_fixed_byte = input.at("seconds_per_fixed_byte").number(0),
+                   .seconds_per_activation_byte = input.at("seconds_per_activation_byte").number(0)};
+  std::vector<ParameterState> states;
+  for (const JsonInput& element : input.at("parameter_states").elements())
+    states.push_back(read_enumerator(element, all_parameter_states));
+  if (states.empty()) input.at("parameter_states").fail("allows no state; list at least one");
+  stage.allowed_states = ParameterStates(states);
+}
+
 Stage read_stage(const JsonInput& input) {
-  input.only_keys({"first_layer",
+  input.only_keys({"chunk",
+                   "first_layer",
                    "last_layer",
                    "submesh",
                    "devices",
                    "mesh",
                    "recompute",
                    "parameter_state",
+                   "optimised_for",
                    "forward_s",
                    "backward_s",
                    "forward_compute_s",
                    "backward_compute_s",
+                   "backward_weight_s",
                    "synchronization_s",
                    "update_s",
                    "shared_gradients_bytes",
@@ -154,17 +178,22 @@ Stage read_stage(const JsonInput& input) {
                    "tensors",
                    "conversions"});
   Stage stage;
+  stage.chunk = input.at("chunk").integer(0, UINT16_MAX);
   stage.first_layer = input.at("first_layer").integer(0);
   stage.last_layer = input.at("last_layer").integer(0);
   stage.submesh = read_submesh(input.at("submesh"));
   for (const JsonInput& device : input.at("devices").elements()) stage.devices.push_back(device.integer(0));
   stage.mesh = read_mesh(input.at("mesh"));
   stage.recompute = read_enumerator(input.at("recompute"), recomputes);
-  stage.parameter_state = read_enumerator(input.at("parameter_state"), parameter_states);
+  stage.parameter_state = read_parameter_state(input.at("parameter_state"));
+  read_optimised_for(input.at("optimised_for"), stage);
   stage.forward = seconds_at(input, "forward_s");
   stage.backward = seconds_at(input, "backward_s");
   stage.forward_compute = seconds_at(input, "forward_compute_s");
   stage.backward_compute = seconds_at(input, "backward_compute_s");
+  stage.backward_weight = seconds_at(input, "backward_weight_s");
+  if (stage.backward_weight > stage.backward * (1 + 1e-9))
+    input.at("backward_weight_s").fail("is part of backward_s, so it cannot be longer");
   stage.synchronization = seconds_at(input, "synchronization_s");
   stage.update = seconds_at(input, "update_s");
   stage.shared_gradients = bytes_at(input, "shared_gradients_bytes");
@@ -212,6 +241,7 @@ void check_devices(const JsonInput& root, const Plan& plan) {
     for (const MeshAxis& axis : stage.mesh) product *= axis.size;
     if (product != count)
       stages[i].at("mesh").fail(fmt::format("its axes multiply to {}; the stage has {} devices", product, count));
+    if (stage.chunk > 0) continue;  // the devices of its rank, check_chunks
     for (const JsonInput& place : stages[i].at("devices").elements()) {
       const std::int64_t device = place.integer(0);
       if (device >= plan.cluster.devices())
@@ -221,6 +251,58 @@ void check_devices(const JsonInput& root, const Plan& plan) {
         place.fail(fmt::format("device {} is used twice; give each device to one stage", device));
       used[static_cast<std::size_t>(device)] = true;
     }
+  }
+}
+
+// Stages are numbered chunk by chunk; the chunks of a rank have its devices.
+void check_chunks(const JsonInput& root, const Plan& plan) {
+  const std::vector<JsonInput> stages = root.at("stages").elements();
+  const std::int64_t chunks = plan.schedule.chunks, count = std::ssize(plan.stages);
+  const bool any = plan.schedule.kind == ScheduleKind::interleaved || plan.schedule.kind == ScheduleKind::custom;
+  if (!any && chunks != Schedule(plan.schedule.kind).chunks)
+    root.at("schedule")
+        .fail(fmt::format("\"{}\" has {} per rank; the stages have {}", name(plan.schedule),
+                          Schedule(plan.schedule.kind).chunks == 1 ? "one chunk" : "2 chunks", chunks));
+  if (count % chunks != 0)
+    root.at("stages").fail(fmt::format("{} stages are no multiple of the {} chunks of each rank", count, chunks));
+  const PipelineShape shape = plan.shape();
+  for (std::int64_t s = 0; s < count; ++s) {
+    const Stage& stage = plan.stages[static_cast<std::size_t>(s)];
+    const JsonInput& place = stages[static_cast<std::size_t>(s)];
+    if (stage.chunk != shape.chunk_of(s))
+      place.at("chunk").fail(fmt::format("is {}; of {} stages on {} ranks this one is chunk {}", stage.chunk, count,
+                                         shape.ranks, shape.chunk_of(s)));
+    if (stage.devices != plan.stages[static_cast<std::size_t>(shape.rank_of(s))].devices)
+      place.at("devices").fail(fmt::format("differ from those of stage {}, whose rank it shares", shape.rank_of(s)));
+  }
+  for (std::int64_t s = 0; s < count; ++s) {
+    const StageBoundary& after = plan.stages[static_cast<std::size_t>(s)].boundary;
+    if (!shape.sends_after(s) && (after.forward_time != Seconds(0) || after.backward_time != Seconds(0)))
+      stages[static_cast<std::size_t>(s)]
+          .at("boundary")
+          .fail(s + 1 == count ? "the last stage sends nothing: its times must be 0"
+                               : "the next stage has the same devices: its times must be 0");
+  }
+  if (const auto reason = why_impossible(plan.schedule, shape.ranks, plan.microbatches))
+    root.at("microbatches").fail(*reason);
+}
+
+// The lists stand in the plan exactly when the schedule's name does not say them.
+void read_lists(const JsonInput& root, Plan& plan) {
+  const JsonInput program = root.at("program");
+  const bool custom = plan.schedule.kind == ScheduleKind::custom && !plan.stages.empty();
+  if (program.is_null() && !custom) return;
+  if (program.is_null()) program.fail("is null, but the schedule is \"custom\"; give the lists, or name a schedule");
+  if (!custom) program.fail(fmt::format("the schedule \"{}\" has lists of its own; make it null", name(plan.schedule)));
+  plan.program = read_program(program, plan.schedule.chunks, plan.microbatches);
+  if (plan.program->shape.ranks * plan.schedule.chunks != std::ssize(plan.stages))
+    program.at("ranks").fail(fmt::format("has {} lists; {} stages of {} chunks per rank need {}",
+                                         plan.program->shape.ranks, plan.stages.size(), plan.schedule.chunks,
+                                         plan.ranks()));
+  try {
+    check_program(*plan.program, plan.microbatches);
+  } catch (const InputError& error) {
+    program.fail(error.what());
   }
 }
 
@@ -237,9 +319,7 @@ void check_plan(const JsonInput& root, const Plan& plan) {
     root.at("microbatches")
         .fail(fmt::format("microbatch_size {} times microbatches {} is not global_batch {}", plan.microbatch_size,
                           plan.microbatches, plan.global_batch));
-  const StageBoundary& last = plan.stages.back().boundary;
-  if (last.forward_time != Seconds(0) || last.backward_time != Seconds(0))
-    root.at("stages").elements().back().at("boundary").fail("the last stage sends nothing: its times must be 0");
+  check_chunks(root, plan);
 }
 
 void read_results(const JsonInput& root, Plan& plan) {
@@ -277,7 +357,8 @@ Plan parse_plan(const std::string& text, const std::string& file) {
   root.only_keys({"schema",           "graph",        "cluster_file",    "options",         "origin",      "status",
                   "iteration_time_s", "estimate_s",   "best_estimate_s", "lower_bound_s",   "gap",         "schedule",
                   "microbatch_size",  "microbatches", "global_batch",    "bubble_fraction", "model_flops", "reasons",
-                  "remedies",         "layers",       "cluster",         "recipe",          "stages"});
+                  "remedies",         "pins",         "layers",          "cluster",         "recipe",      "stages",
+                  "program"});
   root.at("graph").only_keys({"name", "path", "digest"});
   root.at("cluster_file").only_keys({"path", "digest"});
   Plan plan;
@@ -288,10 +369,13 @@ Plan parse_plan(const std::string& text, const std::string& file) {
   plan.origin = root.at("origin").string();
   read_results(root, plan);
   read_reasons(root, plan);
+  for (const JsonInput& pin : root.at("pins").elements()) plan.pins.push_back(read_pin(pin));
   plan.layers = root.at("layers").strings();
   plan.cluster = read_inline_cluster(root.at("cluster"));
   plan.recipe = read_inline_recipe(root.at("recipe"));
   for (const JsonInput& stage : root.at("stages").elements()) plan.stages.push_back(read_stage(stage));
+  for (const Stage& stage : plan.stages) plan.schedule.chunks = std::max(plan.schedule.chunks, stage.chunk + 1);
+  read_lists(root, plan);
   check_plan(root, plan);
   return plan;
 }

@@ -4,6 +4,7 @@
 
 #include "planner/plan/plan_json.hpp"
 #include "planner/plan/plan_json_parts.hpp"
+#include "planner/plan/ranks.hpp"
 
 namespace meshloom {
 namespace {
@@ -81,19 +82,32 @@ Json boundary_json(const StageBoundary& boundary) {
           {"backward_s", boundary.backward_time.value()}};
 }
 
+Json optimised_for_json(const Stage& stage) {
+  Json states = Json::array();
+  for (const ParameterState state : stage.allowed_states.list()) states.push_back(name(state));
+  return {{"microbatches", stage.weights.microbatches},
+          {"per_step", stage.weights.per_step},
+          {"seconds_per_fixed_byte", stage.weights.seconds_per_fixed_byte},
+          {"seconds_per_activation_byte", stage.weights.seconds_per_activation_byte},
+          {"parameter_states", states}};
+}
+
 Json stage_json(const Stage& stage) {
   const std::size_t dimensions = stage.mesh.size();
-  Json result = {{"first_layer", stage.first_layer},
+  Json result = {{"chunk", stage.chunk},
+                 {"first_layer", stage.first_layer},
                  {"last_layer", stage.last_layer},
                  {"submesh", {stage.submesh.hosts, stage.submesh.devices_per_host}},
                  {"devices", stage.devices},
                  {"mesh", axes_json(stage.mesh)},
                  {"recompute", name(stage.recompute)},
-                 {"parameter_state", name(stage.parameter_state)},
+                 {"parameter_state", parameter_state_text(stage)},
+                 {"optimised_for", optimised_for_json(stage)},
                  {"forward_s", stage.forward.value()},
                  {"backward_s", stage.backward.value()},
                  {"forward_compute_s", stage.forward_compute.value()},
                  {"backward_compute_s", stage.backward_compute.value()},
+                 {"backward_weight_s", stage.backward_weight.value()},
                  {"synchronization_s", stage.synchronization.value()},
                  {"update_s", stage.update.value()},
                  {"shared_gradients_bytes", stage.shared_gradients.value()},
@@ -168,10 +182,10 @@ std::string printed(const Json& root) {
   return text + "\n";
 }
 
-Json stage_summary(const Stage& stage) {
+Json stage_summary(const Stage& stage, Bytes device) {
   return {{"first_layer", stage.first_layer},
           {"last_layer", stage.last_layer},
-          {"chunk", 0},
+          {"chunk", stage.chunk},
           {"submesh", {stage.submesh.hosts, stage.submesh.devices_per_host}},
           {"devices", stage.devices},
           {"mesh", axes_json(stage.mesh)},
@@ -179,14 +193,15 @@ Json stage_summary(const Stage& stage) {
           {"backward_s", stage.backward.value()},
           {"forward_compute_s", stage.forward_compute.value()},
           {"backward_compute_s", stage.backward_compute.value()},
+          {"backward_weight_s", stage.backward_weight.value()},
           {"sync_s", (stage.synchronization + stage.update).value()},
           {"send_forward_s", stage.boundary.forward_time.value()},
           {"send_backward_s", stage.boundary.backward_time.value()},
           {"send_link", stage.boundary.tensors.empty() ? Json() : Json(name(stage.boundary.link))},
-          {"peak_memory_bytes", stage.memory.peak().value()},
+          {"peak_memory_bytes", device.value()},
           {"in_flight", stage.memory.in_flight},
           {"recompute", name(stage.recompute)},
-          {"parameter_state", name(stage.parameter_state)}};
+          {"parameter_state", parameter_state_text(stage)}};
 }
 
 }  // namespace
@@ -198,6 +213,7 @@ std::string write_plan(const Plan& plan) {
                {"options", plan.options},
                {"origin", plan.origin}};
   add_results(root, plan);
+  root["program"] = plan.program ? program_json(*plan.program) : Json();
   root["model_flops"] = plan.model_flops.value();
   Json& reasons = root["reasons"] = Json::array();
   for (const InfeasibleReason& reason : plan.reasons)
@@ -206,6 +222,8 @@ std::string write_plan(const Plan& plan) {
                        {"needs_bytes", reason.needs.value()},
                        {"has_bytes", reason.has.value()}});
   root["remedies"] = remedies_json(plan.remedies);
+  Json& pins = root["pins"] = Json::array();
+  for (const Pin& pin : plan.pins) pins.push_back(pin_json(pin));
   root["layers"] = plan.layers;
   root["cluster"] = cluster_json(plan.cluster);
   root["recipe"] = recipe_json(plan.recipe);
@@ -228,7 +246,11 @@ std::string summary_json(const Plan& plan, Seconds search_time) {
   root["recipe"] = plan.recipe.name;
   root["origin"] = plan.origin;
   Json& stages = root["stages"] = Json::array();
-  for (const Stage& stage : plan.stages) stages.push_back(stage_summary(stage));
+  const PipelineShape shape = plan.shape();
+  for (std::size_t s = 0; s < plan.stages.size(); ++s) {
+    const auto rank = static_cast<std::size_t>(shape.rank_of(static_cast<std::int64_t>(s)));
+    stages.push_back(stage_summary(plan.stages[s], device_memory(memory_of_rank(plan, rank))));
+  }
   Json& reasons = root["reasons"] = Json::array();
   for (const InfeasibleReason& reason : plan.reasons)
     reasons.push_back({{"layers", {reason.first_layer, reason.last_layer}},

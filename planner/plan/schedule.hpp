@@ -1,50 +1,57 @@
-// Pipeline schedules: what each stage runs, in which order; no times. Planner and simulator meet here.
+// Pipeline schedules by name: what a schedule is called, how many chunks of the model a pipeline rank holds, how many
+// microbatches it keeps in flight. A rank is one submesh of the pipeline; the lists it runs are in program.hpp.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
-#include <string>
 #include <string_view>
-#include <vector>
 
 namespace meshloom {
 
-enum class ScheduleKind { gpipe, one_f_one_b };
-std::string_view name(ScheduleKind kind);  // "gpipe", "1f1b"
+enum class ScheduleKind {
+  gpipe,              // all forwards, then all backwards [Huang et al. 2019]
+  one_f_one_b,        // one forward and one backward in turn [Narayanan et al. 2019]
+  eager_one_f_one_b,  // 1F1B with forwards run ahead, so that sends overlap [Zhuang et al. 2023]
+  interleaved,        // 1F1B with several chunks per rank, in Megatron's order [Narayanan et al. 2021]
+  zb_h1,              // zero bubble by hand, the memory of 1F1B [Qi et al. 2024, section 2.1]
+  zb_h2,              // zero bubble by hand, twice that memory [section 2.2]
+  zb_1p,              // zero bubble by search, at most p microbatches in flight [section 3]
+  zb_2p,              // the same with at most 2p
+  dualpipe,           // DeepSeek-V3's, as a V: two chunks per rank, the second on the way back
+  inference,          // forwards only
+  custom,             // lists given as data in the plan
+};
+inline constexpr std::array schedule_kinds{
+    ScheduleKind::gpipe,       ScheduleKind::one_f_one_b, ScheduleKind::eager_one_f_one_b,
+    ScheduleKind::interleaved, ScheduleKind::zb_h1,       ScheduleKind::zb_h2,
+    ScheduleKind::zb_1p,       ScheduleKind::zb_2p,       ScheduleKind::dualpipe,
+    ScheduleKind::inference,   ScheduleKind::custom};
+std::string_view name(ScheduleKind kind);  // "gpipe", "1f1b", "eager-1f1b", "interleaved-1f1b", "zb-h1", …
 std::optional<ScheduleKind> schedule_named(std::string_view name);
 
-// Microbatches whose activations stage `stage` of `stages` holds at most: GPipe B, 1F1B min(B, S − stage).
-std::int64_t in_flight(ScheduleKind kind, std::int64_t stages, std::int64_t stage, std::int64_t microbatches);
-
-enum class InstructionKind : std::uint8_t {
-  run_forward,      // needs the received activation of the microbatch (stage 0: none)
-  run_backward,     // needs its own forward and the received gradient (last stage: none); frees the microbatch's
-                    // activations
-  send_activation,  // to the next stage
-  receive_activation,
-  send_gradient,  // to the stage before
-  receive_gradient,
-  synchronize,  // once, after the last backward: gradient collectives
-  update,       // once, last: the optimizer step
+// A kind with its parameter. A kind alone is the schedule with the fewest chunks that it can have.
+struct Schedule {
+  ScheduleKind kind = ScheduleKind::one_f_one_b;
+  std::int64_t chunks = 1;  // per rank: 2 for dualpipe, any number for interleaved and custom, else 1
+  Schedule() = default;
+  Schedule(ScheduleKind kind);  // NOLINT(google-explicit-constructor): a kind is a schedule
+  Schedule(ScheduleKind kind, std::int64_t chunks) : kind(kind), chunks(chunks) {}
+  bool operator==(const Schedule&) const = default;
 };
-std::string_view name(InstructionKind kind);  // "run_forward", …
+std::string_view name(const Schedule& schedule);
 
-struct Instruction {
-  InstructionKind kind;
-  std::int32_t microbatch = 0;  // 0 for synchronize and update
-  bool operator==(const Instruction&) const = default;
-};
+// Whether the backward runs as two instructions, input gradients first; the activations are then freed by the second.
+bool splits_backward(ScheduleKind kind);
+// Whether a rank begins its next step without waiting for the others' updates [Qi et al. 2024, section 4]. The time of
+// a step is then the time after which the same step can begin again, not the time until the last rank is done.
+bool updates_apart(ScheduleKind kind);
+// Whether the schedule was made to send while it computes; GPipe, 1F1B and inference send and then go on.
+bool sends_ahead(ScheduleKind kind);
 
-// One list per stage. Every send has its receive; running the lists in order cannot deadlock (tested for all sizes up
-// to 12 × 40 and by `check_program` on any list given as data).
-using PipelineProgram = std::vector<std::vector<Instruction>>;
-PipelineProgram make_program(ScheduleKind kind, std::int64_t stages, std::int64_t microbatches);
-
-// Throws InputError naming stage and instruction: a receive without a send, a run before its inputs, a microbatch that
-// is run twice or never, a deadlock.
-void check_program(const PipelineProgram& program, std::int64_t microbatches);
-
-// How messages name an instruction: "stage 1, instruction 3 (receive_gradient of microbatch 0)", counted from 0.
-std::string print_instruction(const PipelineProgram& program, std::size_t stage, std::size_t position);
+// Forwards of chunks whose activations rank `rank` of `ranks` holds at most; of zb_1p and zb_2p the limit, which they
+// may stay below. Nothing is known of custom ones: all of them. Exact for the others (dualpipe: for 2·ranks
+// microbatches or more).
+std::int64_t in_flight(const Schedule& schedule, std::int64_t ranks, std::int64_t rank, std::int64_t microbatches);
 
 }  // namespace meshloom

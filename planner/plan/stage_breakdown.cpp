@@ -5,28 +5,54 @@
 
 #include <algorithm>
 
+#include "planner/plan/ranks.hpp"
+
 namespace meshloom {
 namespace {
 
-std::vector<NamedTime> times_of(const Plan& plan, const Stage& stage) {
+// What a stage's rank is busy with for this stage. Overlapped sends keep nobody busy.
+std::vector<NamedTime> busy_times_of(const Plan& plan, std::size_t position) {
+  const Stage& stage = plan.stages[position];
   const double microbatches = static_cast<double>(plan.microbatches);
-  const Seconds send = stage.boundary.forward_time;
+  const bool blocking = !sends_overlap(plan);
+  // The gradient travels from this stage to the one before, whose boundary states its time.
+  const Seconds gradient_send =
+      position > 0 && blocking ? plan.stages[position - 1].boundary.backward_time : Seconds(0);
   std::vector<NamedTime> times{
       {"forward_compute", microbatches * stage.forward_compute},
       {"forward_collectives", microbatches * (stage.forward - stage.forward_compute)},
       {"backward_compute", microbatches * stage.backward_compute},
       {"backward_collectives", microbatches * (stage.backward - stage.backward_compute)},
-      {"send_activations", microbatches * send},
-      {"send_gradients", {}},
+      {"send_activations", blocking ? microbatches * stage.boundary.forward_time : Seconds(0)},
+      {"send_gradients", microbatches * gradient_send},
       {"synchronization", stage.synchronization},
       {"update", stage.update},
   };
-  // The gradient travels from this stage to the one before, whose boundary states its time.
-  const auto position = static_cast<std::size_t>(&stage - plan.stages.data());
-  if (position > 0) times[5].time = microbatches * plan.stages[position - 1].boundary.backward_time;
-  Seconds busy;
-  for (const NamedTime& each : times) busy += each.time;
-  times.push_back({"idle", plan.iteration_time - busy});
+  if (plan.schedule.kind == ScheduleKind::inference)
+    for (NamedTime& each : times)
+      if (each.name != "forward_compute" && each.name != "forward_collectives" && each.name != "send_activations")
+        each.time = Seconds(0);
+  return times;
+}
+
+Seconds sum_of(const std::vector<NamedTime>& times) {
+  Seconds sum;
+  for (const NamedTime& each : times) sum += each.time;
+  return sum;
+}
+
+std::vector<NamedTime> times_of(const Plan& plan, std::size_t position) {
+  std::vector<NamedTime> times = busy_times_of(plan, position);
+  const PipelineShape shape = plan.shape();
+  const std::int64_t rank = shape.rank_of(static_cast<std::int64_t>(position));
+  Seconds others;
+  for (std::int64_t chunk = 0; chunk < shape.chunks; ++chunk) {
+    const auto other = static_cast<std::size_t>(shape.stage_of(rank, chunk));
+    if (other != position) others += sum_of(busy_times_of(plan, other));
+  }
+  const Seconds idle = plan.iteration_time - sum_of(times) - others;
+  if (shape.chunks > 1) times.push_back({"other_chunks", others});
+  times.push_back({"idle", idle});
   return times;
 }
 
@@ -90,10 +116,12 @@ std::string mesh_text(const std::vector<MeshAxis>& mesh) {
 
 std::vector<StageBreakdown> break_down(const Plan& plan) {
   std::vector<StageBreakdown> result;
-  for (const Stage& stage : plan.stages)
+  for (std::size_t position = 0; position < plan.stages.size(); ++position) {
+    const Stage& stage = plan.stages[position];
     result.push_back({stage.first_layer, stage.last_layer, layer_names(plan, stage.first_layer, stage.last_layer),
-                      times_of(plan, stage), memory_of(stage.memory), stage.memory.peak(), conversions_of(plan, stage),
-                      ops_of(plan, stage)});
+                      times_of(plan, position), memory_of(stage.memory), stage.memory.peak(),
+                      conversions_of(plan, stage), ops_of(plan, stage)});
+  }
   return result;
 }
 

@@ -143,6 +143,7 @@ void add_plan(CLI::App& root, Parsed& parsed) {
              check_choice("--max-mesh-axes", text, {"1", "2", "3", "4"});
              plan.search.max_mesh_axes = static_cast<std::size_t>(parse_integer("--max-mesh-axes", text, 4));
            });
+  add_path(app, "--pin", plan.pins, "Fix how ops and tensors are sharded: pins file (meshloom.pins/1)");
   app.add_flag("--no-baselines", plan.without_baselines, "Do not add uniform layouts to the candidates");
   add_outputs(app, plan.outputs);
 }
@@ -161,7 +162,12 @@ void add_baseline(CLI::App& root, Parsed& parsed) {
   add_integer(app, "--dp", layout.data_parallel, most_degree, "Data-parallel degree; 1 unless told");
   add_not_yet(app, "--cp", "Context parallelism");
   add_not_yet(app, "--ep", "Expert parallelism");
-  add_not_yet(app, "--vpp", "Interleaving (virtual pipeline stages)");
+  add_integer(app, "--vpp", baseline.virtual_stages, most_layers,
+              "Virtual pipeline stages: chunks of the model per pipeline rank; 1 unless told");
+  app.add_flag("--account-for-embedding-in-pipeline-split", layout.embedding_counts_as_block,
+               "The embedding counts as a layer when layers are divided among the stages");
+  app.add_flag("--account-for-loss-in-pipeline-split", layout.loss_counts_as_block,
+               "Logits and loss count as a layer when layers are divided among the stages");
   app.add_flag("--sequence-parallel", layout.sequence_parallel, "Shard activations between matrix products too");
   add_choice(app, "--zero", {"0", "1", "2", "3"}, "ZeRO stage; 0 unless told", [&layout](const std::string& text) {
     layout.parameter_state = static_cast<ParameterState>(text[0] - '0');
@@ -175,8 +181,11 @@ void add_baseline(CLI::App& root, Parsed& parsed) {
            });
   add_integer_or_auto(app, "--microbatch-size", layout.micro_batch_per_replica,
                       "Samples per microbatch and replica, as Megatron counts");
-  add_choice(app, "--schedule", {"1f1b", "gpipe"}, "Pipeline schedule; 1f1b unless told",
-             [&layout](const std::string& text) { layout.schedule = *schedule_named(text); });
+  add_choice(
+      app, "--schedule",
+      {"1f1b", "gpipe", "eager-1f1b", "interleaved-1f1b", "zb-h1", "zb-h2", "zb-1p", "zb-2p", "dualpipe", "inference"},
+      "Pipeline schedule; 1f1b unless told, interleaved-1f1b with --vpp",
+      [&baseline](const std::string& text) { baseline.schedule = schedule_named(text); });
   add_outputs(app, baseline.outputs);
 }
 
@@ -344,7 +353,7 @@ void add_problem(CLI::App& root, Parsed& parsed) {
 void add_readers(CLI::App& root, Parsed& parsed) {
   ValidateCommand& validate = parsed.validate;
   CLI::App& check =
-      add_command(root, "validate", "Check graph, cluster, recipe and plan files",
+      add_command(root, "validate", "Check graph, cluster, recipe, pins and plan files",
                   "meshloom validate gpt.json cluster_specs/*.json", parsed, [&validate] { return validate; });
   check.add_option("FILE", validate.files, "Files; - for standard input")->required();
   add_json(check, validate.json, "the finding for each file");

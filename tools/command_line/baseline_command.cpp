@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "graphs/input_error.hpp"
 #include "planner/baseline.hpp"
 #include "simulator/simulation.hpp"
 #include "tools/command_line/commands.hpp"
@@ -11,10 +12,27 @@
 namespace meshloom {
 namespace {
 
-std::string canonical_options(const BaselineCommand& command) {
-  const UniformLayout& layout = command.layout;
+Schedule schedule_of(const BaselineCommand& command) {
+  const std::int64_t chunks = command.virtual_stages;
+  const ScheduleKind kind =
+      command.schedule.value_or(chunks > 1 ? ScheduleKind::interleaved : ScheduleKind::one_f_one_b);
+  if (kind == ScheduleKind::interleaved) {
+    if (chunks == 1)
+      throw InputError("--schedule interleaved-1f1b", "needs chunks to interleave; give --vpp 2 or more");
+    return {kind, chunks};
+  }
+  if (chunks > 1 && chunks != Schedule(kind).chunks)
+    throw InputError("--vpp", fmt::format("the schedule {} has {} per rank; leave --vpp out or use interleaved-1f1b",
+                                          name(kind), counted(Schedule(kind).chunks, "chunk")));
+  return kind;
+}
+
+std::string canonical_options(const BaselineCommand& command, const UniformLayout& layout) {
   std::string text = fmt::format("baseline --global-batch {} --tp {} --pp {} --dp {}", command.global_batch,
                                  layout.tensor_parallel, layout.pipeline_parallel, layout.data_parallel);
+  if (layout.schedule.chunks > 1) text += fmt::format(" --vpp {}", layout.schedule.chunks);
+  if (layout.embedding_counts_as_block) text += " --account-for-embedding-in-pipeline-split";
+  if (layout.loss_counts_as_block) text += " --account-for-loss-in-pipeline-split";
   if (layout.sequence_parallel) text += " --sequence-parallel";
   text += fmt::format(" --zero {} --recompute {} --schedule {}", static_cast<int>(layout.parameter_state),
                       name(layout.recompute), name(layout.schedule));
@@ -28,15 +46,17 @@ std::string canonical_options(const BaselineCommand& command) {
 
 ExitCode run(const BaselineCommand& command) {
   check_outputs(command.inputs, command.outputs);
+  UniformLayout layout = command.layout;
+  layout.schedule = schedule_of(command);
   const PlanningInput input = read_planning_input(command.inputs);
   Seconds search_time;
   Plan plan;
   {
     const Progress progress;
-    plan = baseline_plan(input, command.layout, command.global_batch);
+    plan = baseline_plan(input, layout, command.global_batch);
     search_time = progress.elapsed();
   }
-  plan.options = canonical_options(command);
+  plan.options = canonical_options(command, layout);
   if (is_runnable(plan)) apply_simulation(plan, simulate(plan));
   return write_outputs(plan, search_time, command.outputs);
 }

@@ -41,6 +41,7 @@ struct PlanOutputs {
 struct PlanCommand {
   InputPaths inputs;
   SearchOptions search;
+  std::optional<std::string> pins;           // a file
   std::optional<std::int64_t> microbatches;  // the other way to say search.microbatch_size
   bool without_baselines = false;
   PlanOutputs outputs;
@@ -49,7 +50,9 @@ ExitCode run(const PlanCommand& command);
 
 struct BaselineCommand {
   InputPaths inputs;
-  UniformLayout layout;
+  UniformLayout layout;                  // its schedule follows from the next two
+  std::optional<ScheduleKind> schedule;  // none: interleaved with virtual stages, else 1F1B
+  std::int64_t virtual_stages = 1;
   std::int64_t global_batch = 0;
   PlanOutputs outputs;
 };

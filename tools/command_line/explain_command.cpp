@@ -102,12 +102,18 @@ std::string sharding_text(const Plan& plan, std::int64_t stage, const std::vecto
   return parts.empty() ? "one device, nothing to shard" : joined(parts, ", ");
 }
 
-// The runner-up may take less time where the memory or a layout that was asked for speaks against it.
-std::string difference_text(Seconds difference) {
-  if (difference < Seconds(0))
-    return fmt::format("{} per step less, but the plan's memory or its prescribed layout stands against it",
-                       readable(difference * -1));
-  return readable(difference) + " per step more";
+// The runner-up may take less time where it takes more memory, or less memory where it takes more time.
+std::string difference_text(const OpExplanation& op) {
+  const auto time = [](Seconds seconds) {
+    if (seconds == Seconds(0)) return std::string("0 s per step more");
+    return seconds < Seconds(0) ? readable(seconds * -1) + " per step less" : readable(seconds) + " per step more";
+  };
+  const auto memory = [](Bytes bytes) {
+    if (bytes == Bytes(0)) return std::string("as much memory");
+    return bytes < Bytes(0) ? readable(bytes * -1) + " of memory less" : readable(bytes) + " of memory more";
+  };
+  const char* why = op.priced_difference < Seconds(0) ? ", but the plan prescribes its layout" : "";
+  return time(op.difference) + ", " + memory(op.memory_difference) + why;
 }
 
 std::string op_text(const Plan& plan, const OpExplanation& op) {
@@ -115,7 +121,7 @@ std::string op_text(const Plan& plan, const OpExplanation& op) {
   text += fmt::format("  chosen      {}\n", sharding_text(plan, op.stage, op.chosen));
   if (op.runner_up)
     text += fmt::format("  runner-up   {}\n  difference  {}\n", sharding_text(plan, op.stage, *op.runner_up),
-                        difference_text(op.difference));
+                        difference_text(op));
   else
     text += "  runner-up   none: no other strategy is possible\n";
   for (const std::string& each : op.excluded) text += fmt::format("  excluded    {}\n", each);

@@ -47,6 +47,8 @@ Json op_json(const OpExplanation& op) {
           {"chosen", op.chosen},
           {"runner_up", or_null(op.runner_up)},
           {"difference_s", op.runner_up ? Json(op.difference.value()) : Json(nullptr)},
+          {"memory_difference_bytes", op.runner_up ? Json(op.memory_difference.value()) : Json(nullptr)},
+          {"priced_difference_s", op.runner_up ? Json(op.priced_difference.value()) : Json(nullptr)},
           {"excluded", op.excluded}};
 }
 
@@ -61,6 +63,7 @@ const std::vector<Checker>& checkers() {
       {"meshloom.cluster/1", [](const std::string& text, const std::string& file) { parse_cluster(text, file); }},
       {"meshloom.recipe/1", [](const std::string& text, const std::string& file) { parse_recipe(text, file); }},
       {"meshloom.plan/1", [](const std::string& text, const std::string& file) { parse_plan(text, file); }},
+      {"meshloom.pins/1", [](const std::string& text, const std::string& file) { parse_pins(text, file); }},
   };
   return all;
 }

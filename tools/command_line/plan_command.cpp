@@ -26,6 +26,7 @@ std::string canonical_options(const PlanCommand& command, const SearchOptions& s
   if (search.layers) text += fmt::format(" --layers {}", *search.layers);
   text += fmt::format(" --max-mesh-axes {} --recipe {}", search.max_mesh_axes, command.inputs.recipe);
   if (command.inputs.hosts) text += fmt::format(" --hosts {}", *command.inputs.hosts);
+  if (command.pins) text += fmt::format(" --pin {}", *command.pins);
   if (command.without_baselines) text += " --no-baselines";
   return text;
 }
@@ -47,7 +48,8 @@ ExitCode run(const PlanCommand& command) {
   if (search.microbatch_size && search.global_batch % *search.microbatch_size != 0)
     throw InputError("--microbatch-size", fmt::format("{} does not divide the global batch {}", *search.microbatch_size,
                                                       search.global_batch));
-  const PlanningInput input = read_planning_input(command.inputs);
+  PlanningInput input = read_planning_input(command.inputs);
+  if (command.pins) input.pins = read_pins(*command.pins);
   Seconds search_time;
   Plan plan;
   {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "planner/plan/ranks.hpp"
 #include "planner/plan/stage_breakdown.hpp"
 #include "tools/command_line/output.hpp"
 
@@ -31,13 +32,14 @@ std::string stages_text(const Plan& plan) {
                "<recompute", "<parameters"});
   for (std::size_t i = 0; i < plan.stages.size(); ++i) {
     const Stage& stage = plan.stages[i];
+    const auto rank = static_cast<std::size_t>(plan.shape().rank_of(static_cast<std::int64_t>(i)));
     const std::int64_t first = stage.devices.empty() ? 0 : stage.devices.front();
     const std::int64_t last = stage.devices.empty() ? 0 : stage.devices.back();
     table.row({fmt::format("{}", i), layer_names(plan, stage.first_layer, stage.last_layer),
                first == last ? fmt::format("{}", first) : fmt::format("{}–{}", first, last), mesh_text(stage.mesh),
                readable(stage.forward), readable(stage.backward), readable(stage.synchronization + stage.update),
-               readable(stage.memory.peak()), fmt::format("{}", stage.memory.in_flight),
-               std::string(name(stage.recompute)), std::string(name(stage.parameter_state))});
+               readable(device_memory(memory_of_rank(plan, rank))), fmt::format("{}", stage.memory.in_flight),
+               std::string(name(stage.recompute)), std::string(parameter_state_text(stage))});
   }
   return table.text();
 }

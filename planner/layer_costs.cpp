@@ -1,0 +1,153 @@
+// What choices of a layer model cost under settings.
+#include <algorithm>
+#include <tuple>
+
+#include "planner/layer_model.hpp"
+
+namespace meshloom {
+namespace {
+
+// Gathered copies of parameters (zero3): an op's own are held while it runs, and under full recompute with those of its
+// whole layer until the backward that follows; one that several ops use is held from the first to the last of them.
+Bytes& holder_of_gathered(Cost& cost, ModelNode::Kind kind, Recompute recompute) {
+  if (kind == ModelNode::Kind::parameter) return cost.gathered;
+  return recompute == Recompute::full ? cost.recomputed : cost.working;
+}
+
+// Without the gathered copy.
+Cost cost_of_parameter(const ParameterCost& parameter) {
+  Cost cost;
+  cost.forward = total_time(parameter.forward);
+  cost.backward = total_time(parameter.backward);
+  cost.synchronization = total_time(parameter.per_step);
+  cost.update = parameter.update;
+  cost.fixed = parameter.parameters + parameter.gradients + parameter.optimizer;
+  return cost;
+}
+
+Cost cost_of_choice(const Choice& choice, ModelNode::Kind kind, const RangeSettings& settings) {
+  Cost cost;
+  cost.forward = choice.forward;
+  cost.backward = choice.backward;
+  cost.working = choice.working;
+  for (const ParameterChoices& parameter : choice.parameters) {
+    const ParameterCost& kept = parameter[static_cast<std::size_t>(best_state(parameter, settings))];
+    cost = add_within_layer(cost, cost_of_parameter(kept));
+    holder_of_gathered(cost, kind, settings.recompute) += kept.gathered;
+  }
+  if (settings.recompute == Recompute::full) {
+    cost.backward += choice.forward;  // gathered parameters stay for the backward that follows at once
+    cost.recomputed += choice.saved;
+  } else {
+    cost.activations = choice.saved;
+  }
+  return cost;
+}
+
+bool is_parameter_edge(const LayerModel& model, const ModelEdge& edge) {
+  return model.nodes[edge.a].kind == ModelNode::Kind::parameter;
+}
+
+Cost cost_of_edge(const EdgeCost& edge, bool of_parameter, Recompute recompute) {
+  Cost cost;
+  cost.forward = edge.forward;
+  cost.backward = edge.backward;
+  if (recompute == Recompute::full) {
+    if (!of_parameter) cost.backward += edge.forward;
+    cost.recomputed = edge.saved;
+  } else {
+    cost.activations = edge.saved;
+  }
+  return cost;
+}
+
+std::int64_t integer_cost(const Cost& cost, const Weights& weights) {
+  const double picoseconds = weighted(cost, weights) * 1e12;
+  return picoseconds >= static_cast<double>(infinite_cost) ? infinite_cost : static_cast<std::int64_t>(picoseconds);
+}
+
+}  // namespace
+
+ParameterState best_state(const ParameterChoices& parameter, const RangeSettings& settings) {
+  const auto order = [&](ParameterState state) {
+    const Cost cost = cost_of_parameter(parameter[static_cast<std::size_t>(state)]);
+    return std::tuple(weighted(cost, settings.weights), cost.per_step(), cost.fixed);
+  };
+  const std::vector<ParameterState> states = settings.states.list();
+  if (states.size() == 1) return states.front();
+  return *std::min_element(states.begin(), states.end(),
+                           [&](ParameterState a, ParameterState b) { return order(a) < order(b); });
+}
+
+Cost add_within_layer(const Cost& a, const Cost& b) {
+  return {a.forward + b.forward,
+          a.backward + b.backward,
+          a.synchronization + b.synchronization,
+          a.update + b.update,
+          a.fixed + b.fixed,
+          a.activations + b.activations,
+          a.recomputed + b.recomputed,
+          std::max(a.working, b.working),
+          a.gathered + b.gathered,
+          a.shared_gradients + b.shared_gradients};
+}
+
+Cost add_layers(const Cost& a, const Cost& b) {
+  Cost sum = add_within_layer(a, b);
+  sum.recomputed = std::max(a.recomputed, b.recomputed);
+  return sum;
+}
+
+double weighted(const Cost& cost, const Weights& weights) {
+  return weights.microbatches * cost.per_microbatch().value() + weights.per_step * cost.per_step().value() +
+         weights.seconds_per_fixed_byte * cost.fixed.value() +
+         weights.seconds_per_activation_byte * cost.activations.value();
+}
+
+PricedLayer::PricedLayer(const LayerModel& model, const RangeSettings& settings)
+    : model_(&model), settings_(settings), costs_(model.interior) {
+  for (std::size_t n = 0; n < model.interior; ++n)
+    for (const Choice& choice : model.nodes[n].choices)
+      costs_[n].push_back(cost_of_choice(choice, model.nodes[n].kind, settings));
+}
+
+IntraOpProblem PricedLayer::problem() const {
+  IntraOpProblem problem;
+  for (std::size_t n = 0; n < model_->nodes.size(); ++n) {
+    IntraOpNode& node = problem.nodes.emplace_back();
+    node.costs.assign(model_->nodes[n].choices.size(), 0);
+    for (std::size_t c = 0; n < model_->interior && c < costs_[n].size(); ++c)
+      node.costs[c] = integer_cost(costs_[n][c], settings_.weights);
+  }
+  for (const ModelEdge& edge : model_->edges) {
+    const bool of_parameter = is_parameter_edge(*model_, edge);
+    IntraOpEdge& scalar = problem.edges.emplace_back(IntraOpEdge{edge.a, edge.b, {}});
+    scalar.costs.reserve(edge.costs.size());
+    for (const EdgeCost& cost : edge.costs)
+      scalar.costs.push_back(
+          cost.forward < impossible
+              ? integer_cost(cost_of_edge(cost, of_parameter, settings_.recompute), settings_.weights)
+              : infinite_cost);
+  }
+  return problem;
+}
+
+Cost PricedLayer::cost_of_choices(const std::vector<std::uint32_t>& choices) const {
+  Cost total;
+  for (std::size_t n = 0; n < model_->interior; ++n) total = add_within_layer(total, costs_[n][choices[n]]);
+  for (const ModelEdge& edge : model_->edges)
+    total = add_within_layer(
+        total, cost_of_edge(edge.costs[choices[edge.a] * model_->nodes[edge.b].choices.size() + choices[edge.b]],
+                            is_parameter_edge(*model_, edge), settings_.recompute));
+  return total;
+}
+
+Cost cost_of_variable(const ModelNode& node, std::uint32_t choice, const RangeSettings& settings) {
+  // A saved interface activation is what recomputation starts from, so it stays saved whatever is recomputed.
+  Cost cost = cost_of_choice(node.choices[choice], node.kind, {settings.states, Recompute::none, settings.weights});
+  for (const ParameterChoices& parameter : node.choices[choice].parameters)
+    cost.shared_gradients += parameter[static_cast<std::size_t>(best_state(parameter, settings))].gradients;
+  return cost;
+}
+
+}  // namespace meshloom

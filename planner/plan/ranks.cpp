@@ -1,0 +1,96 @@
+#include "planner/plan/ranks.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace meshloom {
+
+PipelineProgram program_of(const Plan& plan) {
+  if (plan.program) return *plan.program;
+  return make_program(plan.schedule, plan.ranks(), plan.microbatches, run_lengths(plan));
+}
+
+std::vector<RunLengths> run_lengths(const Plan& plan) {
+  const auto picoseconds = [](Seconds time) { return std::llround(time.value() * 1e12); };
+  const bool overlap = sends_overlap(plan);
+  std::vector<RunLengths> lengths;
+  lengths.reserve(plan.stages.size());
+  Seconds gradient_send;  // of the first stage: nothing
+  for (const Stage& stage : plan.stages) {
+    RunLengths each{picoseconds(stage.forward), picoseconds(stage.backward - stage.backward_weight),
+                    picoseconds(stage.backward_weight), picoseconds(stage.boundary.forward_time),
+                    picoseconds(gradient_send)};
+    if (!overlap) {
+      each.forward += each.send_activation, each.send_activation = 0;
+      each.backward_input += each.send_gradient, each.send_gradient = 0;
+    }
+    lengths.push_back(each);
+    gradient_send = stage.boundary.backward_time;
+  }
+  return lengths;
+}
+
+bool sends_overlap(const Plan& plan) {
+  switch (plan.recipe.overlap_sends) {
+    case OverlapSends::none:
+      return false;
+    case OverlapSends::by_schedule:
+      return sends_ahead(plan.schedule.kind);
+    case OverlapSends::all:
+      return true;
+  }
+  return false;
+}
+
+void count_activations(Plan& plan) {
+  const PipelineShape shape = plan.shape();
+  switch (plan.schedule.kind) {
+    case ScheduleKind::gpipe:
+    case ScheduleKind::one_f_one_b:
+    case ScheduleKind::eager_one_f_one_b:
+    case ScheduleKind::zb_h1:
+    case ScheduleKind::zb_h2:
+    case ScheduleKind::inference:
+      for (std::int64_t rank = 0; rank < shape.ranks; ++rank)
+        plan.stages[static_cast<std::size_t>(rank)].memory.in_flight =
+            in_flight(plan.schedule, shape.ranks, rank, plan.microbatches);
+      return;
+    case ScheduleKind::interleaved:
+    case ScheduleKind::zb_1p:
+    case ScheduleKind::zb_2p:
+    case ScheduleKind::dualpipe:
+    case ScheduleKind::custom:
+      break;
+  }
+  std::vector<double> weights;
+  for (const Stage& stage : plan.stages) weights.push_back(stage.memory.activations_per_microbatch.value());
+  const std::vector<std::int64_t> held = held_at_peak(program_of(plan), weights);
+  for (std::size_t s = 0; s < held.size(); ++s) plan.stages[s].memory.in_flight = held[s];
+}
+
+std::vector<StageMemory> memory_of_rank(const Plan& plan, std::size_t rank) {
+  const PipelineShape shape = plan.shape();
+  std::vector<StageMemory> chunks;
+  for (std::int64_t chunk = 0; chunk < shape.chunks; ++chunk)
+    chunks.push_back(
+        plan.stages[static_cast<std::size_t>(shape.stage_of(static_cast<std::int64_t>(rank), chunk))].memory);
+  return chunks;
+}
+
+Bytes device_memory(const std::vector<StageMemory>& chunks, Bytes transient) {
+  Bytes held, overhead;
+  for (const StageMemory& chunk : chunks) {
+    const Bytes activations = static_cast<double>(chunk.in_flight) * chunk.activations_per_microbatch;
+    held += chunk.parameters + chunk.gradients + chunk.optimizer + activations;
+    overhead += chunk.overhead;
+  }
+  return held + transient + overhead;
+}
+
+Bytes device_memory(const std::vector<StageMemory>& chunks) {
+  Bytes transient;
+  for (const StageMemory& chunk : chunks) transient = std::max(transient, chunk.transient);
+  return device_memory(chunks, transient);
+}
+
+}  // namespace meshloom

@@ -1,0 +1,28 @@
+// A plan's stages as the ranks of its pipeline: the program they run, and the memory that a rank's chunks share.
+#pragma once
+
+#include <vector>
+
+#include "planner/plan/plan.hpp"
+
+namespace meshloom {
+
+// The lists given in the plan, or those that follow from its schedule.
+PipelineProgram program_of(const Plan& plan);
+
+// What zb_1p and zb_2p are found for, in picoseconds; blocking sends count into the runs.
+std::vector<RunLengths> run_lengths(const Plan& plan);
+
+// As the recipe says.
+bool sends_overlap(const Plan& plan);
+
+// Sets each stage's in_flight to what it holds when its rank holds most.
+void count_activations(Plan& plan);
+
+// Of the rank's stages, by chunk. Each states its own share; the overhead stands with the first.
+std::vector<StageMemory> memory_of_rank(const Plan& plan, std::size_t rank);
+// Of one device of the rank: everything that its chunks hold at once, and the transient working set of one of them.
+Bytes device_memory(const std::vector<StageMemory>& chunks, Bytes transient);
+Bytes device_memory(const std::vector<StageMemory>& chunks);  // with the largest transient
+
+}  // namespace meshloom

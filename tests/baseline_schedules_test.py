@@ -1,0 +1,69 @@
+"""`baseline` with every schedule: what it prints and writes validates, simulates again and explains."""
+import json
+import unittest
+
+import jsonschema
+from meshloom_program import ROOT, Workplace
+
+TINY_GPT = ["graph", "gpt", "--layers", "4", "--hidden", "256", "--heads", "4", "--seq-len", "128", "--vocab", "1024"]
+BASELINE = ["baseline", "graph.json", "cluster.json", "--global-batch", "64", "--pp", "2", "--tp", "2",
+            "--microbatch-size", "4"]
+
+
+def check(document, schema):
+    text = json.loads((ROOT / "docs/schemas" / f"{schema}.schema.json").read_text())
+    jsonschema.validators.validator_for(text)(text).validate(document)
+
+
+class GptPlace(Workplace):
+    def __init__(self):
+        super().__init__()
+        if self.run(*TINY_GPT, "-o", "graph.json").returncode != 0:
+            raise AssertionError("no graph")
+
+
+class Schedules(unittest.TestCase):
+    def test_every_schedule_can_be_priced_simulated_and_explained(self):
+        with GptPlace() as place:
+            for schedule, options in {"1f1b": [], "gpipe": [], "eager-1f1b": [], "zb-h1": [], "zb-h2": [], "zb-1p": [],
+                                      "zb-2p": [], "inference": [], "interleaved-1f1b": ["--vpp", "2"],
+                                      "dualpipe": []}.items():
+                with self.subTest(schedule):
+                    summary = place.json(*BASELINE, "--schedule", schedule, *options, "-o", "plan.json")
+                    check(summary, "summary")
+                    check(place.read("plan.json"), "plan")
+                    self.assertEqual(schedule, summary["schedule"])
+                    self.assertEqual(4, summary["devices"])
+                    again = place.json("simulate", "plan.json", "--trace", "t.json", "--report", "r.html", "--graph",
+                                       "graph.json", "--cluster", "cluster.json")
+                    self.assertEqual([], again["differences"])
+                    self.assertEqual(summary["iteration_time_s"], again["iteration_time_s"])
+                    check(place.read("t.json"), "trace")
+                    check(place.json("explain", "plan.json"), "explain")
+
+    def test_virtual_stages_mean_interleaving(self):
+        with GptPlace() as place:
+            summary = place.json(*BASELINE, "--vpp", "2")
+            self.assertEqual("interleaved-1f1b", summary["schedule"])
+            self.assertEqual([0, 0, 1, 1], [stage["chunk"] for stage in summary["stages"]])
+            self.assertEqual([[0, 1], [2, 3]] * 2, [stage["devices"] for stage in summary["stages"]])
+            layers = [(stage["first_layer"], stage["last_layer"]) for stage in summary["stages"]]
+            self.assertEqual(layers, sorted(layers))
+
+    def test_what_does_not_go_together_is_refused_with_a_remedy(self):
+        with GptPlace() as place:
+            for options, message in [
+                    (["--schedule", "interleaved-1f1b"],
+                     "--schedule interleaved-1f1b: needs chunks to interleave; give --vpp 2 or more"),
+                    (["--schedule", "zb-h1", "--vpp", "2"],
+                     "--vpp: the schedule zb-h1 has 1 chunk per rank; leave --vpp out or use interleaved-1f1b"),
+                    (["--schedule", "zb-3p"], "did you mean"),
+                    (["--vpp", "3"], "--pp, --vpp: 6 does not divide the model's 4 layers")]:
+                with self.subTest(options):
+                    run = place.run(*BASELINE, *options)
+                    self.assertEqual(2, run.returncode)
+                    self.assertIn(message, run.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
