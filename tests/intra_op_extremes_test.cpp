@@ -51,8 +51,8 @@ IntraOpProblem clique(std::uint32_t nodes, std::size_t strategies, std::uint64_t
 }
 
 TEST_CASE("a star of 5,000 nodes under a limit is solved soon", "[intra_op]") {
-  // The centre's strategy 1 makes every leaf's strategy 1 free, and forbids none; a leaf's strategy 1 costs 1 less but
-  // uses 1, and 1,000 of them fit: 5,000 leaves at 5, 1,000 of them at 4, and the centre at 7.
+  // The centre's strategy 1 costs 7 and makes all edges free, which otherwise cost at least 1 each. A leaf's strategy 1
+  // costs 4 instead of 5 but uses 1, and 1,000 of them fit.
   IntraOpProblem problem;
   problem.nodes.push_back({{0, 7}, {0, 0}, 0, 1});
   for (std::uint32_t leaf = 1; leaf <= 5'000; ++leaf) {

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "planner/intra_op/integer_program.hpp"
@@ -32,7 +33,7 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 // linear programs that all of these consist of are broken off a little later. What CBC says after that is no proof.
 class Deadline {
  public:
-  Deadline(const SolveOptions& options) : options_(options) {}
+  explicit Deadline(const SolveOptions& options) : options_(options) {}
 
   double left() const { return std::max(0.0, options_.time_limit_s - seconds_since(start_)); }
   double elapsed() const { return seconds_since(start_); }

@@ -91,9 +91,9 @@ IntraOpSolution solve_by_enumeration(const IntraOpProblem& problem);
 
 // The ILP as in Alpa: one-hot choices, linearised edges, and a row for the memory of those times only where choices
 // exceed it; CBC with one thread and a fixed seed, after exact reductions. Objective and limit are checked in integers
-// from the choices; optimal within CBC's tolerance of 1e-9. Stopped by the time limit or the interrupt: status feasible,
-// or time_limit without choices; the bound holds for both. It stops within a tenth and a second beyond the limit.
-// Calls from several threads run one after another.
+// from the choices; optimal within CBC's tolerance of 1e-9. Stopped by the time limit or the interrupt: status
+// feasible, or time_limit without choices; the bound holds for both. It stops within a tenth and a second beyond the
+// limit. Calls from several threads run one after another.
 IntraOpSolution solve_by_cbc(const IntraOpProblem& problem, const SolveOptions& options);
 
 // Exact variable elimination along a greedy order (least work first), for problems without a usage limit (ignored when
