@@ -1,4 +1,5 @@
 """The command line from outside: exit codes, what is printed and written, and that all of it validates."""
+import gzip
 import html.parser
 import json
 import os
@@ -9,7 +10,7 @@ import unittest
 import xml.etree.ElementTree
 
 import jsonschema
-from meshloom_program import CLUSTER, GRAPH, PROGRAM, ROOT, Workplace, changed
+from meshloom_program import CLUSTER, CONTEST, GRAPH, PROGRAM, ROOT, TABLE, Workplace, changed
 
 PLAN = ["plan", "graph.json", "cluster.json", "--global-batch", "64"]
 TINY_GPT = ["graph", "gpt", "--layers", "4", "--hidden", "256", "--heads", "4", "--seq-len", "128", "--vocab", "1024"]
@@ -278,6 +279,22 @@ class Surroundings(unittest.TestCase):
             found = place.json("validate", "graph.json", "broken.json", "cluster.json", exit_code=2)
             check(found, "validate")
             self.assertEqual([True, False, True], [each["valid"] for each in found["files"]])
+
+    def test_validate_knows_problems_and_stage_tables_also_as_gzip(self):
+        with Workplace() as place:
+            for name, document in [("p.json", CONTEST), ("t.json", TABLE), ("g.json", GRAPH)]:
+                (place.path / name).write_text(json.dumps(document, indent=1))
+                (place.path / (name + ".gz")).write_bytes(gzip.compress(json.dumps(document).encode()))
+            place.write("bad.json", changed(CONTEST, ["problem", "usage_limit"], -1))
+            found = place.json("validate", "p.json", "p.json.gz", "t.json", "t.json.gz", "g.json.gz", "bad.json",
+                               exit_code=2)
+            check(found, "validate")
+            self.assertEqual(["intra_op_problem"] * 2 + ["meshloom.stage_table/1"] * 2 + [None, "intra_op_problem"],
+                             [each["schema"] for each in found["files"]])
+            self.assertEqual([None] * 4, [each["error"] for each in found["files"][:4]])
+            self.assertEqual(["g.json.gz: is gzip, which only intra-operator problems and stage tables may be; decompress it",
+                              "bad.json: /problem/usage_limit: must be at least 0, is -1"],
+                             [each["error"] for each in found["files"][4:]])
 
     def test_every_file_of_the_repository_validates(self):
         with Workplace() as place:

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "graphs/input_error.hpp"
+#include "graphs/json_input.hpp"
 #include "tools/command_line/output.hpp"
 
 namespace meshloom {
@@ -57,6 +58,16 @@ std::vector<std::int64_t> parse_mesh(const std::string& option, const std::strin
   return sizes;
 }
 
+std::variant<double, Bytes> parse_memory(const std::string& option, const std::string& text) {
+  const bool has_unit_of_bytes = !text.empty() && text.back() == 'B';
+  if (has_unit_of_bytes) return Bytes(JsonInput(std::make_shared<const Json>(text), option).bytes());
+  try {
+    return parse_share(option, text);
+  } catch (const InputError& error) {
+    throw InputError(fmt::format("{}; or give bytes, such as 40GiB", error.what()));
+  }
+}
+
 void check_choice(const std::string& place, const std::string& text, const std::vector<std::string>& choices) {
   if (std::find(choices.begin(), choices.end(), text) != choices.end()) return;
   throw InputError(place, fmt::format("unknown value \"{}\"; expected one of: {}{}", text, joined(choices, ", "),
@@ -77,7 +88,8 @@ std::vector<std::string> choices_of(const std::string& type) {
   for (std::size_t start = 0; start <= type.size();) {
     const std::size_t end = std::min(type.find('|', start), type.size());
     const std::string choice = type.substr(start, end - start);
-    if (choice != "N" && choice != "NAME" && choice != "FILE" && choice != "SHARE") choices.push_back(choice);
+    if (choice != "N" && choice != "NAME" && choice != "FILE" && choice != "SHARE" && choice != "BYTES")
+      choices.push_back(choice);
     start = end + 1;
   }
   return choices;

@@ -3,7 +3,10 @@
 
 #include <cstdint>
 #include <string>
+#include <variant>
 #include <vector>
+
+#include "graphs/units.hpp"
 
 namespace meshloom {
 
@@ -12,6 +15,7 @@ double parse_share(const std::string& option, const std::string& text);         
 double parse_seconds(const std::string& option, const std::string& text);                  // above 0
 double parse_factor(const std::string& option, const std::string& text);                   // above 0, at most 1000
 std::vector<std::int64_t> parse_mesh(const std::string& option, const std::string& text);  // "2x4"; axes of 1 are none
+std::variant<double, Bytes> parse_memory(const std::string& option, const std::string& text);  // share or "40 GiB"
 void check_choice(const std::string& place, const std::string& text, const std::vector<std::string>& choices);
 
 // The parts of "auto|1f1b|gpipe"; not those that stand for values, as in "auto|N".

@@ -341,20 +341,21 @@ void add_problem(CLI::App& root, Parsed& parsed) {
   })->required();
   add_integer(app, "--global-batch", problem.global_batch, most_samples, "Samples per training step")->required();
   add_integer(app, "--microbatch-size", problem.microbatch_size, most_samples,
-              "Samples per microbatch; the whole batch unless told");
-  add_text(app, "--memory", "SHARE|none", "Limit to this share of a device's usable memory; none unless told",
+              "Samples per microbatch; the whole batch unless told; fewer need less memory");
+  add_text(app, "--memory", "SHARE|BYTES|none",
+           "Limit to this share of a device's usable memory, such as 90%, or to 40GiB; none unless told",
            [&problem](const std::string& text) {
              problem.memory.reset();
-             if (text != "none") problem.memory = parse_share("--memory", text);
+             if (text != "none") problem.memory = parse_memory("--memory", text);
            });
   add_path(app, "-o,--output", problem.output, "The file, gzip when it ends in .gz; - for standard output")->required();
 }
 
 void add_readers(CLI::App& root, Parsed& parsed) {
   ValidateCommand& validate = parsed.validate;
-  CLI::App& check =
-      add_command(root, "validate", "Check graph, cluster, recipe, pins and plan files",
-                  "meshloom validate gpt.json cluster_specs/*.json", parsed, [&validate] { return validate; });
+  CLI::App& check = add_command(
+      root, "validate", "Check graph, cluster, recipe, pins and plan files, intra-operator problems and stage tables",
+      "meshloom validate gpt.json cluster_specs/*.json", parsed, [&validate] { return validate; });
   check.add_option("FILE", validate.files, "Files; - for standard input")->required();
   add_json(check, validate.json, "the finding for each file");
 
@@ -379,9 +380,14 @@ void add_solve(CLI::App& root, Parsed& parsed) {
   intra.add_option("PROBLEM", intra_op.problem, "Problem file, plain or gzip; - for standard input")->required();
   add_text(intra, "--time-limit", "S", "Give the best answer found within S seconds; 60 unless told",
            [&intra_op](const std::string& text) { intra_op.time_limit_s = parse_seconds("--time-limit", text); });
-  add_choice(intra, "--solver", {"auto", "elimination", "cbc", "anytime"}, "How; auto unless told",
+  add_text(intra, "--gap", "SHARE",
+           "Stop once the answer is proven to be this close to the best: 1% or 0.01; 0 unless told",
+           [&intra_op](const std::string& text) { intra_op.gap = parse_share("--gap", text); });
+  add_choice(intra, "--solver", {"auto", "elimination", "cbc", "anytime"},
+             "auto (unless told): all means, until proven; elimination: exact and without a time limit, only where the "
+             "usage limit cannot bind; cbc: Alpa's integer program; anytime: good answers before proofs",
              [&intra_op](const std::string& text) { intra_op.solver = *solver_named(text); });
-  add_path(intra, "-o,--output", intra_op.output, "Write the answer as JSON");
+  add_path(intra, "-o,--output", intra_op.output, "Write the answer as JSON, gzip when it ends in .gz");
   add_json(intra, intra_op.json, "the answer");
 
   SolveInterOpCommand& inter_op = parsed.inter_op;
@@ -391,7 +397,7 @@ void add_solve(CLI::App& root, Parsed& parsed) {
   inter
       .add_option("TABLE", inter_op.table, "Stage table (meshloom.stage_table/1), plain or gzip; - for standard input")
       ->required();
-  add_path(inter, "-o,--output", inter_op.output, "Write the answer as JSON");
+  add_path(inter, "-o,--output", inter_op.output, "Write the answer as JSON, gzip when it ends in .gz");
   add_json(inter, inter_op.json, "the answer");
 }
 

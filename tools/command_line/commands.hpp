@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "graphs/builders.hpp"
+#include "graphs/units.hpp"
 #include "planner/baseline.hpp"
 #include "planner/intra_op/problem.hpp"
 #include "planner/search.hpp"
@@ -81,12 +82,15 @@ struct GraphCommand {
 };
 ExitCode run(const GraphCommand& command);
 
+// Of a device: a share of its usable memory, or so many bytes.
+using MemoryLimit = std::variant<double, Bytes>;
+
 struct ProblemCommand {
   InputPaths inputs;
   std::vector<std::int64_t> mesh;  // sizes of its axes
   std::int64_t global_batch = 0;
   std::optional<std::int64_t> microbatch_size;  // none: the global batch
-  std::optional<double> memory;                 // share of what is usable; none: no limit
+  std::optional<MemoryLimit> memory;            // none: no limit
   std::optional<std::string> output;
 };
 ExitCode run(const ProblemCommand& command);
@@ -109,6 +113,7 @@ struct SolveIntraOpCommand {
   std::string problem;
   Solver solver = Solver::automatic;
   double time_limit_s = 60;
+  double gap = 0;  // 0.01: stop once the answer is proven to cost at most 1 % more than necessary
   std::optional<std::string> output;
   bool json = false;
 };

@@ -10,7 +10,10 @@
 #include "graphs/files.hpp"
 #include "graphs/graph_json.hpp"
 #include "graphs/json_input.hpp"
+#include "planner/inter_op/stage_table_json.hpp"
+#include "planner/intra_op/contest_json.hpp"
 #include "planner/plan/plan_json.hpp"
+#include "tools/command_line/input_files.hpp"
 
 namespace meshloom {
 namespace {
@@ -64,6 +67,8 @@ const std::vector<Checker>& checkers() {
       {"meshloom.recipe/1", [](const std::string& text, const std::string& file) { parse_recipe(text, file); }},
       {"meshloom.plan/1", [](const std::string& text, const std::string& file) { parse_plan(text, file); }},
       {"meshloom.pins/1", [](const std::string& text, const std::string& file) { parse_pins(text, file); }},
+      {std::string(stage_table_schema),
+       [](const std::string& text, const std::string& file) { parse_stage_table(text, file); }},
   };
   return all;
 }
@@ -80,6 +85,23 @@ void check_text(const std::string& text, FileFinding& finding) {
   }
   schema.fail(fmt::format("unknown schema \"{}\"; expected one of: {}{}", *finding.schema, fmt::join(known, ", "),
                           did_you_mean(*finding.schema, known)));
+}
+
+// Of the kinds of files, only problems and stage tables may be gzip.
+void check_content(const std::string& content, FileFinding& finding) {
+  const std::string text = decompressed(content, finding.file);
+  const std::optional<std::string_view> problem = problem_schema_of_text(text);
+  if (problem) finding.schema = *problem;
+  if (problem == contest_schema) {
+    parse_contest_problem(text, finding.file);
+  } else if (problem == stage_table_schema) {
+    parse_stage_table(text, finding.file);
+  } else if (is_gzip(content)) {
+    throw InputError(finding.file,
+                     "is gzip, which only intra-operator problems and stage tables may be; decompress it");
+  } else {
+    check_text(text, finding);
+  }
 }
 
 }  // namespace
@@ -143,7 +165,7 @@ std::string findings_json(const std::vector<FileFinding>& findings) {
 FileFinding check_file(const std::string& path) {
   FileFinding finding{path == "-" ? "<stdin>" : path, {}, {}};
   try {
-    check_text(read_file(path), finding);
+    check_content(read_file(path), finding);
   } catch (const InputError& error) {
     finding.error = error.what();
   }

@@ -27,12 +27,13 @@ std::string with_differences(const std::string& summary,
 
 struct FileFinding {
   std::string file;
-  std::optional<std::string> schema;  // none when the file does not say or cannot be read
+  std::optional<std::string> schema;  // none when the file does not say or cannot be read; see contest_schema
   std::optional<std::string> error;   // none: valid
 };
 std::string findings_json(const std::vector<FileFinding>& findings);
 
-// Reads the file's "schema" and checks the file as what it says it is.
+// Reads the file's "schema" and checks the file as what it says it is; problems of the contest, which say nothing, by
+// their only key.
 FileFinding check_file(const std::string& path);
 
 }  // namespace meshloom
