@@ -9,7 +9,7 @@ std::string print(const Pin& pin) {
   std::string parts;
   for (const auto& [what, degree] : pin.shard)
     parts += fmt::format("{}{}{} in {} parts", parts.empty() ? "" : ", ", op ? "" : "dimension ",
-                         what == "*" ? "others" : what, degree ? std::to_string(*degree) : "all");
+                         what == "*" ? "every other factor" : what, degree ? std::to_string(*degree) : "all");
   for (const auto& [axis, value] : pin.axes)
     parts += fmt::format("{}axis {} {}", parts.empty() ? "" : ", ", axis,
                          !op             ? value

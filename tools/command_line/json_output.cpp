@@ -43,11 +43,24 @@ Json stage_json(const StageBreakdown& stage) {
   return json;
 }
 
-Json op_json(const OpExplanation& op) {
+// "chosen" with the mesh's names and sizes.
+Json chosen_axes_json(const OpExplanation& op, const std::vector<MeshAxis>& mesh) {
+  Json axes = Json::array();
+  for (std::size_t i = 0; i < op.chosen.size() && i < mesh.size(); ++i)
+    axes.push_back({{"axis", mesh[i].name},
+                    {"size", mesh[i].size},
+                    {"factor", op.chosen[i].empty() ? Json(nullptr) : Json(op.chosen[i])}});
+  return axes;
+}
+
+Json op_json(const OpExplanation& op, const std::vector<MeshAxis>& mesh) {
   return {{"op", op.op},
           {"layer", op.layer},
           {"stage", op.stage},
+          {"rule", op.rule},
+          {"fixed_by", op.fixed_by.empty() ? Json(nullptr) : Json(op.fixed_by)},
           {"chosen", op.chosen},
+          {"chosen_axes", chosen_axes_json(op, mesh)},
           {"runner_up", or_null(op.runner_up)},
           {"difference_s", op.runner_up ? Json(op.difference.value()) : Json(nullptr)},
           {"memory_difference_bytes", op.runner_up ? Json(op.memory_difference.value()) : Json(nullptr)},
@@ -133,8 +146,10 @@ std::string comparison_json(const Comparison& comparison, std::optional<double> 
                   {"differences", differences}});
 }
 
-std::string explanation_json(const std::vector<StageBreakdown>& stages, const std::optional<OpExplanation>& op) {
-  Json json{{"stages", Json::array()}, {"op", op ? op_json(*op) : Json(nullptr)}};
+std::string explanation_json(const Plan& plan, const std::vector<StageBreakdown>& stages,
+                             const std::optional<OpExplanation>& op) {
+  Json json{{"stages", Json::array()},
+            {"op", op ? op_json(*op, plan.stages[static_cast<std::size_t>(op->stage)].mesh) : Json(nullptr)}};
   for (const StageBreakdown& stage : stages) json["stages"].push_back(stage_json(stage));
   return printed(json);
 }

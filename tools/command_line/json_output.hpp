@@ -19,7 +19,8 @@ std::string graph_json(const Graph& graph, const GraphSummary& summary);
 // `max_slowdown` is the threshold, none when there is none.
 std::string comparison_json(const Comparison& comparison, std::optional<double> max_slowdown, bool passed);
 
-std::string explanation_json(const std::vector<StageBreakdown>& stages, const std::optional<OpExplanation>& op);
+std::string explanation_json(const Plan& plan, const std::vector<StageBreakdown>& stages,
+                             const std::optional<OpExplanation>& op);
 
 // The plan's summary with a key "differences" more: null when nothing was priced again.
 std::string with_differences(const std::string& summary,

@@ -41,7 +41,7 @@ auto read_solver_input(const std::string& path, Read read) {
   try {
     return read(path);
   } catch (const InputError& error) {
-    const std::optional<std::string> other = problem_schema(path);
+    const std::optional<std::string_view> other = problem_schema(path);
     if (!other || std::is_same_v<decltype(read(path)), IntraOpProblem> == (*other == contest_schema)) throw;
     throw InputError(
         *other == contest_schema
