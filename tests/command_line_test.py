@@ -253,6 +253,31 @@ class SimulateAndCompare(unittest.TestCase):
             self.assertEqual(0, place.run("baseline", *PLAN[1:], "--dp", "4", "-o", "plan.json").returncode)
             self.assertRegex(place.run("explain", "plan.json").stdout, r"\nh0…h3\.mlp\.up ×4 +[\d.]+ us +[\d.]+ %\n")
 
+    def test_a_pinned_op_is_explained_with_its_rule_its_pin_and_the_mesh(self):
+        with Workplace() as place:
+            place.write("pins.json", {"schema": "meshloom.pins/1", "pins": [{"op": "up", "shard": {"f": 4, "*": 1}},
+                                                                            {"tensor": "w2", "shard": [4, None]}]})
+            text = place.run(*PLAN, "--pin", "pins.json", "--no-baselines", "-o", "plan.json").stdout
+            self.assertIn("\n  pins         2 (1 op, 1 of tensors)\n", text)
+            pin = "the plan: /pins/0 (op up: f in 4 parts, every other factor in 1 part)"
+            text = place.run("explain", "plan.json", "--op", "up").stdout
+            self.assertIn(f"\n  rule        b h, h f -> b f\n  fixed by    {pin}\n", text)
+            explained = place.json("explain", "plan.json", "--op", "up")
+            check(explained, "explain")
+            self.assertEqual(("b h, h f -> b f", pin), (explained["op"]["rule"], explained["op"]["fixed_by"]))
+            axes = explained["op"]["chosen_axes"]
+            self.assertEqual(explained["op"]["chosen"], [axis["factor"] or "" for axis in axes])
+            sizes = [axis["size"] for axis in axes if axis["factor"] == "f"]
+            self.assertIn(sizes, [[4], [2, 2]])
+
+    def test_changes_that_keep_a_layout_are_named_for_what_they_do(self):
+        # Data parallelism sums gradients; ZeRO gathers the parameters after the update.
+        with Workplace() as place:
+            for words, change in [(["--zero", "0"], "gradient sum  all_reduce"),
+                                  (["--zero", "1"], "gradient sum, gather of parameters  reduce_scatter")]:
+                place.run("baseline", *PLAN[1:], "--dp", "4", *words, "-o", "plan.json")
+                self.assertIn(change, re.sub(" {2,}", "  ", place.run("explain", "plan.json").stdout))
+
     def test_a_runner_up_that_takes_less_time_is_not_called_more(self):
         with Workplace() as place:
             place.run(*TINY_GPT, "-o", "graph.json")
@@ -279,6 +304,15 @@ class Surroundings(unittest.TestCase):
             found = place.json("validate", "graph.json", "broken.json", "cluster.json", exit_code=2)
             check(found, "validate")
             self.assertEqual([True, False, True], [each["valid"] for each in found["files"]])
+
+    def test_the_size_of_a_graph_has_a_fitting_unit(self):
+        with Workplace() as place:
+            # 12 · 1024² in the block's matrices: 12.58 million, times 2 for a token's forward, times 8 tokens …
+            small = place.run("graph", "gpt", "--layers", "1", "--hidden", "1024", "--heads", "4", "--seq-len", "8",
+                              "--vocab", "256").stdout
+            self.assertRegex(small, r"^gpt: 1[23]\.\d+ million parameters")
+            self.assertRegex(small, r"one sample  2\d\d\.?\d* MFLOP forward, \d+\.?\d* MFLOP with backward")
+            self.assertRegex(place.run("graph", "gpt").stdout, r"^gpt: [\d.]+ (b|m)illion parameters")
 
     def test_validate_knows_problems_and_stage_tables_also_as_gzip(self):
         with Workplace() as place:
