@@ -21,7 +21,7 @@ using namespace intra_op;
 // Efforts are entries of tables visited; 10^9 of them take a second or two.
 constexpr std::uint64_t first_attempt = 2'000'000'000;   // of branch and bound; each later one may take twice that
 constexpr std::size_t small_enough_to_branch = 500'000;  // entries
-constexpr std::size_t widths[] = {30, 100, 300};         // of label elimination
+constexpr std::size_t widths[] = {10, 30, 100, 300};         // of label elimination
 constexpr double shares_above_bound[] = {0.001, 0.004, 0.016, 0.064, 0.256};  // of its cutoffs
 constexpr std::size_t updates_per_round = 60;                                 // of multipliers
 constexpr std::size_t considered = 10;  // every so many decoded choices are improved
