@@ -11,7 +11,7 @@ namespace meshloom {
 namespace {
 
 // Generous: machines differ and share their cores.
-constexpr double soon = 4;
+constexpr double soon = 8;
 
 struct Timed {
   IntraOpSolution solution;

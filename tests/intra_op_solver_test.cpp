@@ -5,6 +5,7 @@
 
 #include "planner/intra_op/contest_json.hpp"
 #include "planner/intra_op/dual_ascent.hpp"
+#include "planner/intra_op/label_elimination.hpp"
 #include "planner/intra_op/local_search.hpp"
 #include "planner/intra_op/multiplier_search.hpp"
 #include "planner/intra_op/problem.hpp"
@@ -102,7 +103,8 @@ TEST_CASE("a certificate's bound holds, and so does what it says of every strate
   int tight = 0, strategies = 0;
   for (int trial = 0; trial < 200; ++trial) {
     const IntraOpProblem problem = limited_problem(random, trial);
-    const WorkingProblem working = working_problem(problem);
+    WorkingProblem working = working_problem(problem);
+    if (!working.infeasible) drop_unsupported(working);
     if (working.infeasible) continue;
     const IntraOpSolution oracle = solve_by_enumeration(problem);
     MultiplierSearchOptions options;
@@ -153,6 +155,49 @@ TEST_CASE("dropping what costs more than the best keeps the best", "[intra_op]")
   CHECK(drop_expensive(certificate, 0, working) > 0);
   CHECK(working.size(1) == 1);
   CHECK(working.size(2) == 1);
+}
+
+TEST_CASE("label elimination is exact where it is wide enough and a bound where it is not", "[intra_op]") {
+  Random random(16);
+  int exact = 0, bounds_below = 0, none_below = 0;
+  for (int trial = 0; trial < 400; ++trial) {
+    const IntraOpProblem problem = limited_problem(random, trial);
+    const IntraOpSolution oracle = solve_by_enumeration(problem);
+    WorkingProblem working = working_problem(problem);
+    if (!working.infeasible) drop_unsupported(working);
+    if (working.infeasible) continue;
+    MultiplierSearchOptions search;
+    search.most_updates = static_cast<std::size_t>(random.between(0, 20));
+    search.cutoff = std::numeric_limits<double>::infinity();
+    search.out_of_time = [] { return false; };
+    search.consider = [](const std::vector<std::uint32_t>&) {};
+    const Reparametrisation dual = search_multipliers(working, search).reparametrisation;
+    const TotalCost optimum = oracle.status == SolveStatus::optimal ? oracle.objective : TotalCost{1'000'000};
+    for (const std::size_t width : {1, 2, 3, 5, 100})
+      for (const TotalCost cutoff : {optimum + 1'000, optimum + 5, optimum + 1, optimum}) {
+        LabelEliminationOptions options;
+        options.width = width;
+        options.cutoff = cutoff;
+        const LabelEliminationAnswer answer = eliminate_by_labels(working, dual, options);
+        if (!answer.complete) continue;  // tables over more than five nodes
+        INFO("trial " << trial << ", width " << width << ", cutoff " << static_cast<double>(options.cutoff)
+                      << ", optimum " << static_cast<double>(optimum) << ", bound "
+                      << static_cast<double>(answer.lower_bound));
+        REQUIRE(bool(answer.lower_bound <= std::min(optimum, options.cutoff)));
+        bounds_below += answer.lower_bound < std::min(optimum, options.cutoff);
+        none_below += answer.lower_bound == options.cutoff && answer.choices.empty();
+        if (width < 100) continue;  // nothing was merged
+        ++exact;
+        CHECK(bool(answer.lower_bound == std::min(optimum, options.cutoff)));
+        if (optimum >= options.cutoff) continue;
+        const std::vector<std::uint32_t> whole = expand(working, answer.choices);
+        CHECK(bool(cost_of(problem, whole) == optimum));
+        if (problem.usage_limit) CHECK(bool(peak_usage(problem, whole) <= *problem.usage_limit));
+      }
+  }
+  CHECK(exact > 500);
+  CHECK(bounds_below > 20);
+  CHECK(none_below > 100);
 }
 
 TEST_CASE("a slack tree answers as a plain array does", "[intra_op]") {

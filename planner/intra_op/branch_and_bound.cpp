@@ -112,7 +112,8 @@ class Search {
     const BestDual dual = raise_bound(rest, part, *path);
     effort_ += dual.effort + effort_of_node(rest);
     if (part.is_root) {
-      bound_ = cutoff_ ? std::min(*cutoff_, dual.certificate.lower_bound) : dual.certificate.lower_bound;
+      const TotalCost proven = dual.certificate.lower_bound;
+      bound_ = std::max(bound_, cutoff_ ? std::min(*cutoff_, proven) : proven);
       if (options_.proved) options_.proved(bound_);
     }
     if (too_expensive(dual.certificate.lower_bound)) return;

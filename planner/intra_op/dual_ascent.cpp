@@ -40,6 +40,8 @@ TotalCost ceiling_of_quotient(TotalCost value, int shift) {
   return -((-value) >> shift);  // shifts of negative numbers round down
 }
 
+}  // namespace
+
 // The dual at rounded messages and multipliers, in units of 2^−shift of a cost.
 class Evaluation {
  public:
@@ -62,13 +64,22 @@ class Evaluation {
     for (std::size_t k = 0; k < message.size(); ++k) nodes_[node][k] += message[k];
   }
 
+  Reparametrisation reparametrise(const std::vector<std::vector<std::int64_t>>& to_a,
+                                  const std::vector<std::vector<std::int64_t>>& to_b) {
+    measure_nodes_from_least();
+    Reparametrisation result;
+    result.shift = shift_;
+    std::vector<std::vector<TotalCost>> excess = nodes_;  // not needed here
+    for (std::size_t p = 0; p < problem_.pairs.size(); ++p)
+      result.pairs.push_back(clipped(what_is_left(p, to_a[p], to_b[p], excess)));
+    for (const std::vector<TotalCost>& node : nodes_) result.nodes.push_back(clipped(node));
+    result.bound = bound_;
+    return result;
+  }
+
   Certificate finish(const std::vector<std::vector<std::int64_t>>& to_a,
                      const std::vector<std::vector<std::int64_t>>& to_b) {
-    for (std::vector<TotalCost>& node : nodes_) {
-      const TotalCost least = *std::min_element(node.begin(), node.end());
-      bound_ += least;
-      for (TotalCost& cost : node) cost -= least;
-    }
+    measure_nodes_from_least();
     // What every table leaves, and with it what a strategy costs at least beyond its own cost.
     std::vector<std::vector<TotalCost>> left(problem_.pairs.size());
     std::vector<std::vector<TotalCost>> excess = nodes_;
@@ -93,6 +104,21 @@ class Evaluation {
   }
 
  private:
+  void measure_nodes_from_least() {
+    for (std::vector<TotalCost>& node : nodes_) {
+      const TotalCost least = *std::min_element(node.begin(), node.end());
+      bound_ += least;
+      for (TotalCost& cost : node) cost -= least;
+    }
+  }
+
+  static std::vector<std::int64_t> clipped(const std::vector<TotalCost>& values) {
+    std::vector<std::int64_t> result;
+    for (const TotalCost value : values)
+      result.push_back(static_cast<std::int64_t>(std::min(value, TotalCost{1} << 60)));
+    return result;
+  }
+
   // Prices so large that no sum leaves 126 bits.
   void choose_scales(const std::vector<double>& multipliers) {
     double largest_cost = 1, largest_usage = 1, largest_price = 0;
@@ -172,8 +198,6 @@ class Evaluation {
   TotalCost bound_ = 0;
 };
 
-}  // namespace
-
 double drop_expensive(const Certificate& certificate, TotalCost room, WorkingProblem& problem) {
   std::size_t entries = 1, expensive = 0, strategies = 1, dropped = 0;
   for (std::size_t p = 0; p < problem.pairs.size(); ++p)
@@ -193,6 +217,7 @@ double drop_expensive(const Certificate& certificate, TotalCost room, WorkingPro
     dropped += gone;
     if (gone > 0) drop(problem, node, keep);
   }
+  if (!problem.infeasible) drop_unsupported(problem);
   return std::max(static_cast<double>(expensive) / static_cast<double>(entries),
                   static_cast<double>(dropped) / static_cast<double>(strategies));
 }
@@ -293,18 +318,28 @@ double DualAscent::value() const {
   return sum;
 }
 
+DualAscent::RoundedMessages DualAscent::rounded(Evaluation& evaluation) const {
+  RoundedMessages result;
+  for (std::size_t p = 0; p < point_.messages.size(); ++p) {
+    std::vector<std::int64_t>&to_a = result.to_a.emplace_back(), &to_b = result.to_b.emplace_back();
+    for (const double message : point_.messages[p].to_a) to_a.push_back(evaluation.rounded(message));
+    for (const double message : point_.messages[p].to_b) to_b.push_back(evaluation.rounded(message));
+    evaluation.add_message(problem_.pairs[p].a, to_a);
+    evaluation.add_message(problem_.pairs[p].b, to_b);
+  }
+  return result;
+}
+
 Certificate DualAscent::certify() const {
   Evaluation evaluation(problem_, point_.multipliers);
-  std::vector<std::vector<std::int64_t>> to_a, to_b;
-  for (std::size_t p = 0; p < point_.messages.size(); ++p) {
-    to_a.emplace_back();
-    to_b.emplace_back();
-    for (const double message : point_.messages[p].to_a) to_a.back().push_back(evaluation.rounded(message));
-    for (const double message : point_.messages[p].to_b) to_b.back().push_back(evaluation.rounded(message));
-    evaluation.add_message(problem_.pairs[p].a, to_a.back());
-    evaluation.add_message(problem_.pairs[p].b, to_b.back());
-  }
-  return evaluation.finish(to_a, to_b);
+  const RoundedMessages messages = rounded(evaluation);
+  return evaluation.finish(messages.to_a, messages.to_b);
+}
+
+Reparametrisation DualAscent::reparametrisation() const {
+  Evaluation evaluation(problem_, point_.multipliers);
+  const RoundedMessages messages = rounded(evaluation);
+  return evaluation.reparametrise(messages.to_a, messages.to_b);
 }
 
 std::vector<std::uint32_t> DualAscent::decode() const {

@@ -26,6 +26,15 @@ struct Certificate {
   std::vector<std::vector<std::int64_t>> entry_excess;
 };
 
+// The problem's costs as the dual sees them, exact: in units of 2^−shift a choice with its memory priced costs bound +
+// Σ nodes + Σ pairs, all terms from 0; those beyond 2^60 stand at 2^60.
+struct Reparametrisation {
+  int shift = 0;
+  TotalCost bound = 0;                           // without the problem's constant
+  std::vector<std::vector<std::int64_t>> nodes;  // by node and strategy
+  std::vector<std::vector<std::int64_t>> pairs;  // by pair and entry
+};
+
 // What costs more than `room` above the certificate's bound, dropped from the problem that it was made for. Returns the
 // share of strategies or of entries that went, whichever is larger; the problem may turn out infeasible.
 double drop_expensive(const Certificate& certificate, TotalCost room, WorkingProblem& problem);
@@ -39,9 +48,11 @@ struct DualPoint {
   std::vector<double> multipliers;  // by period
 };
 
+class Evaluation;  // of the bound, in integers
+
 class DualAscent {
  public:
-  // `problem` must outlive this; all its nodes are left (see `compacted`).
+  // `problem` must outlive this; all its nodes are left (see `compacted`), and no strategy is unsupported.
   explicit DualAscent(const WorkingProblem& problem);
 
   // By period, from 0. What the messages say stays.
@@ -53,6 +64,7 @@ class DualAscent {
   void sweep();
   double value() const;  // of the bound, in floating point: not proven
   Certificate certify() const;
+  Reparametrisation reparametrisation() const;
 
   // Entries of tables visited so far: what work was done, whatever the clock says.
   std::uint64_t effort() const { return effort_; }
@@ -66,6 +78,11 @@ class DualAscent {
     std::uint32_t pair, other;
     bool is_a;
   };
+
+  struct RoundedMessages {
+    std::vector<std::vector<std::int64_t>> to_a, to_b;  // by pair
+  };
+  RoundedMessages rounded(Evaluation& evaluation) const;
 
   void visit(std::uint32_t node, Direction direction);
   void take(const Link& link);

@@ -31,7 +31,7 @@ class Search {
     }
     polish();
     dual_.restore(best_);
-    return {dual_.certify(), named(best_.multipliers), dual_.effort()};
+    return {dual_.certify(), dual_.reparametrisation(), named(best_.multipliers), dual_.effort()};
   }
 
  private:

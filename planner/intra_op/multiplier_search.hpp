@@ -21,6 +21,7 @@ struct MultiplierSearchOptions {
 
 struct BestDual {
   Certificate certificate;
+  Reparametrisation reparametrisation;
   Multipliers multipliers;
   std::uint64_t effort = 0;  // entries visited
 };

@@ -53,8 +53,8 @@ struct IntraOpSolution {
   bool operator==(const IntraOpSolution&) const = default;
 };
 
-// automatic: what suits the problem, one after the other until the answer is proven. elimination: after reductions;
-// only where these leave no limit that can bind.
+// automatic: what suits the problem, one after the other until the answer is proven. anytime: the same, but good
+// choices come before proofs. elimination: after reductions; only where these leave no limit that can bind.
 enum class Solver { automatic, elimination, cbc, anytime };
 std::string_view name(Solver solver);  // "auto", "elimination", "cbc", "anytime"
 std::optional<Solver> solver_named(std::string_view name);
@@ -69,6 +69,7 @@ struct SolveProgress {
 struct SolveOptions {
   Solver solver = Solver::automatic;
   double time_limit_s = 60;                            // the best answer by then; plain elimination ignores it
+  double accepted_gap = 0;                             // stop once cost / bound − 1 is this small
   std::function<void(const SolveProgress&)> progress;  // called a few times a second, from one thread; may be empty
   const std::atomic<bool>* interrupt = nullptr;        // once true, the best answer so far is returned; may be null
 };

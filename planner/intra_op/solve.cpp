@@ -7,6 +7,7 @@
 #include "graphs/input_error.hpp"
 #include "planner/intra_op/branch_and_bound.hpp"
 #include "planner/intra_op/dual_ascent.hpp"
+#include "planner/intra_op/label_elimination.hpp"
 #include "planner/intra_op/multiplier_search.hpp"
 #include "planner/intra_op/neighbourhood_search.hpp"
 #include "planner/intra_op/problem.hpp"
@@ -18,10 +19,13 @@ namespace {
 using namespace intra_op;
 
 // Efforts are entries of tables visited; 10^9 of them take a second or two.
+constexpr std::uint64_t quick_attempt = 100'000'000;     // of branch and bound, which closes most of what is small
 constexpr std::uint64_t first_attempt = 2'000'000'000;   // of branch and bound; each later one may take twice that
 constexpr std::size_t small_enough_to_branch = 500'000;  // entries
-constexpr std::size_t updates_per_round = 60;            // of multipliers
-constexpr std::size_t considered = 10;                   // every so many decoded choices are improved
+constexpr std::size_t widths[] = {30, 100, 300};         // of label elimination
+constexpr double shares_above_bound[] = {0.001, 0.004, 0.016, 0.064, 0.256};  // of its cutoffs
+constexpr std::size_t updates_per_round = 60;                                 // of multipliers
+constexpr std::size_t considered = 10;  // every so many decoded choices are improved
 constexpr double report_interval_s = 0.25;
 constexpr std::size_t most_batches = 40, dull_batches = 6;  // of windows in a round, and without improvement in a row
 
@@ -31,8 +35,9 @@ std::size_t entries_of(const WorkingProblem& problem) {
   return entries;
 }
 
-// In rounds: branch and bound where the rest is small; otherwise bound it by dual ascent, improve the best choices by
-// neighbourhoods, and drop what is then known to cost too much, which makes the next round's rest smaller.
+// In rounds: bound the rest by dual ascent; close it by elimination where it is narrow, by branch and bound where it is
+// small; else improve the best choices by neighbourhoods and drop what is then known to cost too much, which makes the
+// next round's rest smaller.
 class AutomaticSolver {
  public:
   AutomaticSolver(const IntraOpProblem& problem, const SolveOptions& options) : problem_(problem), options_(options) {}
@@ -44,16 +49,14 @@ class AutomaticSolver {
     rest_ = compacted(whole_);
     bound_ = rest_.constant;
     if (rest_.nodes.empty()) keep({}, rest_.constant);
-    std::uint64_t attempt = first_attempt;
-    if (options_.solver == Solver::anytime) attempt = 0;
-    for (; !closed() && !out_of_time(); attempt = std::max(first_attempt, 2 * attempt)) {
-      if (attempt > 0) branch(attempt);
-      if (closed() || out_of_time()) break;
+    if (options_.solver != Solver::anytime && entries_of(rest_) <= small_enough_to_branch) branch(quick_attempt);
+    for (std::uint64_t effort = first_attempt; !closed() && !out_of_time(); effort *= 2) {
       raise_bound();
-      if (closed() || out_of_time()) break;
-      if (!best_) continue;
-      search_neighbourhoods();
-      if (!closed()) drop_too_expensive();
+      if (options_.solver == Solver::anytime) search_neighbourhoods();
+      eliminate();
+      branch(effort);
+      if (options_.solver != Solver::anytime) search_neighbourhoods();
+      drop_too_expensive();
     }
     if (!best_ && !exhausted_) repair_first_strategies();
     return answer();
@@ -65,7 +68,10 @@ class AutomaticSolver {
   }
   double elapsed() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count(); }
 
-  bool closed() const { return exhausted_ || (best_ && bound_ >= cost_); }
+  bool closed() const { return exhausted_ || (best_ && bound_ >= cost_) || close_enough(); }
+  bool close_enough() const {
+    return best_ && static_cast<double>(cost_ - bound_) <= options_.accepted_gap * static_cast<double>(bound_);
+  }
 
   // `choices` are for `rest_` in its first numbering.
   void keep(const std::vector<std::uint32_t>& choices, TotalCost cost) {
@@ -115,7 +121,26 @@ class AutomaticSolver {
     return result;
   }
 
+  // Below cutoffs that rise from the bound, which keeps tables sparse; wider where a width does not decide.
+  void eliminate() {
+    for (const double share : shares_above_bound)
+      for (const std::size_t width : widths) {
+        if (closed() || out_of_time()) return;
+        const TotalCost above = bound_ + static_cast<TotalCost>(share * static_cast<double>(bound_)) + 1;
+        LabelEliminationOptions options;
+        options.cutoff = best_ ? std::min(cost_, above) : above;
+        options.width = width;
+        options.out_of_time = [this] { return report_and_ask_for_time(); };
+        const LabelEliminationAnswer found = eliminate_by_labels(rest_, reparametrisation_, options);
+        if (!found.complete) return;
+        prove(found.lower_bound);
+        if (!found.choices.empty()) consider(found.choices);
+        if (found.lower_bound >= options.cutoff) break;
+      }
+  }
+
   void branch(std::uint64_t effort) {
+    if (closed() || out_of_time()) return;
     WorkingProblem shrunk = rest_;
     shrink(shrunk);
     if (entries_of(shrunk) > small_enough_to_branch && best_) return;
@@ -123,11 +148,19 @@ class AutomaticSolver {
     options.out_of_time = [this] { return report_and_ask_for_time(); };
     options.most_effort = effort;
     if (best_) options.cutoff = cost_;
-    options.proved = [this](TotalCost bound) { prove(bound); };
-    options.found = [this](TotalCost cost) { show(cost); };
+    options.found = [this](TotalCost cost) {
+      if (cost >= bound_) show(cost);
+    };
     const BranchAndBoundAnswer found = branch_and_bound(shrunk, options);
+    prove(found.lower_bound);
     if (!found.choices.empty()) keep(found.choices, found.cost);
     exhausted_ = found.complete;
+  }
+
+  void consider(const std::vector<std::uint32_t>& choices) {
+    ChoiceState state(rest_, choices);
+    state.improve();
+    if (state.feasible()) keep(numbered_first(state.choices()), state.cost());
   }
 
   void raise_bound() {
@@ -138,18 +171,17 @@ class AutomaticSolver {
     search.out_of_time = [this] { return report_and_ask_for_time(); };
     std::size_t decoded = 0;
     search.consider = [&](const std::vector<std::uint32_t>& choices) {
-      if (++decoded % considered != 0) return;
-      ChoiceState state(rest_, choices);
-      state.improve();
-      if (state.feasible()) keep(numbered_first(state.choices()), state.cost());
+      if (++decoded % considered == 0) consider(choices);
     };
     BestDual dual = search_multipliers(rest_, search);
     multipliers_ = std::move(dual.multipliers);
     prove(dual.certificate.lower_bound);
+    reparametrisation_ = std::move(dual.reparametrisation);
     certificate_ = std::move(dual.certificate);
   }
 
   void search_neighbourhoods() {
+    if (!best_ || closed() || out_of_time()) return;
     NeighbourhoodSearch search(rest_, numbered_now(*best_));
     std::size_t dull = 0;
     for (std::size_t batch = 0; batch < most_batches && dull < dull_batches && !report_and_ask_for_time(); ++batch) {
@@ -160,15 +192,11 @@ class AutomaticSolver {
   }
 
   // Some answer, however little time there was.
-  void repair_first_strategies() {
-    ChoiceState state(rest_, std::vector<std::uint32_t>(rest_.nodes.size(), 0));
-    state.improve();
-    if (state.feasible()) keep(numbered_first(state.choices()), state.cost());
-  }
+  void repair_first_strategies() { consider(std::vector<std::uint32_t>(rest_.nodes.size(), 0)); }
 
   // The best choices stay: only what costs more than they do goes.
   void drop_too_expensive() {
-    if (cost_ < certificate_.lower_bound) return;
+    if (!best_ || closed() || cost_ < certificate_.lower_bound) return;
     drop_expensive(certificate_, cost_ - certificate_.lower_bound, rest_);
     if (rest_.infeasible) exhausted_ = true;
   }
@@ -181,8 +209,9 @@ class AutomaticSolver {
     IntraOpSolution solution;
     solution.choices = expand(whole_, from_compacted(whole_, *best_));
     solution.objective = cost_;
-    solution.status = closed() ? SolveStatus::optimal : SolveStatus::feasible;
-    solution.lower_bound = closed() ? cost_ : bound_;
+    const bool proven = exhausted_ || bound_ >= cost_;
+    solution.status = proven ? SolveStatus::optimal : SolveStatus::feasible;
+    solution.lower_bound = proven ? cost_ : bound_;
     return solution;
   }
 
@@ -197,6 +226,7 @@ class AutomaticSolver {
   bool exhausted_ = false;          // nothing cheaper than the best choices is left
   Multipliers multipliers_;
   Certificate certificate_;
+  Reparametrisation reparametrisation_;
 };
 
 // What is left, without the limit.

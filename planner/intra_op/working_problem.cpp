@@ -146,6 +146,29 @@ WorkingProblem working_problem(const IntraOpProblem& whole) {
   return problem;
 }
 
+void drop_unsupported(WorkingProblem& problem) {
+  std::vector<NodeIndex> queue(problem.nodes.size());
+  std::iota(queue.begin(), queue.end(), 0);
+  while (!queue.empty() && !problem.infeasible) {
+    const NodeIndex node = queue.back();
+    queue.pop_back();
+    std::vector<bool> keep(problem.size(node), true);
+    for (const std::uint32_t pair : problem.nodes[node].pairs) {
+      const PairView view = problem.view(pair, node);
+      const std::int64_t* costs = problem.pairs[pair].costs.data();
+      for (std::size_t k = 0; k < keep.size(); ++k) {
+        bool supported = false;
+        for (std::size_t j = 0; j < view.other_size && !supported; ++j)
+          supported = costs[k * view.own_stride + j * view.other_stride] < infinite_cost;
+        if (!supported) keep[k] = false;
+      }
+    }
+    if (std::find(keep.begin(), keep.end(), false) == keep.end()) continue;
+    drop(problem, node, keep);
+    for (const std::uint32_t pair : problem.nodes[node].pairs) queue.push_back(problem.view(pair, node).other);
+  }
+}
+
 WorkingProblem compacted(const WorkingProblem& problem) {
   WorkingProblem result;
   std::vector<NodeIndex> position(problem.nodes.size());
