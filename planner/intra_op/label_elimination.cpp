@@ -12,8 +12,8 @@ using LabelIndex = std::uint32_t;
 constexpr LabelIndex nothing = 0;  // the label of no choice at all
 
 struct Label {
-  std::int64_t excess = 0;  // over the dual's bound, in its units
-  std::int64_t cost = 0;          // finite
+  std::int64_t excess = 0;                       // over the dual's bound, in its units
+  std::int64_t cost = 0;                         // finite
   LabelIndex first = nothing, second = nothing;  // what it is made of
   NodeIndex node = 0;                            // where `chooses`
   std::uint32_t choice = 0;
@@ -186,8 +186,8 @@ class Elimination {
     return gave_up() ? Table{} : joined(joint, with.back(), node);
   }
 
-  // Rows that agree on the shared nodes, label by label; `dropped` is minimised out at once, so that only the labels that
-  // stay are made.
+  // Rows that agree on the shared nodes, label by label; `dropped` is minimised out at once, so that only the labels
+  // that stay are made.
   Table joined(const Table& a, const Table& b, std::optional<NodeIndex> dropped) {
     Table result;
     std::set_union(a.scope.begin(), a.scope.end(), b.scope.begin(), b.scope.end(), std::back_inserter(result.scope));

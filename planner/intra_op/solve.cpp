@@ -22,7 +22,7 @@ using namespace intra_op;
 constexpr std::uint64_t quick_attempt = 100'000'000;     // of branch and bound, which closes most of what is small
 constexpr std::uint64_t first_attempt = 2'000'000'000;   // of branch and bound; each later one may take twice that
 constexpr std::size_t small_enough_to_branch = 500'000;  // entries
-constexpr std::size_t widths[] = {10, 30, 100, 300};         // of label elimination
+constexpr std::size_t widths[] = {10, 30, 100, 300};     // of label elimination
 constexpr double shares_above_bound[] = {0.001, 0.004, 0.016, 0.064, 0.256};  // of its cutoffs
 constexpr std::size_t updates_per_round = 60;                                 // of multipliers
 constexpr std::size_t considered = 10;  // every so many decoded choices are improved
@@ -166,7 +166,7 @@ class AutomaticSolver {
   void raise_bound() {
     MultiplierSearchOptions search;
     search.start = multipliers_;
-    search.most_updates = updates_per_round;
+    search.most_updates = multipliers_.empty() ? updates_per_round : 2 * updates_per_round;
     search.cutoff = best_ ? static_cast<double>(cost_) : std::numeric_limits<double>::infinity();
     search.out_of_time = [this] { return report_and_ask_for_time(); };
     std::size_t decoded = 0;
