@@ -46,6 +46,52 @@ TEST_CASE("a star of 1,000 nodes is solved under a limit", "[intra_op]") {
   check_optimal(problem, 7 + 800 * 5 + 200 * 4);
 }
 
+TEST_CASE("a star whose entries add up beyond 64 bits is not called infeasible", "[intra_op]") {
+  // Twenty leaves must take the centre's strategy or pay 9·10^17. Strategy 1 costs the centre 2 and a leaf 1; three may
+  // take strategy 0, which uses memory, so all take strategy 1.
+  IntraOpProblem problem;
+  problem.nodes.push_back({{0, 2}, {}, 0, 0});
+  const std::int64_t huge = 900'000'000'000'000'000;
+  for (std::uint32_t leaf = 1; leaf <= 20; ++leaf) {
+    problem.nodes.push_back({{0, 1}, {1, 0}, 0, 1});
+    problem.edges.push_back({0, leaf, {0, huge, huge, 0}});
+  }
+  problem.usage_limit = 3;
+  check_optimal(problem, 2 + 20 * 1);
+}
+
+TEST_CASE("usages whose sums would leave 64 bits are refused, large limits are not", "[intra_op]") {
+  const std::int64_t large = 1'500'000'000'000'000'000;
+  IntraOpProblem problem{{{{0, 10}, {large, 0}, 0, 1}, {{0, 10}, {large, 0}, 0, 1}}, {}, 2 * large};
+  CHECK_THROWS_WITH(solve_intra_op(problem), Catch::Contains("in a larger unit"));
+  problem.nodes[1].usages = {7, 0};
+  for (const std::int64_t limit : {large + 7, std::int64_t{9'000'000'000'000'000'000}}) {
+    problem.usage_limit = limit;
+    check_optimal(problem, 0);
+  }
+  problem.usage_limit = large + 6;
+  check_optimal(problem, 10);
+}
+
+TEST_CASE("twenty thousand strategies a node are not compared one by one", "[intra_op]") {
+  // Strategy k costs 20,000 − k and uses k; three nodes share 30,000: their costs add up to 60,000 − 30,000.
+  IntraOpProblem problem;
+  for (int node = 0; node < 3; ++node) {
+    IntraOpNode& made = problem.nodes.emplace_back();
+    for (std::int64_t k = 0; k < 20'000; ++k) {
+      made.costs.push_back(20'000 - k);
+      made.usages.push_back(k);
+    }
+    made.live_until = 1;
+  }
+  problem.usage_limit = 30'000;
+  const IntraOpSolution solution = solve_intra_op(problem, {.time_limit_s = 0.2});
+  REQUIRE(!solution.choices.empty());
+  CHECK(bool(peak_usage(problem, solution.choices) <= 30'000));
+  CHECK(bool(solution.lower_bound <= 30'000));
+  CHECK(bool(solution.objective >= 30'000));
+}
+
 TEST_CASE("a star whose leaves differ is solved", "[intra_op]") {
   Random random(1);
   IntraOpProblem problem;

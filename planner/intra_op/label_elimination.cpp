@@ -10,6 +10,8 @@ namespace {
 
 using LabelIndex = std::uint32_t;
 constexpr LabelIndex nothing = 0;  // the label of no choice at all
+constexpr std::size_t values_per_label = 8;
+constexpr std::size_t steps_between_looks = 1'000'000;  // at the clock
 
 struct Label {
   std::int64_t excess = 0;                       // over the dual's bound, in its units
@@ -17,8 +19,8 @@ struct Label {
   LabelIndex first = nothing, second = nothing;  // what it is made of
   NodeIndex node = 0;                            // where `chooses`
   std::uint32_t choice = 0;
+  std::uint32_t usage = 0;  // its place; at 0 all are 0
   bool chooses = false;
-  bool merged = false;  // no choices of its own, or made of such a label
 };
 
 struct Row {
@@ -54,7 +56,7 @@ class Elimination {
     const std::optional<std::vector<NodeIndex>> order = narrow_order();
     if (!order) return answer;
     for (std::size_t step = 0; step < order->size(); ++step) rank_[(*order)[step]] = step;
-    for (std::size_t p = 0; p < problem_.pairs.size(); ++p) hold(table_of_pair(p));
+    for (std::size_t p = 0; p < problem_.pairs.size() && !gave_up(); ++p) hold(table_of_pair(p));
     Table whole{{}, {{0, {nothing}}}};
     for (const NodeIndex node : *order) {
       Table result = eliminate(node);
@@ -75,8 +77,19 @@ class Elimination {
 
  private:
   bool gave_up() {
-    if (labels_.size() * (periods_ + 8) > options_.most_values) stopped_ = true;
+    if (values_per_label * (labels_.size() + sums_.size()) + usage_.size() + sum_usage_.size() > options_.most_values)
+      stopped_ = true;
     return stopped_;
+  }
+
+  // Looks at the clock now and then.
+  bool gave_up_after(std::size_t steps) {
+    steps_ += steps;
+    if (steps_ > steps_between_looks) {
+      steps_ = 0;
+      if (options_.out_of_time && options_.out_of_time()) stopped_ = true;
+    }
+    return gave_up();
   }
 
   static constexpr int bits_per_node = 12;
@@ -90,13 +103,19 @@ class Elimination {
     return key >> (position * bits_per_node) & ((1U << bits_per_node) - 1);
   }
 
-  const std::int64_t* usage(LabelIndex label) const { return usage_.data() + label * periods_; }
+  const std::int64_t* usage(LabelIndex label) const { return usage_.data() + labels_[label].usage * periods_; }
 
-  // With room for its usage, which is 0.
   LabelIndex add(const Label& label) {
     labels_.push_back(label);
-    usage_.resize(usage_.size() + periods_, 0);
     return static_cast<LabelIndex>(labels_.size() - 1);
+  }
+
+  // With a place for its usage, which is copied from `amounts`.
+  LabelIndex add(Label label, const std::int64_t* amounts) {
+    if (periods_ == 0) return add(label);
+    label.usage = static_cast<std::uint32_t>(usage_.size() / periods_);
+    usage_.insert(usage_.end(), amounts, amounts + periods_);
+    return add(label);
   }
 
   Table table_of_pair(std::size_t p) {
@@ -112,6 +131,7 @@ class Elimination {
         label.cost = pair.costs[entry];
         table.rows.push_back({std::uint64_t{k} | std::uint64_t{l} << bits_per_node, {add(label)}});
       }
+    gave_up_after(pair.costs.size());
     return table;
   }
 
@@ -126,11 +146,11 @@ class Elimination {
       label.node = node;
       label.choice = k;
       label.chooses = true;
-      const LabelIndex made = add(label);
+      std::vector<std::int64_t> amounts(periods_, 0);
       for (std::size_t i = 0; i < state.usage.spans.size(); ++i)
-        for (std::uint32_t t = state.usage.spans[i].begin; t < state.usage.spans[i].end; ++t)
-          usage_[made * periods_ + t] += state.usage.of(i)[k];
-      table.rows.push_back({k, {made}});
+        std::fill(amounts.begin() + state.usage.spans[i].begin, amounts.begin() + state.usage.spans[i].end,
+                  state.usage.of(i)[k]);
+      table.rows.push_back({k, {state.usage.empty() ? add(label) : add(label, amounts.data())}});
     }
     return table;
   }
@@ -200,16 +220,11 @@ class Elimination {
     for (std::size_t first = 0, next = 0; first < all.size(); first = next) {
       sums_.clear();
       sum_usage_.clear();
-      std::size_t lists = 0;
-      for (; next < all.size() && all[next].key == all[first].key; ++next, ++lists)
+      for (; next < all.size() && all[next].key == all[first].key && !stopped_; ++next)
         add_sums(a.rows[all[next].row_a].labels, b.rows[all[next].row_b].labels);
-      if (lists > 1 || sums_.size() > 1) keep_undominated_sums();
-      if (sums_.empty()) continue;
-      result.rows.push_back({all[first].key, labels_of_sums()});
-      if (gave_up() || ((result.rows.size() & 63) == 63 && options_.out_of_time && options_.out_of_time())) {
-        stopped_ = true;
-        return {};
-      }
+      if (sums_.size() > 1) keep_undominated_sums();
+      if (stopped_) return {};
+      if (!sums_.empty()) result.rows.push_back({all[first].key, labels_of_sums()});
     }
     return result;
   }
@@ -268,9 +283,11 @@ class Elimination {
   };
 
   void add_sums(const std::vector<LabelIndex>& a, const std::vector<LabelIndex>& b) {
-    for (const LabelIndex first : a)
+    for (const LabelIndex first : a) {
       for (const LabelIndex second : b)
         if (labels_[first].excess + labels_[second].excess < room_) add_sum(first, second);
+      if (gave_up_after(b.size() * (1 + periods_))) return;
+    }
   }
 
   std::vector<LabelIndex> labels_of_sums() {
@@ -281,10 +298,7 @@ class Elimination {
       label.cost = sum.cost;
       label.first = sum.first;
       label.second = sum.second;
-      const LabelIndex made = add(label);
-      std::copy_n(sum_usage_.begin() + static_cast<std::ptrdiff_t>(sum.usage), periods_,
-                  usage_.begin() + static_cast<std::ptrdiff_t>(made * periods_));
-      result.push_back(made);
+      result.push_back(add(label, sum_usage_.data() + sum.usage));
     }
     merge_down_to_width(result);
     return result;
@@ -328,18 +342,14 @@ class Elimination {
   }
 
   LabelIndex merge(const std::vector<LabelIndex>& labels, std::size_t begin, std::size_t end) {
-    Label label = labels_[labels[begin]];
-    label.merged = true;
-    const LabelIndex made = add(label);
-    std::copy_n(usage_.begin() + static_cast<std::ptrdiff_t>(labels[begin] * periods_), periods_,
-                usage_.begin() + static_cast<std::ptrdiff_t>(made * periods_));
+    Label label = labels_[labels[begin]];  // whose choices it stands for
+    std::vector<std::int64_t> amounts(usage(labels[begin]), usage(labels[begin]) + periods_);
     for (std::size_t i = begin + 1; i < end; ++i) {
-      labels_[made].excess = std::min(labels_[made].excess, labels_[labels[i]].excess);
-      labels_[made].cost = std::min(labels_[made].cost, labels_[labels[i]].cost);
-      for (std::size_t t = 0; t < periods_; ++t)
-        usage_[made * periods_ + t] = std::min(usage_[made * periods_ + t], usage(labels[i])[t]);
+      label.excess = std::min(label.excess, labels_[labels[i]].excess);
+      label.cost = std::min(label.cost, labels_[labels[i]].cost);
+      for (std::size_t t = 0; t < periods_; ++t) amounts[t] = std::min(amounts[t], usage(labels[i])[t]);
     }
-    return made;
+    return add(label, amounts.data());
   }
 
   // Leaves those of which none is as cheap and as small as another; of equal ones the first. Ascending costs. An excess
@@ -347,7 +357,7 @@ class Elimination {
   // least of theirs.
   template <typename Item, typename CostOf, typename UsageOf, typename ExcessOf>
   void keep_undominated(std::vector<Item>& items, const CostOf& cost_of, const UsageOf& usage_of,
-                        const ExcessOf& excess_of) const {
+                        const ExcessOf& excess_of) {
     std::stable_sort(items.begin(), items.end(), [&](const Item& a, const Item& b) {
       if (cost_of(a) != cost_of(b)) return cost_of(a) < cost_of(b);
       return std::lexicographical_compare(usage_of(a), usage_of(a) + periods_, usage_of(b), usage_of(b) + periods_);
@@ -359,6 +369,7 @@ class Elimination {
     };
     std::vector<Item> kept;
     for (Item& item : items) {
+      if (gave_up_after(periods_ <= 1 ? 1 : kept.size())) return;
       const auto first = periods_ <= 1 && !kept.empty() ? kept.end() - 1 : kept.begin();
       const auto driver = std::find_if(first, kept.end(), [&](const Item& k) { return no_larger(k, item); });
       if (driver == kept.end())
@@ -409,6 +420,7 @@ class Elimination {
   std::vector<std::vector<Table>> tables_;  // by the first of their scope to be eliminated
   std::vector<Sum> sums_;                   // of the two lists that are joined
   std::vector<std::int64_t> sum_usage_;
+  std::size_t steps_ = 0;  // since the last look at the clock
   bool stopped_ = false;
 };
 

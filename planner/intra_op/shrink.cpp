@@ -368,7 +368,8 @@ class Shrinker {
     const WorkingNode& state = problem_.nodes[node];
     if (!pending_[node].empty()) return true;
     gather_rows(node);
-    if (state.costs.size() * state.costs.size() * width_ > most_comparisons) return true;
+    const std::size_t values = width_ + state.usage.spans.size() + 1;
+    if (state.costs.size() * state.costs.size() * values > most_comparisons) return true;
     std::vector<bool> keep(state.costs.size(), true);
     for (std::size_t b = 0; b < keep.size(); ++b)
       for (std::size_t a = 0; a < keep.size() && keep[b]; ++a)
@@ -404,7 +405,7 @@ class Shrinker {
 
   // Σ over neighbours of max_j (a_j − b_j) ≤ cost of b − cost of a. Row minima are 0, so every part only takes.
   bool never_better(const WorkingNode& state, std::size_t b, std::size_t a) const {
-    std::int64_t gap = state.costs[b] - state.costs[a] - (a < b ? 0 : 1);
+    TotalCost gap = TotalCost{state.costs[b]} - state.costs[a] - (a < b ? 0 : 1);
     const std::int64_t *row_a = &rows_[a * width_], *row_b = &rows_[b * width_];
     std::size_t j = 0;
     for (const std::size_t end : part_ends_) {

@@ -48,6 +48,7 @@ class AutomaticSolver {
     if (whole_.infeasible || whole_.constant >= infinite_cost) return {};
     rest_ = compacted(whole_);
     bound_ = rest_.constant;
+    for (const WorkingNode& node : rest_.nodes) bound_ += *std::min_element(node.costs.begin(), node.costs.end());
     if (rest_.nodes.empty()) keep({}, rest_.constant);
     if (options_.solver != Solver::anytime && entries_of(rest_) <= small_enough_to_branch) branch(quick_attempt);
     for (std::uint64_t effort = first_attempt; !closed() && !out_of_time(); effort *= 2) {
