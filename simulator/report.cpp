@@ -25,8 +25,9 @@ std::string escaped(std::string_view text) {
   return result;
 }
 
-std::string fact(std::string_view name, const std::string& value) {
-  return fmt::format("<div><dt>{}</dt><dd>{}</dd></div>\n", name, escaped(value));
+std::string fact(std::string_view name, const std::string& value, const std::string& more = "") {
+  return fmt::format("<div><dt>{}</dt><dd>{}{}</dd></div>\n", name, escaped(value),
+                     more.empty() ? "" : " <small>" + escaped(more) + "</small>");
 }
 
 std::string summary(const Plan& plan) {
@@ -36,11 +37,13 @@ std::string summary(const Plan& plan) {
   if (plan.lower_bound > Seconds(0)) html += fact("proven gap", percent(plan.gap()));
   html += fact("TFLOP/s per device", fmt::format("{:.1f}", plan.flops_per_device_second() / 1e12));
   html += fact("bubble", percent(plan.bubble_fraction));
-  html += fact("schedule", fmt::format("{}, {} × {}", name(plan.schedule), plan.microbatches, plan.microbatch_size));
-  html += fact("peak memory",
-               fmt::format("{} of {}, {}", readable(plan.peak_memory()), readable(plan.cluster.device.memory),
-                           percent(plan.peak_memory() / plan.cluster.device.memory)));
-  return html + fact("origin", plan.origin) + "</dl>\n";
+  html += fact(
+      "schedule", std::string(name(plan.schedule)),
+      fmt::format("{} of {}", counted(plan.microbatches, "microbatch", "es"), counted(plan.microbatch_size, "sample")));
+  html += fact("peak memory", readable(plan.peak_memory()),
+               fmt::format("{} of {}", percent(plan.peak_memory() / plan.cluster.device.memory),
+                           readable(plan.cluster.device.memory)));
+  return html + "</dl>\n";
 }
 
 // Of a device of the stage's rank.
@@ -121,8 +124,9 @@ std::string report_html(const Plan& plan, const Simulation& simulation) {
       "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n{1}<title>{0}</title>\n<style>\n{2}"
       "</style>\n</head>\n<body>\n<header>\n<h1>{0}</h1>\n",
       title, policy, report_style);
-  html += fmt::format("<p class=\"quiet\">{}, {}, recipe {}, global batch {}</p>\n", escaped(plan.cluster.name),
-                      counted(plan.cluster.hosts, "host"), escaped(plan.recipe.name), plan.global_batch);
+  html += fmt::format("<p class=\"quiet\">{}, {}, recipe {}, global batch {}, {}</p>\n", escaped(plan.cluster.name),
+                      counted(plan.cluster.hosts, "host"), escaped(plan.recipe.name), plan.global_batch,
+                      escaped(plan.origin));
   html += summary(plan);
   html += contents;
   html += "</header>\n<main>\n";

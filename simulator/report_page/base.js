@@ -71,18 +71,13 @@ function mixed(a, b, share) {
 // Black or white, whichever can be read on `hex`.
 function inkOn(hex) {
   const [r, g, b] = rgb(hex).map(v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.2 ? '#10151c' : '#ffffff';
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? '#000000' : '#ffffff';
 }
-// A colour per rank: the golden angle keeps neighbours apart.
+// A colour per rank: eight that are told apart with any kind of sight, then the same paler.
 const dark = matchMedia('(prefers-color-scheme: dark)');
+const rankTones = ['#4878cf', '#e08a3c', '#2f9e8f', '#c9619d', '#a8a23a', '#7b62c9', '#5fb0dc', '#a9714b'];
 function rankColor(rank) {
-  const hue = (215 + rank * 137.508) % 360, light = dark.matches ? [62, 54][rank % 2] : [58, 48][rank % 2];
-  const a = 0.55 * Math.min(light / 100, 1 - light / 100);
-  const part = n => {
-    const k = (n + hue / 30) % 12;
-    return Math.round(255 * (light / 100 - a * Math.max(-1, Math.min(k - 3, 9 - k, 1)))).toString(16).padStart(2, '0');
-  };
-  return '#' + part(0) + part(8) + part(4);
+  return mixed(rankTones[rank % 8], color('card'), 0.2 * (Math.floor(rank / 8) % 4));
 }
 
 const redraws = [];

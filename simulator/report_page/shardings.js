@@ -1,7 +1,7 @@
 // The sharding of each operator and parameter: searched, sorted, a page of rows at a time.
 const shardingAxes = data.shardings.axes, axisNames = (data.stages.find(stage => stage.mesh.length === shardingAxes) || {mesh: []}).mesh.map(([name]) => name);
 const shardingColumns = [['kind', 'left'], ['stage', ''], ['layer', 'left'], ['name', 'left'], ...axisNames.map(name => ['axis ' + name, 'left']),
-  ['inputs', 'left'], ['outputs', 'left'], ['parameter state', 'left'], ['forward + backward', ''], ['bytes per device', '']];
+  ['inputs', 'left'], ['outputs', 'left'], ['parameter state', 'left'], ['time', ''], ['per device', '']];
 const timeColumn = shardingColumns.length - 2, bytesColumn = shardingColumns.length - 1;
 const rowTexts = data.shardings.rows.map(row => row.slice(0, timeColumn).join(' ').toLowerCase());
 const table = {sort: null, down: false, shown: 100, kind: 'all'};

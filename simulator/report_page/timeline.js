@@ -114,7 +114,7 @@ function drawLane(context, lane, width, scale, shapeRgb) {
     const index = lane.shape[i], shape = shapes[index], run = shape.duration * scale;
     let x = labelWidth + (lane.start[i] - view.from) * scale;
     if (run < 1) {
-      if (kindOf[shape.kind][1] !== 'wait') tiny.add(x, run, shapeRgb[index]);
+      if (kindOf[shape.kind][1] !== 'wait') tiny.add(x, run * shape.busy / shape.duration, shapeRgb[index]);
       continue;
     }
     tiny.flush();
