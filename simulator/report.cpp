@@ -32,7 +32,7 @@ std::string fact(std::string_view name, const std::string& value, const std::str
 
 std::string summary(const Plan& plan) {
   std::string html = "<dl class=\"facts\">\n" + fact("status", std::string(name(plan.status)));
-  html += fact("iteration, simulated", readable(plan.iteration_time));
+  html += fact("simulated step", readable(plan.iteration_time));
   html += fact("by the formula", readable(plan.estimate));
   if (plan.lower_bound > Seconds(0)) html += fact("proven gap", percent(plan.gap()));
   html += fact("TFLOP/s per device", fmt::format("{:.1f}", plan.flops_per_device_second() / 1e12));
@@ -54,7 +54,7 @@ Bytes peak_of(const Plan& plan, std::size_t stage) {
 
 std::string stage_table(const Plan& plan) {
   std::string html =
-      "<div class=\"wide\"><table><thead><tr><th class=\"left\">stage</th><th "
+      "<div class=\"wide\"><table class=\"full\"><thead><tr><th class=\"left\">stage</th><th "
       "class=\"left\">layers</th><th>devices</th><th>mesh</th>"
       "<th>forward</th><th>backward</th><th>sync and update</th><th>memory</th><th>in flight</th><th>recompute</th>"
       "<th>parameters</th></tr></thead><tbody>\n";

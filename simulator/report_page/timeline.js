@@ -25,7 +25,7 @@ const endOf = (lane, i) => lane.start[i] + shapes[lane.shape[i]].duration;
 // Later chunks are paler.
 let shapeColors = [];
 function chunkColor(name, chunk) {
-  return data.chunks > 1 ? mixed(color(name), color('card'), 0.55 * chunk / Math.max(1, data.chunks - 1)) : color(name);
+  return data.chunks > 1 ? mixed(color(name), color('card'), 0.5 * chunk / Math.max(1, data.chunks - 1)) : color(name);
 }
 function colorShapes() {
   const runs = kind => kind.startsWith('run_');
@@ -218,10 +218,10 @@ function partner(stage, kind) {
 }
 function factsOf({lane, i}) {
   const shape = shapes[lane.shape[i]], stage = data.ranks[lane.rank].stages[shape.chunk];
-  const facts = [['start', readMoment(lane.start[i], wholeStep / 1e5, wholeStep)], ['duration', readPs(shape.duration)],
+  const moment = time => readMoment(time, wholeStep / 1e5, wholeStep);
+  const facts = [['start', moment(lane.start[i])], ['end', moment(endOf(lane, i))], ['duration', readPs(shape.duration)],
     ['share of the step', percent(shape.duration / data.iteration_ps)]];
   if (shape.kind === 'merged') return [...facts, ['busy', percent(shape.busy / shape.duration)], [stageWord, String(lane.rank)]];
-  facts.push(['end', readMoment(endOf(lane, i), wholeStep / 1e5, wholeStep)]);
   if (data.chunks > 1) facts.push(['rank', String(lane.rank)]);
   const whole = shape.kind === 'synchronize' || shape.kind === 'update';
   if (!whole) facts.push(['stage', String(stage)], ['layers', data.stages[stage].layers]);
