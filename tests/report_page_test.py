@@ -175,8 +175,10 @@ class ReportPage(unittest.TestCase):
         self.open_baseline(16384)  # 4 stages, 16,384 microbatches: forward, backward, sends and waits
         self.assertGreater(self.browser.evaluate("data.timeline.instructions"), 100_000)
         self.assertLess((self.place.path / "r.html").stat().st_size, 4_000_000)
-        drawing = "(() => { const from = performance.now(); drawTimeline(); return performance.now() - from; })()"
-        self.assertLess(self.browser.evaluate(drawing), 500)  # milliseconds, on a busy machine
+        # Milliseconds, the best of three: other programs run, too.
+        drawing = """Math.min(...[0, 1, 2].map(() => {
+          const from = performance.now(); drawTimeline(); return performance.now() - from; }))"""
+        self.assertLess(self.browser.evaluate(drawing), 500)
         self.browser.evaluate("show(0, 1e8)")
         self.assertLess(self.browser.evaluate(drawing), 100)
 
