@@ -214,7 +214,7 @@ void add_disturbances(CLI::App& app, SimulateCommand& simulate) {
   FailureOptions& failures = simulate.failures;
   add_time(
       app, "--mtbf", [&failures](Seconds time) { failures.between_of_host = time; },
-      "Mean time between failures of one host, as in " 30 days ": print the goodput");
+      "Mean time between failures of one host, as in \"30 days\": print the goodput");
   add_time(
       app, "--checkpoint-interval", [&failures](Seconds time) { failures.interval = time; },
       "With --mtbf: work between two checkpoints; about the best unless told");
