@@ -132,8 +132,11 @@ BAD_FILES |= {
     "negative usage limit": (contest(["usage_limit"], -1), INTRA_OP,
                              "p.json: /problem/usage_limit: must be at least 0, is -1"),
     "elimination under a limit that binds": (
-        {"p.json": CONTEST}, [*INTRA_OP, "--solver", "elimination"],
-        "--solver elimination: cannot keep the usage limit 50, which choices may exceed (up to 55); use --solver auto"),
+        {"p.json": {"problem": {"nodes": {"intervals": [[0, 2], [1, 3]], "costs": [[0, 10], [0, 7]],
+                                          "usages": [[8, 1], [8, 2]]},
+                                "edges": {"nodes": [], "costs": []}, "usage_limit": 15}}},
+        [*INTRA_OP, "--solver", "elimination"],
+        "--solver elimination: cannot keep the usage limit 15, which choices may exceed; use --solver auto"),
     "table of another schema": (table(["schema"], "meshloom.stage_table/2"), INTER_OP,
                                 't.json: /schema: is "meshloom.stage_table/2"; expected "meshloom.stage_table/1"'),
     "table with a negative time": (table(["entries", 1, "time_s"], -1), INTER_OP,

@@ -1,5 +1,6 @@
 #include "graphs/json_stream.hpp"
 
+#include <fmt/format.h>
 #include <zlib.h>
 
 #include <catch2/catch.hpp>
@@ -142,7 +143,7 @@ TEST_CASE("pieces of gzip data may follow each other, nothing else may", "[json_
 
 TEST_CASE("gzip data that is cut off or damaged anywhere is refused", "[json_stream]") {
   std::string text = "[0";
-  for (int i = 1; i < 300; ++i) text += "," + std::to_string(i * i);
+  for (int i = 1; i < 300; ++i) text += fmt::format(",{}", i * i);
   const std::string whole = gzipped(text + "]");
   for (std::size_t size = 2; size < whole.size(); ++size) {
     INFO("cut off after " << size << " of " << whole.size() << " bytes");

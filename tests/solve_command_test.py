@@ -1,7 +1,9 @@
 """`meshloom solve` from outside: answers, exit codes, interrupts, and that what it prints validates."""
 import gzip
 import json
+import os
 import pathlib
+import pty
 import random
 import re
 import signal
@@ -44,6 +46,7 @@ class IntraOp(unittest.TestCase):
 
     def test_every_solver_finds_the_optimum_of_the_example(self):
         for solver, problem, objective in [("auto", CONTEST, 445), ("cbc", CONTEST, 445), ("auto", WITHOUT_LIMIT, 415),
+                                           ("elimination", CONTEST, 445), ("anytime", CONTEST, 445),
                                            ("elimination", WITHOUT_LIMIT, 415), ("cbc", WITHOUT_LIMIT, 415)]:
             with self.subTest((solver, objective)):
                 answer = solved("intra-op", "-", "--solver", solver, stdin=json.dumps(problem))
@@ -142,15 +145,47 @@ class Interrupts(unittest.TestCase):
         self.await_that(lambda: self.catches_interrupts(process))
         return process
 
-    def test_the_first_one_is_answered_with_the_best_so_far(self):
-        with Workplace() as place, self.start(place, "--time-limit", "2", "--json") as process:
-            time.sleep(0.5)
+    def test_the_first_one_is_answered_at_once_with_the_best_so_far(self):
+        for solver in ["auto", "anytime", "cbc"]:
+            with self.subTest(solver), Workplace() as place, \
+                    self.start(place, "--time-limit", "60", "--solver", solver, "--json") as process:
+                time.sleep(0.5)
+                process.send_signal(signal.SIGINT)
+                sent = time.monotonic()
+                answer = json.loads(process.stdout.read())
+                process.wait()
+                self.assertLess(time.monotonic() - sent, 5)
+                check(answer, "solve_intra_op")
+                self.assertEqual(("feasible", 0, ""), (answer["status"], process.returncode, process.stderr.read()))
+                self.assertLess(answer["lower_bound"], answer["objective"])
+
+    def test_a_terminal_shows_cost_bound_and_gap_meanwhile(self):
+        terminal, end = pty.openpty()
+        with Workplace() as place:
+            place.write("p.json", hard_problem())
+            process = subprocess.Popen([PROGRAM, "solve", "intra-op", "p.json", "--time-limit", "30", "--json"],
+                                       cwd=place.path, stdout=subprocess.PIPE, stderr=end, text=True)
+            os.close(end)
+            shown = ""
+            while "gap" not in shown:
+                shown += os.read(terminal, 1000).decode()
             process.send_signal(signal.SIGINT)
             answer = json.loads(process.stdout.read())
-            process.wait()
-            check(answer, "solve_intra_op")
-            self.assertIn((answer["status"], process.returncode), [("feasible", 0), ("time_limit", 4)])
-            self.assertEqual("", process.stderr.read())
+            process.communicate()
+            try:
+                while more := os.read(terminal, 1000).decode():
+                    shown += more
+            except OSError:  # the other end is closed
+                pass
+            os.close(terminal)
+        line = re.search(r"\r\x1b\[K(\d+) s: cost (\d+), bound (\d+), gap ([\d.]+) %", shown)
+        self.assertIsNotNone(line, shown)
+        cost, bound = int(line[2]), int(line[3])
+        self.assertGreaterEqual(int(line[1]), 1)
+        self.assertGreaterEqual(cost, answer["objective"])
+        self.assertLessEqual(bound, answer["lower_bound"])
+        self.assertAlmostEqual(100 * (cost / bound - 1), float(line[4]), delta=0.1 * float(line[4]))
+        self.assertTrue(shown.endswith("\r\x1b[K"), "the line is erased before the answer")
 
     def test_the_second_one_ends_the_program(self):
         with Workplace() as place, self.start(place, "-o", "out.json") as process:
@@ -158,9 +193,11 @@ class Interrupts(unittest.TestCase):
             self.await_that(lambda: not self.catches_interrupts(process))
             process.send_signal(signal.SIGINT)
             process.communicate()
-            # A solver that answers the first one at once may be done before the second one comes.
+            # The first one is answered at once, so that the second one may come while the answer is written, or later.
             self.assertIn(process.returncode, [-signal.SIGINT, 0])
-            self.assertEqual(process.returncode == 0, "out.json" in place.files())
+            if process.returncode == 0:
+                self.assertIn("out.json", place.files())
+            self.assertFalse([name for name in place.files() - {"graph.json", "cluster.json", "p.json", "out.json"}])
 
 
 class InterOp(unittest.TestCase):

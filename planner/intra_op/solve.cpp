@@ -1,7 +1,10 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <limits>
 
+#include "graphs/input_error.hpp"
 #include "planner/intra_op/branch_and_bound.hpp"
 #include "planner/intra_op/dual_ascent.hpp"
 #include "planner/intra_op/label_elimination.hpp"
@@ -21,7 +24,8 @@ constexpr std::size_t small_enough_to_branch = 500'000;  // entries
 constexpr std::size_t widths[] = {30, 100, 300};         // of label elimination
 constexpr double shares_above_bound[] = {0.001, 0.004, 0.016, 0.064, 0.256};  // of its cutoffs
 constexpr std::size_t updates_per_round = 60;                                 // of multipliers
-constexpr std::size_t considered = 10;                      // every so many decoded choices are improved
+constexpr std::size_t considered = 10;  // every so many decoded choices are improved
+constexpr double report_interval_s = 0.25;
 constexpr std::size_t most_batches = 40, dull_batches = 6;  // of windows in a round, and without improvement in a row
 
 std::size_t entries_of(const WorkingProblem& problem) {
@@ -52,6 +56,7 @@ class AutomaticSolver {
       if (options_.solver != Solver::anytime) search_neighbourhoods();
       drop_too_expensive();
     }
+    if (!best_ && !exhausted_) repair_first_strategies();
     return answer();
   }
 
@@ -71,7 +76,7 @@ class AutomaticSolver {
     if (cost >= infinite_cost || (best_ && cost >= cost_)) return;
     best_ = choices;
     cost_ = cost;
-    report();
+    show(cost);
   }
 
   void prove(TotalCost bound) {
@@ -81,11 +86,20 @@ class AutomaticSolver {
     report();
   }
 
-  void report() const {
-    if (!options_.progress) return;
-    SolveProgress progress{elapsed(), std::nullopt, bound_};
-    if (best_) progress.cost = cost_;
-    options_.progress(progress);
+  void show(TotalCost cost) {
+    if (!shown_ || cost < *shown_) shown_ = cost;
+    report();
+  }
+
+  void report() {
+    reported_ = elapsed();
+    if (options_.progress) options_.progress({reported_, shown_, bound_});
+  }
+
+  // Between two findings, so that one sees that it is alive. Only from this thread.
+  bool report_and_ask_for_time() {
+    if (elapsed() > reported_ + report_interval_s) report();
+    return out_of_time();
   }
 
   std::vector<std::uint32_t> numbered_first(const std::vector<std::uint32_t>& choices) const {
@@ -129,12 +143,10 @@ class AutomaticSolver {
     shrink(shrunk);
     if (entries_of(shrunk) > small_enough_to_branch && best_) return;
     BranchAndBoundOptions options;
-    options.out_of_time = [this] { return out_of_time(); };
+    options.out_of_time = [this] { return report_and_ask_for_time(); };
     options.most_effort = effort;
     if (best_) options.cutoff = cost_;
-    options.found = [this](TotalCost cost) {
-      if (options_.progress && cost >= bound_) options_.progress({elapsed(), cost, bound_});
-    };
+    options.found = [this](TotalCost cost) { show(cost); };
     const BranchAndBoundAnswer found = branch_and_bound(shrunk, options);
     prove(found.lower_bound);
     if (!found.choices.empty()) keep(found.choices, found.cost);
@@ -152,7 +164,7 @@ class AutomaticSolver {
     search.start = multipliers_;
     search.most_updates = updates_per_round;
     search.cutoff = best_ ? static_cast<double>(cost_) : std::numeric_limits<double>::infinity();
-    search.out_of_time = [this] { return out_of_time(); };
+    search.out_of_time = [this] { return report_and_ask_for_time(); };
     std::size_t decoded = 0;
     search.consider = [&](const std::vector<std::uint32_t>& choices) {
       if (++decoded % considered == 0) consider(choices);
@@ -168,11 +180,18 @@ class AutomaticSolver {
     if (!best_ || closed() || out_of_time()) return;
     NeighbourhoodSearch search(rest_, numbered_now(*best_));
     std::size_t dull = 0;
-    for (std::size_t batch = 0; batch < most_batches && dull < dull_batches && !out_of_time(); ++batch) {
+    for (std::size_t batch = 0; batch < most_batches && dull < dull_batches && !report_and_ask_for_time(); ++batch) {
       dull = search.improve([this] { return out_of_time(); }) > 0 ? 0 : dull + 1;
       keep(numbered_first(search.state().choices()), search.state().cost());
       if (closed()) return;
     }
+  }
+
+  // Some answer, however little time there was.
+  void repair_first_strategies() {
+    ChoiceState state(rest_, std::vector<std::uint32_t>(rest_.nodes.size(), 0));
+    state.improve();
+    if (state.feasible()) keep(numbered_first(state.choices()), state.cost());
   }
 
   // The best choices stay: only what costs more than they do goes.
@@ -202,18 +221,47 @@ class AutomaticSolver {
   WorkingProblem whole_, rest_;  // rest_: what is left of it, later without what costs too much
   std::optional<std::vector<std::uint32_t>> best_;
   TotalCost cost_ = 0, bound_ = 0;
-  bool exhausted_ = false;  // nothing cheaper than the best choices is left
+  std::optional<TotalCost> shown_;  // the least cost found, maybe by a search that goes on
+  double reported_ = 0;             // when
+  bool exhausted_ = false;          // nothing cheaper than the best choices is left
   Multipliers multipliers_;
   Certificate certificate_;
   Reparametrisation reparametrisation_;
 };
+
+// What is left, without the limit.
+IntraOpProblem without_limit(const WorkingProblem& rest) {
+  IntraOpProblem problem;
+  for (const WorkingNode& node : rest.nodes) problem.nodes.push_back({node.costs, {}, 0, 0});
+  for (const WorkingPair& pair : rest.pairs) problem.edges.push_back({pair.a, pair.b, pair.costs});
+  return problem;
+}
+
+// Reductions are exact under a limit, and mostly find that it cannot bind in what they leave.
+IntraOpSolution reduce_and_eliminate(const IntraOpProblem& problem) {
+  WorkingProblem whole = working_problem(problem);
+  shrink(whole);
+  if (whole.infeasible || whole.constant >= infinite_cost) return {};
+  const WorkingProblem rest = compacted(whole);
+  if (!rest.slack.empty())
+    throw InputError("--solver elimination",
+                     fmt::format("cannot keep the usage limit {}, which choices may exceed; use --solver auto",
+                                 *problem.usage_limit));
+  IntraOpSolution solution = solve_by_elimination(without_limit(rest));
+  solution.lower_bound += rest.constant;
+  if (solution.status != SolveStatus::optimal) return solution;
+  solution.objective += rest.constant;
+  if (solution.objective >= infinite_cost) return {};
+  solution.choices = expand(whole, from_compacted(whole, solution.choices));
+  return solution;
+}
 
 }  // namespace
 
 IntraOpSolution solve_intra_op(const IntraOpProblem& problem, const SolveOptions& options) {
   switch (options.solver) {
     case Solver::elimination:
-      return solve_by_elimination(problem);
+      return reduce_and_eliminate(problem);
     case Solver::cbc:
       return solve_by_cbc(problem, options);
     case Solver::automatic:

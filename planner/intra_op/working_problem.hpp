@@ -111,7 +111,8 @@ bool drop_periods(WorkingProblem& problem);
 // Drops what costs too much: `keep[node][strategy]` false. Then `shrink` makes use of it.
 void drop(WorkingProblem& problem, NodeIndex node, const std::vector<bool>& keep);
 
-// Drops strategies that some neighbour's strategies all forbid, until there is none [arc consistency]. Part of `shrink`.
+// Drops strategies that some neighbour's strategies all forbid, until there is none [arc consistency]. Part of
+// `shrink`.
 void drop_unsupported(WorkingProblem& problem);
 
 // What is left as a problem of its own: its whole problem is the rest, nodes and strategies numbered anew, an empty

@@ -1,11 +1,8 @@
-#include <fmt/format.h>
 #include <signal.h>
 
-#include <algorithm>
 #include <atomic>
 
 #include "graphs/files.hpp"
-#include "graphs/input_error.hpp"
 #include "planner/intra_op/contest_json.hpp"
 #include "tools/command_line/commands.hpp"
 #include "tools/command_line/output.hpp"
@@ -52,20 +49,6 @@ void write_outputs(const Command& command, const Problem& problem, const Solutio
     write_file("-", solution_text(problem, solution, time));
 }
 
-// Elimination is exact only while no usage limit binds.
-void check_solver(const SolveIntraOpCommand& command, const IntraOpProblem& problem) {
-  if (command.solver != Solver::elimination || !problem.usage_limit) return;
-  std::vector<std::uint32_t> greediest;
-  for (const IntraOpNode& node : problem.nodes)
-    greediest.push_back(
-        static_cast<std::uint32_t>(std::max_element(node.usages.begin(), node.usages.end()) - node.usages.begin()));
-  if (const TotalCost peak = peak_usage(problem, greediest); peak > *problem.usage_limit)
-    throw InputError(
-        "--solver elimination",
-        fmt::format("cannot keep the usage limit {}, which choices may exceed (up to {}); use --solver auto",
-                    *problem.usage_limit, peak));
-}
-
 ExitCode exit_code_of(SolveStatus status) {
   switch (status) {
     case SolveStatus::optimal:
@@ -84,7 +67,6 @@ ExitCode exit_code_of(SolveStatus status) {
 ExitCode run(const SolveIntraOpCommand& command) {
   check_outputs(command, "PROBLEM", command.problem);
   const IntraOpProblem problem = read_contest_problem(command.problem);
-  check_solver(command, problem);
   IntraOpSolution solution;
   Seconds time;
   {
