@@ -1,11 +1,14 @@
 #include "simulator/shared_links.hpp"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
+#include <limits>
 #include <map>
 #include <random>
 
 #include "planner/plan/program.hpp"
 #include "simulator/simulation.hpp"
+#include "tests/pipeline_samples.hpp"
 #include "tests/plan_samples.hpp"
 
 using namespace meshloom;
@@ -84,9 +87,9 @@ TEST_CASE("a link that always has work carries all of it at its bandwidth, whoev
     std::vector<Offer> offers;
     Picoseconds total = 0, start = 0;
     for (int i = 0; i < 8; ++i) {
-      offers.push_back({start, 1000 + random() % 1000, over({0})});
+      offers.push_back({start, draw(random, 1000, 1999), over({0})});
       total += offers.back().work;
-      start += random() % 1000;  // before what has come so far can be done
+      start += draw(random, 0, 999);  // before what has come so far can be done
     }
     const std::vector<Picoseconds> ends = play(1, offers);
     // Each end is rounded once to a picosecond.
