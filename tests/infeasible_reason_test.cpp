@@ -40,8 +40,8 @@ TEST_CASE("a node that edges leave no strategy is named") {
 }
 
 TEST_CASE("what edges force beyond the limit is named with its time") {
-  // Node 1 has one strategy, which forbids node 0 the one that uses 1; what is left uses 9.
-  const IntraOpProblem problem{{{{0, 0}, {1, 9}, 3, 4}, {{0}, {0}, 3, 4}}, {{0, 1, {infinite_cost, 0}}}, 8};
+  // Node 1 has one strategy, which forbids node 0 the one that uses 1; what is left uses 5 + 4.
+  const IntraOpProblem problem{{{{0, 0}, {1, 5}, 3, 4}, {{0}, {4}, 3, 4}}, {{0, 1, {infinite_cost, 0}}}, 8};
   const std::string reason = reason_of_infeasibility(problem);
   CHECK(reason == "without what edges forbid, at time 3 at least 9 is used, the limit is 8");
 }

@@ -194,7 +194,7 @@ Start start_of_search(std::uint64_t seed) {
   return start;
 }
 
-constexpr int batches = 2;
+constexpr int batches = 1;
 
 std::vector<std::uint32_t> searched(const Start& start, std::size_t threads) {
   const tbb::global_control control(tbb::global_control::max_allowed_parallelism, threads);

@@ -208,9 +208,14 @@ class CbcSolver {
   }
 
  private:
+  bool is_close_enough() const {
+    return best_ && options_.accepted_gap > 0 &&
+           static_cast<double>(cost_ - bound_) <= options_.accepted_gap * static_cast<double>(bound_);
+  }
+
   // Rows that fractions violate come first: a linear program costs little.
   Outcome relax(Model& model) {
-    while (!deadline_.passed()) {
+    while (!deadline_.passed() && !is_close_enough()) {
       const Answer answer = model.solve_relaxation();
       if (answer.outcome != Outcome::optimal) return answer.outcome;
       prove(answer.lower_bound);
@@ -223,7 +228,7 @@ class CbcSolver {
   }
 
   Outcome search(Model& model) {
-    while (!deadline_.passed()) {
+    while (!deadline_.passed() && !is_close_enough()) {
       const Answer answer = model.solve();
       if (answer.outcome == Outcome::infeasible) return Outcome::infeasible;
       prove(answer.lower_bound);

@@ -19,9 +19,10 @@ namespace {
 using namespace intra_op;
 
 // Efforts are entries of tables visited; 10^9 of them take a second or two.
+constexpr std::uint64_t quick_attempt = 100'000'000;     // of branch and bound, which closes most of what is small
 constexpr std::uint64_t first_attempt = 2'000'000'000;   // of branch and bound; each later one may take twice that
 constexpr std::size_t small_enough_to_branch = 500'000;  // entries
-constexpr std::size_t widths[] = {30, 100, 300};         // of label elimination
+constexpr std::size_t widths[] = {10, 30, 100, 300};     // of label elimination
 constexpr double shares_above_bound[] = {0.001, 0.004, 0.016, 0.064, 0.256};  // of its cutoffs
 constexpr std::size_t updates_per_round = 60;                                 // of multipliers
 constexpr std::size_t considered = 10;  // every so many decoded choices are improved
@@ -47,7 +48,9 @@ class AutomaticSolver {
     if (whole_.infeasible || whole_.constant >= infinite_cost) return {};
     rest_ = compacted(whole_);
     bound_ = rest_.constant;
+    for (const WorkingNode& node : rest_.nodes) bound_ += *std::min_element(node.costs.begin(), node.costs.end());
     if (rest_.nodes.empty()) keep({}, rest_.constant);
+    if (options_.solver != Solver::anytime && entries_of(rest_) <= small_enough_to_branch) branch(quick_attempt);
     for (std::uint64_t effort = first_attempt; !closed() && !out_of_time(); effort *= 2) {
       raise_bound();
       if (options_.solver == Solver::anytime) search_neighbourhoods();
@@ -128,7 +131,7 @@ class AutomaticSolver {
         LabelEliminationOptions options;
         options.cutoff = best_ ? std::min(cost_, above) : above;
         options.width = width;
-        options.out_of_time = [this] { return out_of_time(); };
+        options.out_of_time = [this] { return report_and_ask_for_time(); };
         const LabelEliminationAnswer found = eliminate_by_labels(rest_, reparametrisation_, options);
         if (!found.complete) return;
         prove(found.lower_bound);
@@ -146,7 +149,9 @@ class AutomaticSolver {
     options.out_of_time = [this] { return report_and_ask_for_time(); };
     options.most_effort = effort;
     if (best_) options.cutoff = cost_;
-    options.found = [this](TotalCost cost) { show(cost); };
+    options.found = [this](TotalCost cost) {
+      if (cost >= bound_) show(cost);
+    };
     const BranchAndBoundAnswer found = branch_and_bound(shrunk, options);
     prove(found.lower_bound);
     if (!found.choices.empty()) keep(found.choices, found.cost);
@@ -162,7 +167,7 @@ class AutomaticSolver {
   void raise_bound() {
     MultiplierSearchOptions search;
     search.start = multipliers_;
-    search.most_updates = updates_per_round;
+    search.most_updates = multipliers_.empty() ? updates_per_round : 2 * updates_per_round;
     search.cutoff = best_ ? static_cast<double>(cost_) : std::numeric_limits<double>::infinity();
     search.out_of_time = [this] { return report_and_ask_for_time(); };
     std::size_t decoded = 0;
@@ -188,11 +193,7 @@ class AutomaticSolver {
   }
 
   // Some answer, however little time there was.
-  void repair_first_strategies() {
-    ChoiceState state(rest_, std::vector<std::uint32_t>(rest_.nodes.size(), 0));
-    state.improve();
-    if (state.feasible()) keep(numbered_first(state.choices()), state.cost());
-  }
+  void repair_first_strategies() { consider(std::vector<std::uint32_t>(rest_.nodes.size(), 0)); }
 
   // The best choices stay: only what costs more than they do goes.
   void drop_too_expensive() {

@@ -96,7 +96,8 @@ struct WorkingProblem {
   }
 };
 
-// Costs of `infinite_cost` are dropped, parallel edges added up, usages measured from the least.
+// Costs of `infinite_cost` are dropped, parallel edges added up, usages measured from the least. Throws InputError
+// where usages under a limit are so large that their sums would leave 64 bits.
 WorkingProblem working_problem(const IntraOpProblem& problem);
 
 // Shrinks until nothing more is found: strategies that cannot be chosen, cannot fit or are never better than another

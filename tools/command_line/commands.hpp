@@ -13,6 +13,7 @@
 #include "planner/baseline.hpp"
 #include "planner/intra_op/problem.hpp"
 #include "planner/search.hpp"
+#include "simulator/noise.hpp"
 
 namespace meshloom {
 
@@ -59,10 +60,19 @@ struct BaselineCommand {
 };
 ExitCode run(const BaselineCommand& command);
 
+// Failures of the job; none when `between_of_host` is.
+struct FailureOptions {
+  std::optional<Seconds> between_of_host;  // mean time between failures of one host
+  std::optional<Seconds> interval;         // of checkpoints; none: about the best
+  Seconds checkpoint, restart;
+};
+
 struct SimulateCommand {
   std::string plan;
   std::optional<std::string> trace, report;
   std::optional<std::string> graph, cluster;  // both or none: price every op again
+  Noise noise{.runs = 100};
+  FailureOptions failures;
   bool json = false;
 };
 ExitCode run(const SimulateCommand& command);

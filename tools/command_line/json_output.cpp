@@ -154,8 +154,8 @@ std::string explanation_json(const Plan& plan, const std::vector<StageBreakdown>
   return printed(json);
 }
 
-std::string with_differences(const std::string& summary,
-                             const std::optional<std::vector<PriceDifference>>& differences) {
+std::string simulation_json(const std::string& summary, const std::optional<std::vector<PriceDifference>>& differences,
+                            const Disturbances& disturbances) {
   Json json = Json::parse(summary);
   json["differences"] = nullptr;
   if (differences) {
@@ -163,6 +163,18 @@ std::string with_differences(const std::string& summary,
     for (const PriceDifference& each : *differences)
       json["differences"].push_back({{"path", each.path}, {"stored", each.stored}, {"priced", each.priced}});
   }
+  json["noise"] = nullptr;
+  if (const auto& noise = disturbances.noise)
+    json["noise"] = {{"runs", noise->runs},
+                     {"p50_s", noise->p50.value()},
+                     {"p90_s", noise->p90.value()},
+                     {"p99_s", noise->p99.value()}};
+  json["failures"] = nullptr;
+  if (const auto& failures = disturbances.failures)
+    json["failures"] = {{"mean_time_between_s", failures->between.value()},
+                        {"checkpoint_interval_s", failures->interval.value()},
+                        {"goodput", failures->goodput},
+                        {"step_s", failures->goodput > 0 ? Json(failures->per_step.value()) : Json()}};
   return printed(json);
 }
 

@@ -11,6 +11,7 @@
 #include "planner/plan/compare.hpp"
 #include "planner/plan/stage_breakdown.hpp"
 #include "planner/reprice.hpp"
+#include "tools/command_line/disturbances.hpp"
 
 namespace meshloom {
 
@@ -22,9 +23,10 @@ std::string comparison_json(const Comparison& comparison, std::optional<double> 
 std::string explanation_json(const Plan& plan, const std::vector<StageBreakdown>& stages,
                              const std::optional<OpExplanation>& op);
 
-// The plan's summary with a key "differences" more: null when nothing was priced again.
-std::string with_differences(const std::string& summary,
-                             const std::optional<std::vector<PriceDifference>>& differences);
+// The plan's summary with what `simulate` adds: "differences", null when nothing was priced again, "noise" and
+// "failures", null when they were not asked for.
+std::string simulation_json(const std::string& summary, const std::optional<std::vector<PriceDifference>>& differences,
+                            const Disturbances& disturbances);
 
 struct FileFinding {
   std::string file;
