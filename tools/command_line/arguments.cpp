@@ -419,6 +419,8 @@ void add_solve(CLI::App& root, Parsed& parsed) {
   CLI::App& intra = add_command(*group, "intra-op", "Choose a strategy per node: Alpa's Eq. 1, the ASPLOS 2025 contest",
                                 "meshloom solve intra-op problem.json.gz --time-limit 60 --json", parsed,
                                 [&intra_op] { return intra_op; });
+  intra.get_option("--threads")
+      ->description("Use at most N threads; an answer that no time limit or interrupt stopped does not depend on it");
   intra.add_option("PROBLEM", intra_op.problem, "Problem file, plain or gzip; - for standard input")->required();
   add_text(intra, "--time-limit", "S", "Give the best answer found within S seconds; 60 unless told",
            [&intra_op](const std::string& text) { intra_op.time_limit_s = parse_seconds("--time-limit", text); });
