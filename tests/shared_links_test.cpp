@@ -160,3 +160,27 @@ TEST_CASE("only the step's last backward has gradients to reduce") {
   const PipelineProgram program = make_program(ScheduleKind::one_f_one_b, 1, 2);
   CHECK(simulate(program, {{10, 40, 0, 0, 20, 1, 0, 20, 4}}).makespan == 106);
 }
+
+TEST_CASE("a plan overlaps what reduces its stages' own gradients, if the recipe says so") {
+  Plan plan = sample_plan();
+  CHECK(durations_of(plan)[0].overlapped_synchronize == 0);
+  plan.recipe = parse_recipe(
+      R"({"schema": "meshloom.recipe/1", "name": "r", "bucket_bytes": "600 B", "overlap_synchronization": "last_backward"})",
+      "r.json");
+  // Of stage 0's 3 us one is for gradients shared with another stage and cannot overlap. 1.5 us reduce, the gather of
+  // parameters does not count. 2000 B of gradients in buckets of 600 B are four.
+  plan.stages[0].conversions = {{"w",
+                                 "optimizer",
+                                 Layout{},
+                                 Layout{},
+                                 Rate::per_step,
+                                 {},
+                                 {{Collective::reduce_scatter, {"x"}, Bytes(2000), Seconds(1.5e-6)},
+                                  {Collective::all_gather, {"x"}, Bytes(1000), Seconds(0.5e-6)}}}};
+  CHECK(durations_of(plan)[0].overlapped_synchronize == 1'500'000);
+  CHECK(durations_of(plan)[0].synchronize == 3'000'000);
+  CHECK(durations_of(plan)[0].buckets == 4);
+  plan.stages[0].conversions[0].backward[0].time = Seconds(5e-6);
+  CHECK(durations_of(plan)[0].overlapped_synchronize == 2'000'000);
+  CHECK(write_recipe(plan.recipe).find("\"overlap_synchronization\": \"last_backward\"") != std::string::npos);
+}
