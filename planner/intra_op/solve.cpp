@@ -172,7 +172,9 @@ class AutomaticSolver {
     search.out_of_time = [this] { return report_and_ask_for_time(); };
     std::size_t decoded = 0;
     search.consider = [&](const std::vector<std::uint32_t>& choices) {
-      if (++decoded % considered == 0) consider(choices);
+      if (++decoded % considered != 0) return;
+      consider(choices);
+      if (best_) search.cutoff = static_cast<double>(cost_);  // steps aim at it
     };
     BestDual dual = search_multipliers(rest_, search);
     multipliers_ = std::move(dual.multipliers);
