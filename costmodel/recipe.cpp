@@ -8,6 +8,7 @@ namespace {
 constexpr std::array parameter_states = {ParameterState::replicated, ParameterState::zero1, ParameterState::zero2,
                                          ParameterState::zero3};
 constexpr std::array overlaps = {OverlapSends::none, OverlapSends::by_schedule, OverlapSends::all};
+constexpr std::array synchronization_overlaps = {OverlapSynchronization::none, OverlapSynchronization::last_backward};
 constexpr std::array recomputes = {Recompute::none, Recompute::full};
 
 template <typename Values>
@@ -60,5 +61,19 @@ std::string_view name(OverlapSends overlap) {
 }
 
 std::optional<OverlapSends> overlap_sends_named(std::string_view wanted) { return named(overlaps, wanted); }
+
+std::string_view name(OverlapSynchronization overlap) {
+  switch (overlap) {
+    case OverlapSynchronization::none:
+      return "none";
+    case OverlapSynchronization::last_backward:
+      return "last_backward";
+  }
+  return "";
+}
+
+std::optional<OverlapSynchronization> overlap_synchronization_named(std::string_view wanted) {
+  return named(synchronization_overlaps, wanted);
+}
 
 }  // namespace meshloom

@@ -27,6 +27,11 @@ enum class OverlapSends { none, by_schedule, all };
 std::string_view name(OverlapSends overlap);
 std::optional<OverlapSends> overlap_sends_named(std::string_view name);
 
+// Whether gradients are reduced, bucket by bucket, while the last backward of the step still runs.
+enum class OverlapSynchronization { none, last_backward };
+std::string_view name(OverlapSynchronization overlap);
+std::optional<OverlapSynchronization> overlap_synchronization_named(std::string_view name);
+
 struct Recipe {
   std::string name;
   // 16-bit floats of the graph are computed in this; bf16 falls to fp16 on a device without it.
@@ -44,6 +49,7 @@ struct Recipe {
   bool regather_saved_activations = false;
   double elementwise_traffic = 1;  // bytes moved over bytes of operands and results, for kinds priced by bytes: fusion
   OverlapSends overlap_sends = OverlapSends::by_schedule;
+  OverlapSynchronization overlap_synchronization = OverlapSynchronization::none;
   Bytes context_memory{0};                                   // per device: CUDA context, communicator buffers
   double memory_fragmentation = 0;                           // allocator overhead as a share of what is allocated
   std::vector<std::pair<std::string, std::string>> sources;  // key -> where its number comes from

@@ -28,6 +28,11 @@ OverlapSends read_overlap_sends(const JsonInput& json) {
   return *overlap_sends_named(names[json.one_of(names)]);
 }
 
+OverlapSynchronization read_overlap_synchronization(const JsonInput& json) {
+  const std::vector<std::string> names = {"none", "last_backward"};
+  return *overlap_synchronization_named(names[json.one_of(names)]);
+}
+
 std::vector<ParameterState> read_parameter_states(const JsonInput& json) {
   std::vector<ParameterState> states;
   const std::vector<std::string> names = {"replicated", "zero1", "zero2", "zero3"};
@@ -56,7 +61,8 @@ Recipe recipe_from(const JsonInput& root) {
   expect_schema(root, schema);
   root.only_keys({"schema", "name", "extends", "compute_dtype", "parameter_bytes", "gradient_bytes", "bucket_bytes",
                   "optimizer_bytes", "optimizer_traffic", "parameter_states", "regather_saved_activations",
-                  "elementwise_traffic", "overlap_sends", "context_memory", "memory_fragmentation", "sources"});
+                  "elementwise_traffic", "overlap_sends", "overlap_synchronization", "context_memory",
+                  "memory_fragmentation", "sources"});
   const auto extends = root.find("extends");
   Recipe recipe = preset(extends ? extends->one_of(recipe_presets()) : 0);
   recipe.name = root.at("name").string();
@@ -73,6 +79,8 @@ Recipe recipe_from(const JsonInput& root) {
   if (const auto value = root.find("regather_saved_activations")) recipe.regather_saved_activations = value->boolean();
   if (const auto value = root.find("elementwise_traffic")) recipe.elementwise_traffic = value->number(0, 100);
   if (const auto value = root.find("overlap_sends")) recipe.overlap_sends = read_overlap_sends(*value);
+  if (const auto value = root.find("overlap_synchronization"))
+    recipe.overlap_synchronization = read_overlap_synchronization(*value);
   if (const auto value = root.find("context_memory")) recipe.context_memory = Bytes(value->bytes());
   if (const auto value = root.find("memory_fragmentation")) recipe.memory_fragmentation = value->number(0, 10);
   read_sources(root, recipe);
@@ -118,6 +126,7 @@ std::string write_recipe(const Recipe& recipe) {
                {"regather_saved_activations", recipe.regather_saved_activations},
                {"elementwise_traffic", recipe.elementwise_traffic},
                {"overlap_sends", name(recipe.overlap_sends)},
+               {"overlap_synchronization", name(recipe.overlap_synchronization)},
                {"context_memory", text_of(recipe.context_memory)},
                {"memory_fragmentation", recipe.memory_fragmentation}};
   if (!recipe.sources.empty()) json["sources"] = Json::object();

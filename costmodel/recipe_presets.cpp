@@ -40,6 +40,7 @@ Recipe neutral() {
       {"regather_saved_activations", "assumed: activations are saved as the consumers use them"},
       {"elementwise_traffic", "assumed: every op is a kernel of its own"},
       {"overlap_sends", "assumed: frameworks that have these schedules send asynchronously in them"},
+      {"overlap_synchronization", "assumed: gradients are reduced after the last backward; the slower case"},
       {"context_memory", "assumed: CUDA context and communicator buffers take between 0.5 and 2 GiB"},
       {"memory_fragmentation", "assumed: as for megatron"},
   };
@@ -77,6 +78,7 @@ Recipe megatron() {
       {"overlap_sends",
        "fitted: the ratios of schedules measured by Qi et al. 2024 (table 4, a Megatron-LM fork) agree better when "
        "sends block, though Megatron-LM overlaps them with virtual pipeline stages (overlap_p2p_comm)"},
+      {"overlap_synchronization", "Megatron-LM: --overlap-grad-reduce is off unless asked for"},
       {"context_memory",
        "fitted: published Megatron runs, ran against out of memory, peak·1.04 + 2.5 GB tells them "
        "apart with a balanced accuracy of 0.95 to 0.98"},
@@ -110,6 +112,7 @@ Recipe alpa() {
       {"elementwise_traffic", "assumed: XLA's loop fusion reaches what Megatron's fused kernels do"},
       {"overlap_sends",
        "Zhuang et al. 2023, section 4: eager 1F1B overlaps cross-mesh resharding; Alpa's 1F1B does not"},
+      {"overlap_synchronization", "assumed: Alpa reduces the accumulated gradients once, after the last microbatch"},
       {"context_memory",
        "alpa-projects/alpa, alpa/global_env.py: xla_client_mem_fraction 0.9, so a tenth of a 16 GiB "
        "device is out of reach"},

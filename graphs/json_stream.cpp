@@ -177,10 +177,11 @@ void JsonStream::check_required(const JsonKeys& keys, std::uint64_t seen) const 
     if (!(seen >> i & 1)) fail(fmt::format("missing key \"{}\"", keys.required[i]));
 }
 
-void JsonStream::fail_integer() {
+void JsonStream::fail_integer(std::int64_t least, std::int64_t most) {
   const std::string_view text = token();
   if (is_number(text) && is_whole(text))
-    fail(fmt::format("the number {} is too large; whole numbers go from {} to {}", text, INT64_MIN, INT64_MAX));
+    fail(fmt::format("the number {} is too {}; numbers here go from {} to {}", text,
+                     text.starts_with('-') ? "small" : "large", least, most));
   fail(fmt::format("expected a whole number, found {}{}", found(),
                    is_number(text) ? "; write it in digits, without fraction or exponent" : ""));
 }
@@ -191,7 +192,8 @@ std::int64_t JsonStream::integer(std::int64_t least, std::int64_t most) {
   const auto [end, error] = std::from_chars(at_, end_, value);
   const bool has_leading_zero = end - at_ > 1 && *at_ == '0';
   const bool is_more = end < end_ && is_token(*end);
-  if (error != std::errc() || has_leading_zero || is_more || (value <= 0 && !is_number({at_, end}))) fail_integer();
+  if (error != std::errc() || has_leading_zero || is_more || (value <= 0 && !is_number({at_, end})))
+    fail_integer(least, most);
   if (value < least) fail(fmt::format("must be at least {}, is {}", least, value));
   if (value > most) fail(fmt::format("must be at most {}, is {}", most, value));
   at_ = end;

@@ -92,7 +92,7 @@ class JsonStream {
   char take();
   [[noreturn]] void fail_syntax(const std::string& message) const;
   [[noreturn]] void fail_at_end() const;
-  [[noreturn]] void fail_integer();
+  [[noreturn]] void fail_integer(std::int64_t least, std::int64_t most);
 
   std::unique_ptr<CompressedInput> input_;
   std::vector<char> buffer_;

@@ -73,8 +73,13 @@ OpExplanation explain_op(const Plan& plan, const Graph& graph, const std::string
       settings, static_cast<std::size_t>(stage->first_layer), static_cast<std::size_t>(stage->last_layer), layer, node);
   const std::vector<Choice> choices = solver.ranges().full_model(layer).nodes[node].choices;
 
-  OpExplanation result{id, space.layers.layers[layer].name, stage - plan.stages.begin(), stored->axes, {}, {}, {}, {},
-                       {}};
+  OpExplanation result;
+  result.op = id;
+  result.layer = space.layers.layers[layer].name;
+  result.stage = stage - plan.stages.begin();
+  result.chosen = stored->axes;
+  result.rule = print_rule(op.rule);
+  if (!space.pins.empty()) result.fixed_by = space.pins.place(op_id);
   std::optional<Cost> chosen, second;
   for (std::size_t c = 0; c < choices.size(); ++c) {
     const std::vector<std::string> factors = factor_names(op, choices[c].strategy, mesh.dimensions());

@@ -21,6 +21,8 @@ struct OpExplanation {
   Seconds difference;         // of the stage's time per step; negative where the chosen one pays time for memory
   Bytes memory_difference;    // of a device's peak, as many microbatches in flight as the plan has
   Seconds priced_difference;  // of the weighted time and the priced memory: never negative where the stage is optimal
+  std::string rule;           // of the op, as the graph file writes it
+  std::string fixed_by;       // "the plan: /pins/0 (op up: f in 4 parts)"; empty where no pin speaks of it
   std::vector<std::string> excluded;  // "axis x cannot shard factor n: 6 is not divisible by 4"
 };
 

@@ -28,6 +28,26 @@ std::vector<std::string> factor_names(const Op& op) {
   return names;
 }
 
+std::string nothing_fits(std::string_view kind, const std::string& pattern, const std::vector<std::string>& ids) {
+  if (pattern.find('*') != std::string::npos) return fmt::format("no {} matches the pattern \"{}\"", kind, pattern);
+  return fmt::format("the graph has no {} \"{}\"{}", kind, pattern, did_you_mean(pattern, ids));
+}
+
+// Whether "shard" says that `factor`, or dimension, is to stay whole.
+bool stays_whole(const Pin& pin, const std::string& factor) {
+  const auto named = [&](const std::string& name) {
+    return std::find_if(pin.shard.begin(), pin.shard.end(), [&](const auto& each) { return each.first == name; });
+  };
+  auto found = named(factor);
+  if (found == pin.shard.end()) found = named("*");
+  return found != pin.shard.end() && found->second == 1;
+}
+
+std::string contradicting_axis(const std::string& axis, std::string_view what) {
+  return fmt::format("\"axes\" has axis {} shard {}, but \"shard\" leaves it in 1 part; leave one of them out", axis,
+                     what);
+}
+
 }  // namespace
 
 bool fits_pattern(std::string_view pattern, std::string_view word) {
@@ -58,7 +78,7 @@ void PinnedGraph::pin_ops(std::size_t pin) {
     found = true;
     demand_factors(pin, OpId{o});
   }
-  if (!found) fail(pin, fmt::format("the graph has no op \"{}\"{}", pattern, did_you_mean(pattern, ids)));
+  if (!found) fail(pin, nothing_fits("op", pattern, ids));
 }
 
 void PinnedGraph::demand_factors(std::size_t pin, OpId id) {
@@ -86,6 +106,8 @@ void PinnedGraph::demand_factors(std::size_t pin, OpId id) {
   }
   for (const auto& [axis, factor] : pins_.list[pin].axes) {
     if (!factor.empty()) position(factor);
+    if (!factor.empty() && stays_whole(pins_.list[pin], factor))
+      fail(pin, contradicting_axis(axis, "factor " + factor));
     add(ops_[id], {pin, axis, {}, factor, true}, fmt::format("op \"{}\"", op.id));
   }
 }
@@ -100,7 +122,7 @@ void PinnedGraph::pin_tensors(std::size_t pin) {
     found = true;
     demand_dimensions(pin, TensorId{t});
   }
-  if (!found) fail(pin, fmt::format("the graph has no tensor \"{}\"{}", pattern, did_you_mean(pattern, ids)));
+  if (!found) fail(pin, nothing_fits("tensor", pattern, ids));
 }
 
 void PinnedGraph::demand_dimensions(std::size_t pin, TensorId id) {
@@ -121,6 +143,8 @@ void PinnedGraph::demand_dimensions(std::size_t pin, TensorId id) {
     const AxisLayout wanted = *parse_axis_layout(layout);
     if (wanted.kind == LayoutKind::sharded && wanted.dimension >= tensor.shape.size())
       fail(pin, fmt::format("{} has {} dimensions, so none is {}", subject, tensor.shape.size(), layout));
+    if (wanted.kind == LayoutKind::sharded && stays_whole(said, std::to_string(wanted.dimension)))
+      fail(pin, contradicting_axis(axis, fmt::format("dimension {}", wanted.dimension)));
     add(tensors_[id], {pin, axis, {}, layout, true}, subject);
   }
 }

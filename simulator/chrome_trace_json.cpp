@@ -1,6 +1,10 @@
 // Trace Event Format [docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU], read by Perfetto and
 // chrome://tracing.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
 
 #include "graphs/json_input.hpp"
 #include "planner/plan/ranks.hpp"
@@ -14,16 +18,37 @@ std::string microseconds(Picoseconds time) { return fmt::format("{}.{:06}", time
 
 std::string quoted(const std::string& text) { return Json(text).dump(); }
 
+// "device 3", "devices 0-7"; others one by one.
+std::string devices_text(const std::vector<std::int64_t>& devices) {
+  if (devices.size() == 1) return fmt::format("device {}", devices.front());
+  const bool in_a_row =
+      std::is_sorted(devices.begin(), devices.end()) && devices.back() - devices.front() + 1 == std::ssize(devices);
+  return in_a_row ? fmt::format("devices {}-{}", devices.front(), devices.back())
+                  : fmt::format("devices {}", fmt::join(devices, " "));
+}
+
+// The threads of a rank's process. Sends of the same kind leave one after the other.
+enum class Thread { compute, activations, gradients, collectives };
+constexpr std::array thread_names{"compute", "communication: activations sent", "communication: gradients sent",
+                                  "communication: synchronization"};
+
+Thread thread_of(InstructionKind kind) {
+  if (kind == InstructionKind::send_activation) return Thread::activations;
+  if (kind == InstructionKind::send_gradient) return Thread::gradients;
+  return kind == InstructionKind::synchronize ? Thread::collectives : Thread::compute;
+}
+
 std::string rank_title(const Plan& plan, std::int64_t rank) {
   const PipelineShape shape = plan.shape();
-  std::string title = fmt::format("{} {}", shape.chunks > 1 ? "rank" : "stage", rank);
+  std::string title = fmt::format("{} {}:", shape.chunks > 1 ? "rank" : "stage", rank);
   for (std::int64_t chunk = 0; chunk < shape.chunks; ++chunk) {
     const Stage& stage = plan.stages[static_cast<std::size_t>(shape.stage_of(rank, chunk))];
-    title +=
-        fmt::format("{} {} to {}", chunk == 0 ? ":" : ",", plan.layers[static_cast<std::size_t>(stage.first_layer)],
-                    plan.layers[static_cast<std::size_t>(stage.last_layer)]);
+    title += fmt::format("{} {} to {}", chunk == 0 ? "" : ",", plan.layers[static_cast<std::size_t>(stage.first_layer)],
+                         plan.layers[static_cast<std::size_t>(stage.last_layer)]);
   }
-  return title + fmt::format(" on {} devices", plan.stages[static_cast<std::size_t>(rank)].devices.size());
+  const Stage& stage = plan.stages[static_cast<std::size_t>(rank)];
+  return title + fmt::format("; submesh {} × {}, {}", stage.submesh.hosts, stage.submesh.devices_per_host,
+                             devices_text(stage.devices));
 }
 
 std::string event_title(const Instruction& instruction) {
@@ -76,39 +101,45 @@ class TraceWriter {
     first_ = false;
   }
 
+  // A process for each rank, and of its threads those that have something to show.
   void write_names() {
-    add(fmt::format(R"({{"ph": "M", "name": "process_name", "pid": 0, "args": {{"name": {}}}}})",
-                    quoted("training step of " + plan_.graph_name)));
-    for (std::int64_t rank = 0; rank < shape_.ranks; ++rank) write_track(rank, rank, rank_title(plan_, rank));
-    if (!sends_overlap(plan_)) return;
+    std::vector<std::array<bool, thread_names.size()>> used(static_cast<std::size_t>(shape_.ranks));
+    for (const TimelineEntry& entry : simulation_.timeline)
+      used[static_cast<std::size_t>(entry.rank)][static_cast<std::size_t>(thread_of(entry.instruction.kind))] = true;
     for (std::int64_t rank = 0; rank < shape_.ranks; ++rank) {
-      write_track(send_track(rank, false), rank, fmt::format("activations sent by rank {}", rank));
-      write_track(send_track(rank, true), rank, fmt::format("gradients sent by rank {}", rank));
+      add(fmt::format(R"({{"ph": "M", "name": "process_name", "pid": {}, "args": {{"name": {}}}}})", rank,
+                      quoted(rank_title(plan_, rank))));
+      add(fmt::format(R"({{"ph": "M", "name": "process_sort_index", "pid": {0}, "args": {{"sort_index": {0}}}}})",
+                      rank));
+      for (std::size_t thread = 0; thread < thread_names.size(); ++thread)
+        if (used[static_cast<std::size_t>(rank)][thread]) write_thread(rank, thread);
     }
   }
 
-  void write_track(std::int64_t track, std::int64_t order, const std::string& title) {
-    add(fmt::format(R"({{"ph": "M", "name": "thread_name", "pid": 0, "tid": {}, "args": {{"name": {}}}}})", track,
-                    quoted(title)));
-    add(fmt::format(R"({{"ph": "M", "name": "thread_sort_index", "pid": 0, "tid": {}, "args": {{"sort_index": {}}}}})",
-                    track, order));
+  void write_thread(std::int64_t rank, std::size_t thread) {
+    add(fmt::format(R"({{"ph": "M", "name": "thread_name", "pid": {}, "tid": {}, "args": {{"name": "{}"}}}})", rank,
+                    thread, thread_names[thread]));
+    add(fmt::format(R"({{"ph": "M", "name": "thread_sort_index", "pid": {}, "tid": {}, "args": {{"sort_index": {}}}}})",
+                    rank, thread, thread));
   }
 
-  // Overlapped sends have tracks of their own, after those of the ranks.
-  std::int64_t send_track(std::int64_t rank, bool gradient) const { return shape_.ranks * (gradient ? 2 : 1) + rank; }
-
-  std::int64_t track_of(const TimelineEntry& entry) const {
-    const bool gradient = entry.instruction.kind == InstructionKind::send_gradient;
-    const bool send = gradient || entry.instruction.kind == InstructionKind::send_activation;
-    return send && sends_overlap(plan_) ? send_track(entry.rank, gradient) : entry.rank;
+  static std::string place_of(const TimelineEntry& entry) {
+    return fmt::format(R"("pid": {}, "tid": {}, "ts": {})", entry.rank,
+                       static_cast<int>(thread_of(entry.instruction.kind)), microseconds(entry.start));
   }
 
   void write_entry(const TimelineEntry& entry) {
-    const std::string title = event_title(entry.instruction);
+    const Instruction& instruction = entry.instruction;
+    const std::string title = event_title(instruction);
     if (title.empty()) return;
-    add(fmt::format(R"({{"ph": "X", "name": "{}", "cat": "{}", "pid": 0, "tid": {}, "ts": {}, "dur": {}}})", title,
-                    name(entry.instruction.kind), track_of(entry), microseconds(entry.start),
-                    microseconds(entry.end - entry.start)));
+    const bool of_rank =
+        instruction.kind == InstructionKind::synchronize || instruction.kind == InstructionKind::update;
+    const std::string arguments =
+        of_rank ? ""
+                : fmt::format(R"(, "args": {{"microbatch": {}, "stage": {}}})", instruction.microbatch,
+                              shape_.stage_of(entry.rank, instruction.chunk));
+    add(fmt::format(R"({{"ph": "X", "name": "{}", "cat": "{}", {}, "dur": {}{}}})", title, name(instruction.kind),
+                    place_of(entry), microseconds(entry.end - entry.start), arguments));
     write_flow(entry);
   }
 
@@ -119,8 +150,8 @@ class TraceWriter {
     const std::int64_t stage = shape_.stage_of(entry.rank, entry.instruction.chunk);
     const auto arrow = [&](const char* phase, const char* what, std::int64_t receiver, bool gradient) {
       const std::int64_t id = (receiver * plan_.microbatches + entry.instruction.microbatch) * 2 + (gradient ? 1 : 0);
-      add(fmt::format(R"({{"ph": {}, "name": "{}", "cat": "transfer", "id": {}, "pid": 0, "tid": {}, "ts": {}}})",
-                      phase, what, id, track_of(entry), microseconds(entry.start)));
+      add(fmt::format(R"({{"ph": {}, "name": "{}", "cat": "transfer", "id": {}, {}}})", phase, what, id,
+                      place_of(entry)));
     };
     if (kind == send_activation) arrow(R"("s")", "activation", stage + 1, false);
     if (kind == send_gradient) arrow(R"("s")", "gradient", stage - 1, true);
@@ -131,12 +162,11 @@ class TraceWriter {
 
   void write_memory() {
     const std::vector<MemoryTimeline> timelines = memory_timelines(plan_, simulation_);
-    const char* what = shape_.chunks > 1 ? "rank" : "stage";
     for (std::size_t rank = 0; rank < timelines.size(); ++rank)
       for (const MemorySample& sample : timelines[rank].samples)
         add(fmt::format(
-            R"({{"ph": "C", "name": "memory of a device of {} {}", "pid": 0, "ts": {}, "args": {{"bytes": {:.0f}}}}})",
-            what, rank, microseconds(sample.time), sample.held.value()));
+            R"({{"ph": "C", "name": "memory of a device", "pid": {}, "ts": {}, "args": {{"bytes": {:.0f}}}}})", rank,
+            microseconds(sample.time), sample.held.value()));
   }
 
   const Plan& plan_;

@@ -11,7 +11,6 @@
 #include <queue>
 
 #include "graphs/input_error.hpp"
-#include "planner/plan/ranks.hpp"
 
 namespace meshloom {
 namespace {
@@ -22,19 +21,44 @@ constexpr const char* place = "pipeline program";
 
 bool is_send(InstructionKind kind) { return kind == send_activation || kind == send_gradient; }
 
+// Mixes bits well enough that neighbouring inputs give independent outputs [Steele, Lea, Flood 2014: SplitMix64].
+std::uint64_t mixed(std::uint64_t x) {
+  x += 0x9e3779b97f4a7c15;
+  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
+  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
+  return x ^ (x >> 31);
+}
+
+// Nearly normal, of mean 0 and deviation 1: twelve uniform numbers, without a library's logarithms, so that every
+// machine draws the same. Of 16 bits each, three words.
+double deviate(std::uint64_t seed, std::size_t rank, Instruction instruction) {
+  std::uint64_t word = mixed(mixed(seed) ^ rank);
+  word = mixed(word ^ (static_cast<std::uint64_t>(instruction.microbatch) << 24) ^
+               (static_cast<std::uint64_t>(instruction.chunk) << 8) ^ static_cast<std::uint64_t>(instruction.kind));
+  double sum = 0;
+  for (int draw = 0; draw < 3; ++draw, word = mixed(word))
+    for (int shift = 0; shift < 64; shift += 16) sum += (static_cast<double>((word >> shift) & 0xffff) + 0.5) / 65536;
+  return sum - 6;
+}
+
 // Ranks become ready at a time, messages arrive at one; the queue hands out both by (time, sequence). A rank's turn
 // completes the instruction that it was running, if any, and starts the next ones until one takes time or waits.
 class PipelineRun {
  public:
-  PipelineRun(const PipelineProgram& program, const std::vector<StageDurations>& durations, Sends sends)
+  PipelineRun(const PipelineProgram& program, const std::vector<StageDurations>& durations,
+              const Conditions& conditions)
       : program_(program),
         shape_(program.shape),
-        sends_(sends),
+        conditions_(conditions),
         trains_(has_backward(program)),
-        ranks_(program.ranks.size()) {
+        ranks_(program.ranks.size()),
+        links_(conditions.links, 2 * program.ranks.size()) {
     require_valid(durations.size());
     durations_.resize(durations.size());
+    overlapped_.resize(durations.size());
     for (std::size_t rank = 0; rank < ranks_.size(); ++rank) set_durations(rank, durations);
+    if (std::none_of(overlapped_.begin(), overlapped_.end(), [](const Overlapped& each) { return each.time > 0; }))
+      overlapped_.clear();
     arrived_.assign(2 * durations.size() * microbatches_, 0);
     result_.busy.assign(ranks_.size(), 0);
     result_.most_in_flight.assign(ranks_.size(), 0);
@@ -48,8 +72,10 @@ class PipelineRun {
       now_ = next.time;
       if (next.target < ranks_.size())
         take_turn(next.target);
-      else
+      else if (next.target < 3 * ranks_.size())
         end_send(next.target - ranks_.size());
+      else
+        leave_links(next.target - 3 * ranks_.size(), next.sequence);
     }
     require_finished();
     sort_equal_starts();
@@ -58,7 +84,8 @@ class PipelineRun {
   }
 
  private:
-  // A rank's turn (its number) or the end of a stream's send (the ranks' count, then 2·rank and 1 for gradients).
+  // A rank's turn (its number), the end of a stream's send (the ranks' count, then 2·rank and 1 for gradients), or a
+  // send that leaves its links (three times the count, then as before).
   struct Event {
     Picoseconds time;
     std::uint64_t sequence;
@@ -77,6 +104,16 @@ class PipelineRun {
     State state = State::idle;
     std::deque<Instruction> outgoing[2];     // overlapped: activations, gradients; the first is under way
     std::size_t outgoing_entry[2] = {0, 0};  // in the timeline, of those under way
+    // Of those under way over links: the latency after them, and the event that ends them; others are out of date.
+    Picoseconds latency[2] = {0, 0};
+    std::uint64_t leaving[2] = {0, 0};
+    Picoseconds synchronized = 0;  // when the buckets so far are
+  };
+  // Of a stage: what goes on beside its last backward.
+  struct Overlapped {
+    Picoseconds time = 0;
+    std::int64_t buckets = 1;
+    std::optional<Instruction> last_backward;
   };
   using Durations = std::array<Picoseconds, instruction_kinds>;
 
@@ -84,8 +121,10 @@ class PipelineRun {
     Picoseconds synchronizing = 0, updating = 0;
     for (std::int64_t chunk = 0; chunk < shape_.chunks; ++chunk) {
       const StageDurations& stage = durations[stage_of(rank, chunk)];
-      synchronizing += stage.synchronize;
+      synchronizing += stage.synchronize - stage.overlapped_synchronize;
       updating += stage.update;
+      if (stage.overlapped_synchronize > 0)
+        overlapped_[stage_of(rank, chunk)] = {stage.overlapped_synchronize, stage.buckets, last_backward(rank, chunk)};
     }
     for (std::int64_t chunk = 0; chunk < shape_.chunks; ++chunk) {
       const StageDurations& stage = durations[stage_of(rank, chunk)];
@@ -100,6 +139,14 @@ class PipelineRun {
                                            stage.backward - stage.backward_weight,
                                            stage.backward_weight};
     }
+  }
+
+  // The one that completes the gradients of parameters.
+  std::optional<Instruction> last_backward(std::size_t rank, std::int64_t chunk) const {
+    std::optional<Instruction> last;
+    for (const Instruction& each : program_.ranks[rank])
+      if (each.chunk == chunk && (each.kind == run_backward || each.kind == run_backward_weight)) last = each;
+    return last;
   }
 
   std::size_t stage_of(std::size_t rank, std::int64_t chunk) const {
@@ -146,10 +193,17 @@ class PipelineRun {
     if (state.state == State::idle && state.begin) result_.period = std::max(result_.period, now_ - *state.begin);
   }
 
+  Picoseconds duration_of(std::size_t rank, Instruction instruction) const {
+    const Durations& durations = durations_[stage_of(rank, instruction.chunk)];
+    const Picoseconds duration = durations[static_cast<std::size_t>(instruction.kind)];
+    if (conditions_.jitter.relative == 0) return duration;
+    const double factor = 1 + conditions_.jitter.relative * deviate(conditions_.jitter.seed, rank, instruction);
+    return std::llround(static_cast<double>(duration) * std::max(0.0, factor));
+  }
+
   Picoseconds end_of(std::size_t rank, Instruction instruction) const {
     Picoseconds end = 0;
-    const Durations& durations = durations_[stage_of(rank, instruction.chunk)];
-    if (__builtin_add_overflow(now_, durations[static_cast<std::size_t>(instruction.kind)], &end))
+    if (__builtin_add_overflow(now_, duration_of(rank, instruction), &end))
       throw InputError(place, print_instruction(program_, rank, ranks_[rank].position) +
                                   " ends after 9·10^6 seconds, beyond the simulation's clock");
     return end;
@@ -157,7 +211,7 @@ class PipelineRun {
 
   void start(std::size_t rank, RankState& state) {
     const Instruction instruction = program_.ranks[rank][state.position];
-    if (sends_ == Sends::overlapped && is_send(instruction.kind)) {
+    if (conditions_.sends == Sends::overlapped && is_send(instruction.kind)) {
       ++state.position;
       issue_send(rank, state, instruction);
       return;
@@ -176,15 +230,67 @@ class PipelineRun {
     if (!state.begin) state.begin = now_;
     if (instruction.kind == run_forward)
       result_.most_in_flight[rank] = std::max(result_.most_in_flight[rank], ++state.in_flight);
-    const Picoseconds end = end_of(rank, instruction);
-    result_.busy[rank] += end - now_;
     state.state = State::running;
+    Picoseconds end = end_of(rank, instruction);
+    if (is_send(instruction.kind) && goes_over_links(rank, instruction)) {
+      start_transfer(rank, instruction, end);
+      return;
+    }
+    if (instruction.kind == synchronize) end += std::max<Picoseconds>(0, state.synchronized - now_);
+    if (!overlapped_.empty()) synchronize_beside(rank, state, instruction, end);
     push(end, rank);
+  }
+
+  // Buckets run one after the other. With n equal ones the last is done when all have run after the ones before, after
+  // the first is ready, or when the last one has run after it is ready: the longest of the three.
+  void synchronize_beside(std::size_t rank, RankState& state, Instruction instruction, Picoseconds end) {
+    const Overlapped& beside = overlapped_[stage_of(rank, instruction.chunk)];
+    if (beside.last_backward != instruction) return;
+    const Picoseconds first_ready = now_ + (end - now_) / beside.buckets;
+    state.synchronized =
+        std::max({state.synchronized + beside.time, first_ready + beside.time, end + beside.time / beside.buckets});
+  }
+
+  const Route* route_of(std::size_t rank, Instruction send) const {
+    const std::vector<Route>& routes = send.kind == send_gradient ? conditions_.gradients : conditions_.activations;
+    return routes.empty() ? nullptr : &routes[stage_of(rank, send.chunk)];
+  }
+
+  bool goes_over_links(std::size_t rank, Instruction send) const {
+    const Route* route = route_of(rank, send);
+    return route && !route->links.empty();
+  }
+
+  // `end` if nothing slows it.
+  void start_transfer(std::size_t rank, Instruction send, Picoseconds end) {
+    const std::size_t stream = send.kind == send_gradient ? 1 : 0;
+    const Route& route = *route_of(rank, send);
+    const Picoseconds latency = std::min(route.latency, end - now_);
+    ranks_[rank].latency[stream] = latency;
+    expect(links_.start(2 * rank + stream, route, end - now_ - latency, now_));
+  }
+
+  void expect(const std::vector<SharedLinks::Ending>& endings) {
+    for (const SharedLinks::Ending& each : endings) {
+      ranks_[each.slot / 2].leaving[each.slot % 2] = sequence_;
+      push(each.time, 3 * ranks_.size() + each.slot);
+    }
+  }
+
+  void leave_links(std::size_t slot, std::uint64_t sequence) {
+    const std::size_t rank = slot / 2, stream = slot % 2;
+    RankState& state = ranks_[rank];
+    if (state.leaving[stream] != sequence) return;
+    expect(links_.finish(slot, now_));
+    const bool overlapped = conditions_.sends == Sends::overlapped;
+    push(now_ + state.latency[stream], overlapped ? ranks_.size() + slot : rank);
   }
 
   void complete(std::size_t rank, RankState& state) {
     const Instruction instruction = program_.ranks[rank][state.position++];
-    result_.timeline[state.entry].end = now_;
+    TimelineEntry& entry = result_.timeline[state.entry];
+    entry.end = now_;
+    if (!is_receive(instruction.kind)) result_.busy[rank] += now_ - entry.start;
     if (is_send(instruction.kind)) deliver(rank, instruction);
     const bool frees = instruction.kind == run_backward || instruction.kind == run_backward_weight ||
                        (!trains_ && instruction.kind == run_forward);
@@ -202,12 +308,16 @@ class PipelineRun {
     state.outgoing_entry[stream] = result_.timeline.size();
     const Picoseconds end = end_of(rank, send);
     result_.timeline.push_back({static_cast<std::int32_t>(rank), send, now_, end});
-    push(end, ranks_.size() + 2 * rank + stream);
+    if (goes_over_links(rank, send))
+      start_transfer(rank, send, end);
+    else
+      push(end, ranks_.size() + 2 * rank + stream);
   }
 
   void end_send(std::size_t target) {
     const std::size_t rank = target / 2, stream = target % 2;
     RankState& state = ranks_[rank];
+    result_.timeline[state.outgoing_entry[stream]].end = now_;
     deliver(rank, state.outgoing[stream].front());
     state.outgoing[stream].pop_front();
     if (!state.outgoing[stream].empty()) start_send(rank, state, stream);
@@ -246,10 +356,12 @@ class PipelineRun {
 
   const PipelineProgram& program_;
   const PipelineShape& shape_;
-  Sends sends_;
+  const Conditions& conditions_;
   bool trains_;
   std::vector<RankState> ranks_;
-  std::vector<Durations> durations_;  // by stage
+  SharedLinks links_;
+  std::vector<Durations> durations_;    // by stage
+  std::vector<Overlapped> overlapped_;  // by stage; empty when there is nothing
   std::size_t microbatches_ = 0;
   std::vector<std::uint8_t> arrived_;  // by message
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;
@@ -267,41 +379,14 @@ Picoseconds to_picoseconds(Seconds time) {
 }
 
 Simulation simulate(const PipelineProgram& program, const std::vector<StageDurations>& durations, Sends sends) {
-  return PipelineRun(program, durations, sends).run();
+  Conditions conditions;
+  conditions.sends = sends;
+  return simulate(program, durations, conditions);
 }
 
-std::vector<StageDurations> durations_of(const Plan& plan) {
-  std::vector<StageDurations> durations;
-  durations.reserve(plan.stages.size());
-  Seconds gradient_send;  // of the first stage: nothing
-  for (const Stage& stage : plan.stages) {
-    const Picoseconds backward = to_picoseconds(stage.backward);
-    durations.push_back({to_picoseconds(stage.forward), backward, to_picoseconds(stage.boundary.forward_time),
-                         to_picoseconds(gradient_send), to_picoseconds(stage.synchronization),
-                         to_picoseconds(stage.update), std::min(backward, to_picoseconds(stage.backward_weight))});
-    gradient_send = stage.boundary.backward_time;
-  }
-  return durations;
-}
-
-Simulation simulate(const Plan& plan) {
-  if (plan.stages.empty())
-    throw InputError("plan", fmt::format("has no stages to simulate; its status is {}", name(plan.status)));
-  return simulate(program_of(plan), durations_of(plan), sends_overlap(plan) ? Sends::overlapped : Sends::blocking);
-}
-
-Picoseconds step_time(const Plan& plan, const Simulation& simulation) {
-  return updates_apart(plan.schedule.kind) ? simulation.period : simulation.makespan;
-}
-
-void apply_simulation(Plan& plan, const Simulation& simulation) {
-  const Picoseconds step = step_time(plan, simulation);
-  plan.iteration_time = Seconds(static_cast<double>(step) * 1e-12);
-  double idle = 0;  // device-picoseconds
-  for (std::size_t rank = 0; rank < simulation.busy.size(); ++rank)
-    idle += static_cast<double>(step - simulation.busy[rank]) * static_cast<double>(plan.stages[rank].devices.size());
-  const double available = static_cast<double>(step) * static_cast<double>(plan.devices());
-  plan.bubble_fraction = available > 0 ? idle / available : 0;
+Simulation simulate(const PipelineProgram& program, const std::vector<StageDurations>& durations,
+                    const Conditions& conditions) {
+  return PipelineRun(program, durations, conditions).run();
 }
 
 }  // namespace meshloom

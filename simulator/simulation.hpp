@@ -8,10 +8,10 @@
 
 #include "planner/plan/plan.hpp"
 #include "planner/plan/program.hpp"
+#include "simulator/shared_links.hpp"
 
 namespace meshloom {
 
-using Picoseconds = std::int64_t;
 Picoseconds to_picoseconds(Seconds time);  // rounded to nearest; throws InputError above 10^6 seconds
 
 // What each stage's instructions take.
@@ -21,11 +21,31 @@ struct StageDurations {
   Picoseconds send_gradient = 0;            // to the stage before
   Picoseconds synchronize = 0, update = 0;  // a rank's take the sum of its stages'
   Picoseconds backward_weight = 0;          // part of `backward`; the rest is run_backward_input's
+  // The part of `synchronize` that goes on beside the stage's last backward, in so many equal buckets: the k-th of n
+  // may start when k/n of that run is done.
+  Picoseconds overlapped_synchronize = 0;
+  std::int64_t buckets = 1;
 };
 
 // blocking: a send occupies its rank. overlapped: it goes out on one of the rank's two streams, activations and
 // gradients, in the order of the list, while the rank computes on.
 enum class Sends { blocking, overlapped };
+
+// Every duration is multiplied by 1 + relative·z, z of mean 0 and deviation 1, drawn for each instruction from the seed
+// and what it is, so that neither order nor threads matter.
+struct Jitter {
+  double relative = 0;
+  std::uint64_t seed = 0;
+};
+
+// What durations alone do not say.
+struct Conditions {
+  Sends sends = Sends::blocking;
+  // By sending stage; empty: no transfer slows another.
+  std::vector<Route> activations, gradients;
+  std::size_t links = 0;  // how many the routes may name
+  Jitter jitter;
+};
 
 struct TimelineEntry {
   std::int32_t rank = 0;
@@ -47,8 +67,11 @@ struct Simulation {
 // `durations` by stage. Receives take no time of their own: they wait. Throws InputError when the program deadlocks.
 Simulation simulate(const PipelineProgram& program, const std::vector<StageDurations>& durations,
                     Sends sends = Sends::blocking);
+Simulation simulate(const PipelineProgram& program, const std::vector<StageDurations>& durations,
+                    const Conditions& conditions);
 
 std::vector<StageDurations> durations_of(const Plan& plan);
+Conditions conditions_of(const Plan& plan);
 Simulation simulate(const Plan& plan);
 
 // The time of a step: the period where the schedule updates apart, else the makespan.

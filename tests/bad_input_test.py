@@ -9,6 +9,7 @@ BASELINE = ["baseline", "graph.json", "cluster.json", "--global-batch", "8", "-o
 
 
 INTRA_OP = ["solve", "intra-op", "p.json", "-o", "out.json"]
+PROBLEM = ["problem", "graph.json", "cluster.json", "--mesh", "4", "--global-batch", "8", "-o", "p.json"]
 INTER_OP = ["solve", "inter-op", "t.json", "-o", "out.json"]
 
 
@@ -40,7 +41,8 @@ BAD_FILES = {
                            'file, the order is GRAPH CLUSTER'),
     "unknown schema": ({"graph.json": changed(GRAPH, ["schema"], "meshloom.grap/1")}, ["validate", "graph.json"],
                        'graph.json: /schema: unknown schema "meshloom.grap/1"; expected one of: meshloom.graph/1, '
-                       'meshloom.cluster/1, meshloom.recipe/1, meshloom.plan/1, meshloom.pins/1; did you mean "meshloom.graph/1"?'),
+                       'meshloom.cluster/1, meshloom.recipe/1, meshloom.plan/1, meshloom.pins/1, '
+                       'meshloom.stage_table/1; did you mean "meshloom.graph/1"?'),
     "unknown key": ({"graph.json": changed(GRAPH, ["ops", 0, "input"], ["x"])}, PLAN,
                     'graph.json: /ops/0: unknown key "input"; did you mean "inputs"?'),
     "unknown tensor": ({"graph.json": changed(GRAPH, ["ops", 2, "inputs"], ["a", "w3"])}, PLAN,
@@ -115,8 +117,15 @@ BAD_FILES |= {
     "cost that is not a number": (contest(["nodes", "costs", 1, 0], float("nan")), INTRA_OP,
                                   "p.json: /problem/nodes/costs/1/0: expected a whole number, found NaN"),
     "cost beyond 64 bits": (contest(["nodes", "costs", 1, 0], 2**63), INTRA_OP,
-                            "p.json: /problem/nodes/costs/1/0: the number 9223372036854775808 is too large; whole "
-                            "numbers go from -9223372036854775808 to 9223372036854775807"),
+                            "p.json: /problem/nodes/costs/1/0: the number 9223372036854775808 is too large; "
+                            "numbers here go from 0 to 9223372036854775807"),
+    "stage table as a problem": ({"p.json": TABLE}, INTRA_OP,
+                                 'p.json: unknown key "schema"; allowed here: problem; this is a stage table, use '
+                                 "meshloom solve inter-op"),
+    "problem as a stage table": ({"t.json": CONTEST}, INTER_OP,
+                                 't.json: unknown key "problem"; allowed here: schema, layers, hosts, '
+                                 "devices_per_host, microbatches, submeshes, entries; this is an intra-operator "
+                                 "problem, use meshloom solve intra-op"),
     "node without strategies": (contest(["nodes", "costs", 1], []), INTRA_OP,
                                 "p.json: /problem/nodes/costs/1: the node has no strategies; give at least one cost"),
     "reversed interval": (contest(["nodes", "intervals", 4], [150, 110]), INTRA_OP,
@@ -132,8 +141,11 @@ BAD_FILES |= {
     "negative usage limit": (contest(["usage_limit"], -1), INTRA_OP,
                              "p.json: /problem/usage_limit: must be at least 0, is -1"),
     "elimination under a limit that binds": (
-        {"p.json": CONTEST}, [*INTRA_OP, "--solver", "elimination"],
-        "--solver elimination: cannot keep the usage limit 50, which choices may exceed (up to 55); use --solver auto"),
+        {"p.json": {"problem": {"nodes": {"intervals": [[0, 2], [1, 3]], "costs": [[0, 10], [0, 7]],
+                                          "usages": [[8, 1], [8, 2]]},
+                                "edges": {"nodes": [], "costs": []}, "usage_limit": 15}}},
+        [*INTRA_OP, "--solver", "elimination"],
+        "--solver elimination: cannot keep the usage limit 15, which choices may exceed; use --solver auto"),
     "table of another schema": (table(["schema"], "meshloom.stage_table/2"), INTER_OP,
                                 't.json: /schema: is "meshloom.stage_table/2"; expected "meshloom.stage_table/1"'),
     "table with a negative time": (table(["entries", 1, "time_s"], -1), INTER_OP,
@@ -212,6 +224,12 @@ BAD_WORDS = {
     "time limit that is not a number": ([*INTRA_OP, "--time-limit", "nan"],
                                         '--time-limit: expected a number of seconds above 0, such as 60 or 0.5, found '
                                         '"nan"'),
+    "gap of 2": ([*INTRA_OP, "--gap", "2"], '--gap: "2" would be 200 %; write "2%" or 0.02'),
+    "memory without a unit": ([*PROBLEM, "--memory", "40"], '--memory: "40" would be 4000 %; write "40%" or 0.4; or give '
+                                                            "bytes, such as 40GiB"),
+    "memory of another unit": ([*PROBLEM, "--memory", "40 GB/sB"],
+                               '--memory: "40 GB/sB" is not a quantity of bytes; write a number and a unit in a string, '
+                               'such as "5 B" (B, kB, MB, GB, TB, KiB, MiB, GiB, TiB)'),
     "unknown solver": ([*INTRA_OP, "--solver", "cbx"], '--solver: unknown value "cbx"; expected one of: auto, '
                                                        'elimination, cbc, anytime; did you mean "cbc"?'),
     "nothing to solve": (["solve"], "meshloom solve needs a command: intra-op, inter-op; see meshloom solve --help"),

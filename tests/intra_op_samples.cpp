@@ -9,6 +9,12 @@ std::int64_t random_cost(Random& random, const ProblemShape& shape) {
   return random.one_in(shape.one_infinite_in) ? infinite_cost : random.between(0, shape.largest_cost);
 }
 
+bool is_tiny(const IntraOpProblem& problem) {
+  double combinations = 1;
+  for (const IntraOpNode& node : problem.nodes) combinations *= static_cast<double>(node.costs.size());
+  return combinations <= 20'000;
+}
+
 }  // namespace
 
 Random::Random(std::uint64_t seed) : state_(seed) {}
@@ -57,6 +63,40 @@ IntraOpProblem random_problem(Random& random, const ProblemShape& shape) {
     for (std::size_t k = 0; k < entries; ++k) edge.costs.push_back(random_cost(random, shape));
     problem.edges.push_back(edge);
     if (random.one_in(6)) problem.edges.push_back(edge);  // a parallel one
+  }
+  return problem;
+}
+
+IntraOpProblem limited_problem(Random& random, int trial) {
+  while (true) {
+    IntraOpProblem problem = random_problem(random, {.most_nodes = 9,
+                                                     .largest_cost = trial % 5 == 0 ? 3 : 60,
+                                                     .one_infinite_in = trial % 3 == 0 ? 4 : 200,
+                                                     .edges_per_node = trial % 2 == 0 ? 2 : 5});
+    if (!is_tiny(problem)) continue;
+    if (random.one_in(5)) return problem;
+    const IntraOpSolution best = solve_by_enumeration(problem);
+    const std::int64_t peak = best.choices.empty() ? 20 : static_cast<std::int64_t>(peak_usage(problem, best.choices));
+    problem.usage_limit = random.between(peak / 3, peak + 2);
+    return problem;
+  }
+}
+
+IntraOpProblem dense_problem(Random& random, std::uint32_t nodes, std::size_t strategies, std::uint32_t reach) {
+  IntraOpProblem problem;
+  for (std::uint32_t i = 0; i < nodes; ++i) {
+    IntraOpNode& node = problem.nodes.emplace_back();
+    for (std::size_t k = 0; k < strategies; ++k) {
+      node.costs.push_back(random.between(0, 99));
+      node.usages.push_back(random.between(0, 20));
+    }
+    node.live_from = i;
+    node.live_until = i + 1 + random.between(0, reach);
+    for (std::uint32_t other = i - std::min(i, reach); other < i; ++other) {
+      IntraOpEdge edge{other, i, {}};
+      for (std::size_t k = 0; k < strategies * strategies; ++k) edge.costs.push_back(random.between(0, 99));
+      problem.edges.push_back(edge);
+    }
   }
   return problem;
 }

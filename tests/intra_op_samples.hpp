@@ -30,6 +30,14 @@ struct ProblemShape {
 // Parallel edges, empty lives, nodes without usage; no limit.
 IntraOpProblem random_problem(Random& random, const ProblemShape& shape);
 
+// At most nine nodes and a limit near what the best choices use: some bind, some cannot be kept, some do not matter.
+// Every fifth has none.
+IntraOpProblem limited_problem(Random& random, int trial);
+
+// What reductions leave alone: each node is joined to the `reach` before it by random costs, lives about as long, and
+// has usages that say nothing of its costs. No limit.
+IntraOpProblem dense_problem(Random& random, std::uint32_t nodes, std::size_t strategies, std::uint32_t reach);
+
 // Checks status, objective, bound and choices against an oracle's; the oracle may have chosen otherwise among equals.
 void check_answer(const IntraOpProblem& problem, const IntraOpSolution& solution, const IntraOpSolution& oracle);
 

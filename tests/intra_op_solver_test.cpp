@@ -18,28 +18,6 @@ namespace {
 
 using namespace intra_op;
 
-bool is_tiny(const IntraOpProblem& problem) {
-  double combinations = 1;
-  for (const IntraOpNode& node : problem.nodes) combinations *= static_cast<double>(node.costs.size());
-  return combinations <= 20'000;
-}
-
-// A problem with a limit near what its best choices use: some bind, some cannot be kept, some do not matter.
-IntraOpProblem limited_problem(Random& random, int trial) {
-  while (true) {
-    IntraOpProblem problem = random_problem(random, {.most_nodes = 9,
-                                                     .largest_cost = trial % 5 == 0 ? 3 : 60,
-                                                     .one_infinite_in = trial % 3 == 0 ? 4 : 200,
-                                                     .edges_per_node = trial % 2 == 0 ? 2 : 5});
-    if (!is_tiny(problem)) continue;
-    if (random.one_in(5)) return problem;
-    const IntraOpSolution best = solve_by_enumeration(problem);
-    const std::int64_t peak = best.choices.empty() ? 20 : static_cast<std::int64_t>(peak_usage(problem, best.choices));
-    problem.usage_limit = random.between(peak / 3, peak + 2);
-    return problem;
-  }
-}
-
 TEST_CASE("auto, anytime and CBC find the optimum of 1,000 random problems of up to nine nodes", "[intra_op]") {
   Random random(11);
   int infeasible = 0, binding = 0, unlimited = 0;

@@ -231,6 +231,19 @@ TEST_CASE("pins that name nothing, contradict each other or cannot be kept are r
         "pins.json: /pins/0: tensor \"w1\" has 2 dimensions, \"shard\" has 1; use null where one is free");
   CHECK(complaint(R"pin({"tensor": "w1", "axes": {"x": "S(2)"}})pin") ==
         "pins.json: /pins/0: tensor \"w1\" has 2 dimensions, so none is S(2)");
+  CHECK(complaint(R"({"op": "zz*", "shard": {"f": 2}})") == "pins.json: /pins/0: no op matches the pattern \"zz*\"");
+  CHECK(complaint(R"({"tensor": "zz*", "shard": [2]})") == "pins.json: /pins/0: no tensor matches the pattern \"zz*\"");
+  CHECK(complaint(R"({"op": "up", "axes": {"tp": "f"}})") ==
+        "pins.json: /pins/0/axes/tp: unknown mesh axis \"tp\"; expected x, y, z, w");
+  for (const char* shard : {R"("f": 1)", R"("*": 1)"})
+    CHECK(
+        complaint(fmt::format(R"({{"op": "up", "shard": {{{}}}, "axes": {{"x": "f"}}}})", shard)) ==
+        "pins.json: /pins/0: \"axes\" has axis x shard factor f, but \"shard\" leaves it in 1 part; leave one of them "
+        "out");
+  CHECK(complaint(R"pin({"tensor": "w1", "shard": [null, 1], "axes": {"x": "S(1)"}})pin") ==
+        "pins.json: /pins/0: \"axes\" has axis x shard dimension 1, but \"shard\" leaves it in 1 part; leave one of "
+        "them out");
+  CHECK(complaint(R"({"op": "up", "shard": {"f": 2, "*": 1}, "axes": {"x": "f"}})") == "");
   CHECK(complaint(R"({"tensor": "w1", "axes": {"x": "P/R"}})") ==
         "pins.json: /pins/0/axes/x: \"P/R\" is no layout; expected \"S(0)\", \"S(1)\", … , \"R/P\" or \"R/R\"");
   CHECK(complaint(R"({"op": "up"})") == "pins.json: /pins/0: fixes nothing; say \"shard\" or \"axes\"");

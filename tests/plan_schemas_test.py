@@ -46,7 +46,7 @@ class Schemas(unittest.TestCase):
         self.assert_refused("pins", pins, lambda p: p["pins"][0]["shard"].update(f="some"))
 
     def test_what_simulate_adds(self):
-        summary = worked_file("summary") | {"search_s": None, "differences": None}
+        summary = worked_file("summary") | {"search_s": None, "differences": None, "noise": None, "failures": None}
         for schema in ["summary", "simulate"]:
             validator(schema).validate(summary)
             validator(schema).validate(summary | {"differences": [{"path": "/stages/0", "stored": 1.0, "priced": 2.0}]})

@@ -43,6 +43,20 @@ class Problem(unittest.TestCase):
             limits.append(problem["usage_limit"])
         self.assertAlmostEqual(limits[0], 2 * limits[1], delta=2)
 
+    def test_a_limit_in_bytes_is_the_limit(self):
+        self.place.run(*PROBLEM, "--memory", "40 MiB", "-o", "limited.json")
+        self.assertEqual(40 * 2**20, self.place.read("limited.json")["problem"]["usage_limit"])
+
+    def test_it_says_how_large_the_problem_is_and_what_limits_it(self):
+        # The quad's devices have 16 GiB and the neutral recipe's overhead leaves a share of it.
+        run = self.place.run(*PROBLEM, "--memory", "50%", "-o", "limited.json")
+        problem = self.place.read("limited.json")["problem"]
+        self.assertRegex(run.stdout, rf"^gpt on 2x2: {len(problem['nodes']['costs'])} nodes, "
+                                     rf"{len(problem['edges']['nodes'])} edges, limit [\d.]+ GiB \(50.0 % of [\d.]+ GiB "
+                                     r"usable\), costs in ps, usage in bytes\n$")
+        self.assertTrue(self.place.run(*PROBLEM, "-o", "p.json").stdout.endswith(" edges, no limit, costs in ps\n"))
+        json.loads(self.place.run(*PROBLEM, "-o", "-").stdout)
+
     def test_a_mesh_that_the_cluster_lacks_is_refused_with_those_it_has(self):
         run = self.place.run("problem", "graph.json", "cluster.json", "--mesh", "3x5", "--global-batch", "16", "-o", "p.json")
         self.assertEqual(2, run.returncode)

@@ -1,7 +1,9 @@
 """`meshloom solve` from outside: answers, exit codes, interrupts, and that what it prints validates."""
 import gzip
 import json
+import os
 import pathlib
+import pty
 import random
 import re
 import signal
@@ -35,15 +37,16 @@ def without_time(answer):
 class IntraOp(unittest.TestCase):
     def test_the_example_is_solved_as_by_hand(self):
         check(CONTEST, "intra_op_problem")
-        self.assertEqual({"status": "optimal", "objective": 445, "lower_bound": 445, "gap": 0, "choices": [0, 0, 2, 1, 0],
-                          "peak_usage": 50},
+        self.assertEqual({"status": "optimal", "stopped_by": "proof", "objective": 445, "lower_bound": 445, "gap": 0, "choices":
+                          [0, 0, 2, 1, 0], "peak_usage": 50},
                          without_time(solved("intra-op", "-", stdin=json.dumps(CONTEST))))
-        self.assertEqual({"status": "optimal", "objective": 415, "lower_bound": 415, "gap": 0, "choices": [0, 0, 1, 1, 0],
-                          "peak_usage": 55},
+        self.assertEqual({"status": "optimal", "stopped_by": "proof", "objective": 415, "lower_bound": 415, "gap": 0, "choices":
+                          [0, 0, 1, 1, 0], "peak_usage": 55},
                          without_time(solved("intra-op", "-", stdin=json.dumps(WITHOUT_LIMIT))))
 
     def test_every_solver_finds_the_optimum_of_the_example(self):
         for solver, problem, objective in [("auto", CONTEST, 445), ("cbc", CONTEST, 445), ("auto", WITHOUT_LIMIT, 415),
+                                           ("elimination", CONTEST, 445), ("anytime", CONTEST, 445),
                                            ("elimination", WITHOUT_LIMIT, 415), ("cbc", WITHOUT_LIMIT, 415)]:
             with self.subTest((solver, objective)):
                 answer = solved("intra-op", "-", "--solver", solver, stdin=json.dumps(problem))
@@ -72,8 +75,8 @@ class IntraOp(unittest.TestCase):
     def test_no_solution_is_an_answer_with_an_exit_code_of_its_own(self):
         # At time 110 nodes 2, 3 and 4 use at least 15 + 10 + 15.
         answer = solved("intra-op", "-", stdin=json.dumps(changed(CONTEST, ["problem", "usage_limit"], 39)), exit_code=3)
-        self.assertEqual({"status": "infeasible", "objective": None, "lower_bound": None, "gap": None, "choices": None,
-                          "peak_usage": None}, without_time(answer))
+        self.assertEqual({"status": "infeasible", "stopped_by": "proof", "objective": None, "lower_bound": None, "gap": None,
+                          "choices": None, "peak_usage": None}, without_time(answer))
 
     def test_totals_beyond_64_bits_are_exact(self):
         most = 2**63 - 1
@@ -95,6 +98,37 @@ class IntraOp(unittest.TestCase):
             check(answer, "solve_intra_op")
             self.assertEqual({"optimal": 0, "feasible": 0, "time_limit": 4}[answer["status"]], run.returncode)
             self.assertEqual(answer["status"] == "time_limit", answer["choices"] is None)
+            self.assertEqual("proof" if answer["status"] == "optimal" else "time_limit", answer["stopped_by"])
+
+    def test_a_gap_that_is_accepted_ends_the_search(self):
+        for solver in ["auto", "anytime", "cbc"]:
+            with self.subTest(solver):
+                answer = solved("intra-op", "-", "--gap", "5000%", "--solver", solver, stdin=json.dumps(hard_problem()))
+                self.assertEqual(("feasible", "gap"), (answer["status"], answer["stopped_by"]))
+                self.assertLessEqual(answer["gap"], 50)
+                self.assertLess(answer["seconds"], 30)
+
+    def test_the_text_says_why_there_is_no_solution(self):
+        problem = changed(CONTEST, ["problem", "usage_limit"], 49)  # from 50 to 70: 10 + 25 + 15
+        with Workplace() as place:
+            run = place.run("solve", "intra-op", "-", stdin=json.dumps(problem))
+        self.assertEqual(3, run.returncode)
+        self.assertIn("\n  reason       at time 50 at least 50 is used, the limit is 49\n", run.stdout)
+
+    def test_usage_without_a_limit_is_not_limited_and_no_usage_is_not_shown(self):
+        no_usage = changed(WITHOUT_LIMIT, ["problem", "nodes", "usages"],
+                           [[0] * len(each) for each in CONTEST["problem"]["nodes"]["usages"]])
+        with Workplace() as place:
+            run = place.run("solve", "intra-op", "-", stdin=json.dumps(WITHOUT_LIMIT))
+            self.assertIn("\n  peak usage   55, not limited\n", run.stdout)
+            run = place.run("solve", "intra-op", "-", stdin=json.dumps(no_usage))
+            self.assertNotIn("usage", run.stdout)
+
+    def test_an_output_that_ends_in_gz_is_compressed(self):
+        with Workplace() as place:
+            place.write("p.json", CONTEST)
+            printed = solved("intra-op", "p.json", "-o", "out.json.gz", place=place)
+            self.assertEqual(printed, json.loads(gzip.decompress((place.path / "out.json.gz").read_bytes())))
 
     def test_the_output_file_is_what_is_printed(self):
         with Workplace() as place:
@@ -142,15 +176,56 @@ class Interrupts(unittest.TestCase):
         self.await_that(lambda: self.catches_interrupts(process))
         return process
 
-    def test_the_first_one_is_answered_with_the_best_so_far(self):
-        with Workplace() as place, self.start(place, "--time-limit", "2", "--json") as process:
-            time.sleep(0.5)
+    def test_the_first_one_is_answered_at_once_with_the_best_so_far(self):
+        for solver in ["auto", "anytime", "cbc"]:
+            with self.subTest(solver), Workplace() as place, \
+                    self.start(place, "--time-limit", "60", "--solver", solver, "--json") as process:
+                time.sleep(0.5)
+                process.send_signal(signal.SIGINT)
+                sent = time.monotonic()
+                answer = json.loads(process.stdout.read())
+                process.wait()
+                self.assertLess(time.monotonic() - sent, 5)
+                check(answer, "solve_intra_op")
+                self.assertEqual(("feasible", 0, ""), (answer["status"], process.returncode, process.stderr.read()))
+                self.assertEqual("interrupt", answer["stopped_by"])
+                self.assertLess(answer["lower_bound"], answer["objective"])
+
+    def test_the_text_says_that_it_was_interrupted_and_nothing_of_time_limits(self):
+        with Workplace() as place, self.start(place, "--time-limit", "60") as process:
+            process.send_signal(signal.SIGINT)
+            text = process.stdout.read()
+            process.wait()
+        self.assertRegex(text, r"^24 nodes, 276 edges: (feasible|no answer) \(interrupted\)\n")
+        self.assertNotIn("limit", text)
+
+    def test_a_terminal_shows_cost_bound_and_gap_meanwhile(self):
+        terminal, end = pty.openpty()
+        with Workplace() as place:
+            place.write("p.json", hard_problem())
+            process = subprocess.Popen([PROGRAM, "solve", "intra-op", "p.json", "--time-limit", "30", "--json"],
+                                       cwd=place.path, stdout=subprocess.PIPE, stderr=end, text=True)
+            os.close(end)
+            shown = ""
+            while "gap" not in shown:
+                shown += os.read(terminal, 1000).decode()
             process.send_signal(signal.SIGINT)
             answer = json.loads(process.stdout.read())
-            process.wait()
-            check(answer, "solve_intra_op")
-            self.assertIn((answer["status"], process.returncode), [("feasible", 0), ("time_limit", 4)])
-            self.assertEqual("", process.stderr.read())
+            process.communicate()
+            try:
+                while more := os.read(terminal, 1000).decode():
+                    shown += more
+            except OSError:  # the other end is closed
+                pass
+            os.close(terminal)
+        line = re.search(r"\r\x1b\[K(\d+) s: cost (\d+), bound (\d+), gap ([\d.]+) %", shown)
+        self.assertIsNotNone(line, shown)
+        cost, bound = int(line[2]), int(line[3])
+        self.assertGreaterEqual(int(line[1]), 1)
+        self.assertGreaterEqual(cost, answer["objective"])
+        self.assertLessEqual(bound, answer["lower_bound"])
+        self.assertAlmostEqual(100 * (cost / bound - 1), float(line[4]), delta=0.1 * float(line[4]))
+        self.assertTrue(shown.endswith("\r\x1b[K"), "the line is erased before the answer")
 
     def test_the_second_one_ends_the_program(self):
         with Workplace() as place, self.start(place, "-o", "out.json") as process:
@@ -158,9 +233,11 @@ class Interrupts(unittest.TestCase):
             self.await_that(lambda: not self.catches_interrupts(process))
             process.send_signal(signal.SIGINT)
             process.communicate()
-            # A solver that answers the first one at once may be done before the second one comes.
+            # The first one is answered at once, so that the second one may come while the answer is written, or later.
             self.assertIn(process.returncode, [-signal.SIGINT, 0])
-            self.assertEqual(process.returncode == 0, "out.json" in place.files())
+            if process.returncode == 0:
+                self.assertIn("out.json", place.files())
+            self.assertFalse([name for name in place.files() - {"graph.json", "cluster.json", "p.json", "out.json"}])
 
 
 class InterOp(unittest.TestCase):
@@ -201,12 +278,18 @@ class InterOp(unittest.TestCase):
     def test_no_pipeline_is_an_answer_with_an_exit_code_of_its_own(self):
         answer = solved("inter-op", "-", stdin=json.dumps(changed(TABLE, ["hosts"], 2)), exit_code=3)
         self.assertEqual({"status": "infeasible", "objective_s": None, "stages": None}, without_time(answer))
+        with Workplace() as place:
+            run = place.run("solve", "inter-op", "-", stdin=json.dumps(changed(TABLE, ["entries"], TABLE["entries"][:1])))
+        self.assertEqual(3, run.returncode)
+        self.assertIn("\n  reason     no entry that may be a stage holds layer 1\n", run.stdout)
 
     def test_the_text_lists_the_stages(self):
         with Workplace() as place:
             run = place.run("solve", "inter-op", "-", stdin=json.dumps(TABLE))
             self.assertEqual((0, ""), (run.returncode, run.stderr))
             self.assertRegex(run.stdout, r"^2 layers on 2 devices, 4 microbatches: optimal\n  objective  14.5 s\n")
+            third = json.dumps(changed(TABLE, ["entries", 0, "time_s"], 3 + 1 / 3))  # 3.33… + 2.5 + 3 · 3.33… = 15.83…
+            self.assertIn("\n  objective  15.8 s\n", place.run("solve", "inter-op", "-", stdin=third).stdout)
             self.assertRegex(run.stdout, r"\n1 +1–1 +1 × 1 +0 +2.50 s\n$")
 
 

@@ -44,20 +44,30 @@ TEST_CASE("the trace of the documented example") {
   // Times stand in microseconds with the picoseconds' six digits.
   CHECK(
       text.find(
-          R"({"ph": "X", "name": "backward 1", "cat": "run_backward", "pid": 0, "tid": 0, "ts": 21.000000, "dur": 4.000000})") !=
-      std::string::npos);
+          R"({"ph": "X", "name": "backward 1", "cat": "run_backward", "pid": 0, "tid": 0, "ts": 21.000000, "dur": 4.000000, )"
+          R"("args": {"microbatch": 1, "stage": 0}})") != std::string::npos);
+}
 
-  const std::vector<Json> names = events_of(trace, "M");
-  REQUIRE(names.size() == 5);
-  CHECK(names[0]["args"]["name"] == "training step of gpt-sample");
-  CHECK(names[1]["args"]["name"] == "stage 0: embed to h0 on 2 devices");
-  CHECK(names[3]["args"]["name"] == "stage 1: head to head on 2 devices");
+TEST_CASE("a rank is a process with its submesh and devices, its threads are what it does") {
+  const Plan plan = sample_plan();
+  std::map<std::int64_t, std::string> processes;
+  std::map<std::int64_t, std::vector<std::string>> threads;
+  for (const Json& event : events_of(Json::parse(chrome_trace(plan, simulate(plan))), "M")) {
+    if (event["name"] == "process_name") processes[event["pid"]] = event["args"]["name"];
+    if (event["name"] == "thread_name") threads[event["pid"]].push_back(event["args"]["name"]);
+  }
+  CHECK(processes == std::map<std::int64_t, std::string>{{0, "stage 0: embed to h0; submesh 1 × 2, devices 0-1"},
+                                                         {1, "stage 1: head to head; submesh 1 × 2, devices 2-3"}});
+  CHECK(threads[0] ==
+        std::vector<std::string>{"compute", "communication: activations sent", "communication: synchronization"});
+  CHECK(threads[1] ==
+        std::vector<std::string>{"compute", "communication: gradients sent", "communication: synchronization"});
 }
 
 TEST_CASE("a picosecond is not lost in a trace") {
   Plan plan = sample_plan();
   plan.stages[0].forward = Seconds(123.456789e-6);
-  CHECK(chrome_trace(plan, simulate(plan)).find("\"ts\": 0.000000, \"dur\": 123.456789}") != std::string::npos);
+  CHECK(chrome_trace(plan, simulate(plan)).find("\"ts\": 0.000000, \"dur\": 123.456789,") != std::string::npos);
 }
 
 TEST_CASE("every send has an arrow to the run that needs it") {
@@ -72,29 +82,30 @@ TEST_CASE("every send has an arrow to the run that needs it") {
     const Json& end = ends.at(id);
     CHECK(start["name"] == end["name"]);
     CHECK(picoseconds(start, "ts") < picoseconds(end, "ts"));
-    CHECK(start["tid"] != end["tid"]);
+    CHECK(start["pid"] != end["pid"]);
+    CHECK(end["tid"] == 0);
   }
   // Activation 0: sent by stage 0 from 2 us, used by stage 1 from 3 us.
   bool found = false;
   for (const auto& [id, start] : starts)
     found |= start["name"] == "activation" && picoseconds(start, "ts") == 2'000'000 &&
-             picoseconds(ends.at(id), "ts") == 3'000'000 && ends.at(id)["tid"] == 1;
+             picoseconds(ends.at(id), "ts") == 3'000'000 && ends.at(id)["pid"] == 1;
   CHECK(found);
 }
 
 TEST_CASE("the memory counter of each stage starts with what is fixed and reaches the peak") {
   const Plan plan = sample_plan();
   const Json trace = Json::parse(chrome_trace(plan, simulate(plan)));
-  std::map<std::string, std::vector<double>> bytes;
+  std::map<std::int64_t, std::vector<double>> bytes;
   for (const Json& event : events_of(trace, "C"))
-    bytes[event["name"].get<std::string>()].push_back(event["args"]["bytes"].get<double>());
+    bytes[event["pid"].get<std::int64_t>()].push_back(event["args"]["bytes"].get<double>());
   REQUIRE(bytes.size() == 2);
-  const std::vector<double>& second = bytes.at("memory of a device of stage 1");
+  const std::vector<double>& second = bytes.at(1);
   CHECK(second.front() == 20100);
   CHECK(*std::max_element(second.begin(), second.end()) == 20850);
 }
 
-TEST_CASE("nothing overlaps on a track, in the traces of random plans") {
+TEST_CASE("nothing overlaps on a thread, flows have both ends and counters stay above zero, in random plans") {
   std::mt19937 random(21);
   for (int i = 0; i < 20; ++i) {
     Plan plan = random_plan(random);
@@ -109,14 +120,20 @@ TEST_CASE("nothing overlaps on a track, in the traces of random plans") {
       if (!plan.shape().sends_after(static_cast<std::int64_t>(s))) plan.stages[s].boundary = {};
     const Simulation simulation = simulate(plan);
     const Json trace = Json::parse(chrome_trace(plan, simulation));
-    std::map<std::int64_t, Picoseconds> free_from;
+    std::map<std::pair<std::int64_t, std::int64_t>, Picoseconds> free_from;
     Picoseconds last = 0;
     for (const Json& run : events_of(trace, "X")) {
-      Picoseconds& free = free_from[run["tid"].get<std::int64_t>()];
+      Picoseconds& free = free_from[{run["pid"], run["tid"]}];
       REQUIRE(picoseconds(run, "ts") >= free);
       free = picoseconds(run, "ts") + picoseconds(run, "dur");
       last = std::max(last, free);
     }
     REQUIRE(last == simulation.makespan);
+    std::map<std::int64_t, Picoseconds> sent, used;
+    for (const Json& event : events_of(trace, "s")) sent[event["id"]] = picoseconds(event, "ts");
+    for (const Json& event : events_of(trace, "f")) used[event["id"]] = picoseconds(event, "ts");
+    REQUIRE(sent.size() == used.size());
+    for (const auto& [id, time] : sent) REQUIRE(used.at(id) > time);
+    for (const Json& event : events_of(trace, "C")) REQUIRE(event["args"]["bytes"] >= 0);
   }
 }

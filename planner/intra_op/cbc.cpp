@@ -1,354 +1,366 @@
-#include <Cbc_C_Interface.h>
-#include <fmt/format.h>
-
+#include <CbcEventHandler.hpp>
+#include <CbcModel.hpp>
+#include <CbcSolver.hpp>
+#include <ClpEventHandler.hpp>
+#include <OsiClpSolverInterface.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <limits>
 #include <memory>
 #include <mutex>
-#include <set>
+#include <optional>
+#include <string>
 
-#include "planner/intra_op/pair_tables.hpp"
+#include "planner/intra_op/integer_program.hpp"
+#include "planner/intra_op/local_search.hpp"
 #include "planner/intra_op/problem.hpp"
+#include "planner/intra_op/working_problem.hpp"
 
 namespace meshloom {
 namespace {
 
-using reductions::infinite;
-using reductions::PairTable;
-using reductions::ReducedProblem;
+using namespace intra_op;
+using Clock = std::chrono::steady_clock;
 
-constexpr double unbounded = std::numeric_limits<double>::max();
-constexpr double largest_coefficient = 1e6;  // of the objective: far above CBC's tolerances of 1e-7
+constexpr double largest_coefficient = 1e6;     // of the objective: far above CBC's tolerances of 1e-7
+constexpr double proof_tolerance = 1e-9;        // CBC and Clp sum in floating point
+constexpr std::size_t most_rows_per_round = 4;  // of memory; few periods bind in practice
+constexpr double usage_tolerance = 1e-6;        // where fractions are summed
 
-struct Column {
-  TotalCost cost = 0;
-  bool is_integer = false;
-  std::vector<std::pair<int, double>> entries;  // row, coefficient
-};
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-struct Row {
-  double low, high;
-};
-
-// The linear program as columns. A strategy without a column cannot be chosen.
-struct Program {
-  TotalCost constant = 0;
-  std::vector<Column> columns;
-  std::vector<Row> rows;
-  std::vector<std::vector<int>> choice_columns;  // by node and strategy left; −1: none (CBC's columns are plain ints)
-  bool is_infeasible = false;
-};
-
-std::int64_t usage_of(const IntraOpNode& node, std::uint32_t strategy) {
-  return node.usages.empty() || node.live_from >= node.live_until ? 0 : node.usages[strategy];
-}
-
-// The maximal sets of nodes that are live at one time; the others are implied. A set is maximal when a life ends right
-// after one has begun.
-std::vector<std::vector<std::uint32_t>> maximal_live_sets(const IntraOpProblem& problem) {
-  enum class Event { end, begin };  // at one time ends come first: lives are half-open
-  std::vector<std::tuple<std::int64_t, Event, std::uint32_t>> events;
-  for (std::uint32_t node = 0; node < problem.nodes.size(); ++node) {
-    const IntraOpNode& value = problem.nodes[node];
-    if (value.usages.empty() || value.live_from >= value.live_until) continue;
-    events.emplace_back(value.live_from, Event::begin, node);
-    events.emplace_back(value.live_until, Event::end, node);
-  }
-  std::sort(events.begin(), events.end());
-  std::vector<std::vector<std::uint32_t>> result;
-  std::set<std::uint32_t> live;
-  Event last = Event::end;
-  for (const auto& [time, event, node] : events) {
-    if (event == Event::end && last == Event::begin) result.emplace_back(live.begin(), live.end());
-    if (event == Event::begin)
-      live.insert(node);
-    else
-      live.erase(node);
-    last = event;
-  }
-  return result;
-}
-
-class ProgramBuilder {
+// When to stop. CBC looks at its own limit between nodes only, and not in preprocessing, cuts and heuristics; so the
+// linear programs that all of these consist of are broken off a little later. What CBC says after that is no proof.
+class Deadline {
  public:
-  explicit ProgramBuilder(const IntraOpProblem& problem) : problem_(problem) {
-    const std::vector<bool> none_kept(problem.nodes.size(), false);
-    reduced_ = reductions::merge_edges<std::int64_t>(problem, none_kept);
-    reductions::drop_strategies(problem, none_kept, reduced_);
-    if (problem.usage_limit) live_sets_ = maximal_live_sets(problem);
-  }
+  explicit Deadline(const SolveOptions& options) : options_(options) {}
 
-  Program build() {
-    for (const std::vector<std::uint32_t>& live : live_sets_) forbid_what_cannot_fit(live);
-    for (PairTable<std::int64_t>& pair : reduced_.pairs) move_minima_to_nodes(pair);
-    for (std::uint32_t node = 0; node < problem_.nodes.size(); ++node) add_node(node);
-    for (const PairTable<std::int64_t>& pair : reduced_.pairs) add_pair(pair);
-    for (const std::vector<std::uint32_t>& live : live_sets_) add_usage_row(live);
-    return std::move(program_);
-  }
+  double left() const { return std::max(0.0, options_.time_limit_s - seconds_since(start_)); }
+  double elapsed() const { return seconds_since(start_); }
+  bool interrupted() const { return options_.interrupt && options_.interrupt->load(); }
+  bool passed() const { return interrupted() || left() == 0; }
 
-  const ReducedProblem<std::int64_t>& reduced() const { return reduced_; }
-  const std::vector<std::vector<std::uint32_t>>& live_sets() const { return live_sets_; }
+  // Asked at every iteration of a linear program.
+  bool must_break_off() {
+    if (++asked_ % 64 != 0 && !broken_off_) return false;
+    if (interrupted() || elapsed() > 1.1 * options_.time_limit_s + 0.1) broken_off_ = true;
+    return broken_off_;
+  }
+  bool broken_off() const { return broken_off_; }
 
  private:
-  std::int64_t usage(std::uint32_t node, std::size_t strategy) const {
-    return usage_of(problem_.nodes[node], reduced_.strategies[node][strategy]);
+  const SolveOptions& options_;
+  const Clock::time_point start_ = Clock::now();
+  std::uint64_t asked_ = 0;
+  bool broken_off_ = false;
+};
+
+class LinearProgramWatch : public ClpEventHandler {
+ public:
+  explicit LinearProgramWatch(Deadline& deadline) : deadline_(deadline) {}
+  int event(Event) override { return deadline_.must_break_off() ? 0 : -1; }
+  ClpEventHandler* clone() const override { return new LinearProgramWatch(*this); }
+
+ private:
+  Deadline& deadline_;
+};
+
+class TreeWatch : public CbcEventHandler {
+ public:
+  explicit TreeWatch(Deadline& deadline) : deadline_(deadline) {}
+  CbcAction event(CbcEvent) override { return deadline_.passed() ? stop : noAction; }
+  CbcEventHandler* clone() const override { return new TreeWatch(*this); }
+
+ private:
+  Deadline& deadline_;
+};
+
+enum class Outcome { optimal, infeasible, stopped };
+
+struct Answer {
+  Outcome outcome = Outcome::stopped;
+  std::vector<double> values;  // by column; empty: nothing found
+  double lower_bound = 0;      // of the program's costs
+};
+
+// The program in Clp's hands; rows may be added.
+class Model {
+ public:
+  Model(const IntegerProgram& program, Deadline& deadline) : deadline_(deadline) {
+    const auto largest = *std::max_element(program.costs.begin(), program.costs.end());
+    scale_ = std::max(1.0, static_cast<double>(largest) / largest_coefficient);
+    const std::size_t columns = program.costs.size();
+    std::vector<double> costs(columns);
+    for (std::size_t column = 0; column < columns; ++column)
+      costs[column] = static_cast<double>(program.costs[column]) / scale_;
+    const std::vector<double> zeros(columns, 0), ones(columns, 1);
+    linear_.setLogLevel(0);
+    linear_.getModelPtr()->setLogLevel(0);
+    linear_.loadProblem(static_cast<int>(columns), static_cast<int>(program.row_values.size()), program.starts.data(),
+                        program.rows.data(), program.coefficients.data(), zeros.data(), ones.data(), costs.data(),
+                        program.row_values.data(), program.row_values.data());
+    for (int column = 0; column < program.first_column.back(); ++column) linear_.setInteger(column);
+    // The simplex method alone: Clp's other methods for a first solution know no time limit.
+    ClpSolve method;
+    method.setSolveType(ClpSolve::useDual);
+    method.setPresolveType(ClpSolve::presolveOff);
+    linear_.setSolveOptions(method);
+    const LinearProgramWatch watch(deadline);
+    linear_.getModelPtr()->passInEventHandler(&watch);
   }
 
-  std::int64_t least_usage(std::uint32_t node) const {
-    std::int64_t least = usage(node, 0);
-    for (std::size_t k = 1; k < reduced_.size(node); ++k) least = std::min(least, usage(node, k));
-    return least;
+  void add(const Row& row) {
+    linear_.addRow(static_cast<int>(row.columns.size()), row.columns.data(), row.coefficients.data(),
+                   -linear_.getInfinity(), row.most);
   }
 
-  // What the limit leaves when all live nodes take their least.
-  TotalCost slack(const std::vector<std::uint32_t>& live) const {
-    TotalCost result = *problem_.usage_limit;
-    for (std::uint32_t node : live) result -= least_usage(node);
+  // Fractions are allowed.
+  Answer solve_relaxation() {
+    linear_.getModelPtr()->setMaximumWallSeconds(deadline_.left());
+    if (is_solved_)
+      linear_.resolve();
+    else
+      linear_.initialSolve();
+    linear_.getModelPtr()->setMaximumWallSeconds(-1);
+    is_solved_ = true;
+    Answer answer;
+    if (deadline_.broken_off()) return answer;
+    if (linear_.isProvenPrimalInfeasible()) answer.outcome = Outcome::infeasible;
+    if (!linear_.isProvenOptimal()) return answer;
+    answer.outcome = Outcome::optimal;
+    answer.lower_bound = linear_.getObjValue() * scale_;
+    answer.values.assign(linear_.getColSolution(), linear_.getColSolution() + linear_.getNumCols());
+    return answer;
+  }
+
+  Answer solve() {
+    CbcModel model(linear_);
+    CbcSolverUsefulData settings;
+    settings.noPrinting_ = true;
+    CbcMain0(model, settings);
+    const TreeWatch watch(deadline_);
+    model.passInEventHandler(&watch);
+    model.setLogLevel(0);
+    const std::string seconds = std::to_string(deadline_.left());
+    const std::vector<const char*> words = {"cbc",
+                                            "-log",
+                                            "0",
+                                            "-threads",
+                                            "0",
+                                            "-randomSeed",
+                                            "1",
+                                            "-randomCbcSeed",
+                                            "1",
+                                            "-ratioGap",
+                                            "0",
+                                            "-allowableGap",
+                                            "0",
+                                            "-increment",
+                                            "1e-9",
+                                            "-timeMode",
+                                            "elapsed",
+                                            "-sec",
+                                            seconds.c_str(),
+                                            "-solve",
+                                            "-quit"};
+    CbcMain1(
+        static_cast<int>(words.size()), const_cast<const char**>(words.data()), model, [](CbcModel*, int) { return 0; },
+        settings);
+    Answer answer;
+    if (const double* values = model.bestSolution()) answer.values.assign(values, values + linear_.getNumCols());
+    if (deadline_.broken_off()) return answer;
+    if (model.isProvenOptimal()) answer.outcome = Outcome::optimal;
+    if (model.isProvenInfeasible()) answer.outcome = Outcome::infeasible;
+    const double bound = model.getBestPossibleObjValue() * scale_;
+    if (std::isfinite(bound) && bound < 1e30) answer.lower_bound = bound;
+    return answer;
+  }
+
+ private:
+  Deadline& deadline_;
+  OsiClpSolverInterface linear_;
+  double scale_ = 1;
+  bool is_solved_ = false;
+};
+
+class CbcSolver {
+ public:
+  CbcSolver(const IntraOpProblem& problem, const SolveOptions& options)
+      : options_(options), deadline_(options), whole_(working_problem(problem)) {}
+
+  IntraOpSolution run() {
+    shrink(whole_);
+    if (whole_.infeasible || whole_.constant >= infinite_cost) return {};
+    rest_ = compacted(whole_);
+    bound_ = rest_.constant;
+    if (rest_.nodes.empty()) {
+      consider({});
+      return solution(Outcome::optimal);
+    }
+    has_row_.assign(rest_.slack.size(), false);
+    consider(std::vector<std::uint32_t>(rest_.nodes.size(), 0));  // some answer, however little time there is
+    static std::mutex one_at_a_time;                              // CBC's driver keeps state between calls
+    const std::scoped_lock lock(one_at_a_time);
+    program_ = integer_program(rest_);
+    Model model(program_, deadline_);
+    const Outcome outcome = relax(model);
+    return solution(outcome == Outcome::optimal ? search(model) : outcome);
+  }
+
+ private:
+  bool is_close_enough() const {
+    return best_ && options_.accepted_gap > 0 &&
+           static_cast<double>(cost_ - bound_) <= options_.accepted_gap * static_cast<double>(bound_);
+  }
+
+  // Rows that fractions violate come first: a linear program costs little.
+  Outcome relax(Model& model) {
+    while (!deadline_.passed() && !is_close_enough()) {
+      const Answer answer = model.solve_relaxation();
+      if (answer.outcome != Outcome::optimal) return answer.outcome;
+      prove(answer.lower_bound);
+      consider(choices_in(answer.values));
+      const std::vector<std::uint32_t> violated = worst_periods(overuse_of(answer.values));
+      if (violated.empty()) return Outcome::optimal;
+      for (const std::uint32_t period : violated) add_usage_row(period, model);
+    }
+    return Outcome::stopped;
+  }
+
+  Outcome search(Model& model) {
+    while (!deadline_.passed() && !is_close_enough()) {
+      const Answer answer = model.solve();
+      if (answer.outcome == Outcome::infeasible) return Outcome::infeasible;
+      prove(answer.lower_bound);
+      if (answer.values.empty()) return Outcome::stopped;
+      const std::vector<std::uint32_t> choices = choices_in(answer.values);
+      consider(choices);
+      if (answer.outcome == Outcome::stopped) return Outcome::stopped;
+      if (ChoiceState(rest_, choices).feasible()) return Outcome::optimal;
+      forbid(choices, model);
+    }
+    return Outcome::stopped;
+  }
+
+  std::vector<std::uint32_t> choices_in(const std::vector<double>& values) const {
+    std::vector<std::uint32_t> choices;
+    for (std::size_t node = 0; node < rest_.nodes.size(); ++node) {
+      const auto first = values.begin() + program_.first_column[node];
+      const auto last = values.begin() + program_.first_column[node + 1];
+      choices.push_back(static_cast<std::uint32_t>(std::max_element(first, last) - first));
+    }
+    return choices;
+  }
+
+  // By period what exceeds the slack; less than a tolerance does not count.
+  std::vector<std::int64_t> overuse_of(const std::vector<double>& values) const {
+    std::vector<double> change(rest_.slack.size() + 1, 0);
+    double largest = 1;
+    for (std::size_t node = 0; node < rest_.nodes.size(); ++node) {
+      const Usage& usage = rest_.nodes[node].usage;
+      for (std::size_t i = 0; i < usage.spans.size(); ++i)
+        for (std::size_t k = 0; k < rest_.nodes[node].costs.size(); ++k) {
+          const auto amount = static_cast<double>(usage.of(i)[k]);
+          const double used = amount * values[static_cast<std::size_t>(program_.first_column[node]) + k];
+          change[usage.spans[i].begin] += used;
+          change[usage.spans[i].end] -= used;
+          largest = std::max(largest, amount);
+        }
+    }
+    std::vector<std::int64_t> over;
+    double used = 0;
+    for (std::size_t period = 0; period < rest_.slack.size(); ++period) {
+      used += change[period];
+      over.push_back(
+          std::llround(used - static_cast<double>(rest_.slack[period]) - usage_tolerance * std::max(largest, used)));
+    }
+    return over;
+  }
+
+  // Of those without a row: the worst of each run of overused ones, and the worst few of these.
+  std::vector<std::uint32_t> worst_periods(const std::vector<std::int64_t>& over) const {
+    std::vector<std::uint32_t> worst;
+    bool in_run = false;
+    for (std::uint32_t period = 0; period < over.size(); ++period) {
+      const bool is_over = over[period] > 0 && !has_row_[period];
+      if (is_over && !in_run) worst.push_back(period);
+      if (is_over && over[period] > over[worst.back()]) worst.back() = period;
+      in_run = is_over;
+    }
+    std::stable_sort(worst.begin(), worst.end(), [&](std::uint32_t a, std::uint32_t b) { return over[a] > over[b]; });
+    worst.resize(std::min(worst.size(), most_rows_per_round));
+    return worst;
+  }
+
+  void add_usage_row(std::uint32_t period, Model& model) {
+    model.add(usage_row(rest_, period, program_));
+    has_row_[period] = true;
+  }
+
+  // Choices that exceed the limit: rows for where they do; or, where there are some already and CBC's tolerance lets
+  // the choices pass, that they must not come together again.
+  void forbid(const std::vector<std::uint32_t>& choices, Model& model) {
+    std::vector<std::int64_t> over;
+    for (const std::int64_t left : ChoiceState(rest_, choices).left()) over.push_back(-left);
+    const std::vector<std::uint32_t> violated = worst_periods(over);
+    for (const std::uint32_t period : violated) add_usage_row(period, model);
+    if (!violated.empty()) return;
+    const auto period = static_cast<std::uint32_t>(std::max_element(over.begin(), over.end()) - over.begin());
+    model.add(forbidding_row(rest_, period, choices, program_));
+  }
+
+  // Choices that do not fit are made to, where that is easy.
+  void consider(const std::vector<std::uint32_t>& choices) {
+    ChoiceState state(rest_, choices);
+    state.improve();
+    if (!state.feasible() || state.cost() >= infinite_cost || (best_ && state.cost() >= cost_)) return;
+    best_ = state.choices();
+    cost_ = state.cost();
+    report();
+  }
+
+  void prove(double lower_bound) {
+    if (!(lower_bound > 0)) return;
+    const auto rounded = static_cast<TotalCost>(std::floor(lower_bound * (1 - proof_tolerance)));
+    bound_ = std::max(bound_, rest_.constant + rounded);
+    report();
+  }
+
+  void report() const {
+    if (!options_.progress) return;
+    SolveProgress progress{deadline_.elapsed(), std::nullopt, bound_};
+    if (best_) {
+      progress.cost = cost_;
+      progress.lower_bound = std::min(bound_, cost_);
+    }
+    options_.progress(progress);
+  }
+
+  IntraOpSolution solution(Outcome outcome) const {
+    if (!best_) {
+      if (outcome == Outcome::stopped) return {SolveStatus::time_limit, {}, 0, bound_};
+      return {};  // the least total may reach infinity: then every choice is forbidden
+    }
+    IntraOpSolution result{SolveStatus::optimal, expand(whole_, from_compacted(whole_, *best_)), cost_, cost_};
+    if (outcome == Outcome::optimal) return result;
+    result.status = SolveStatus::feasible;
+    result.lower_bound = std::min(bound_, cost_);
     return result;
   }
 
-  void forbid_what_cannot_fit(const std::vector<std::uint32_t>& live) {
-    TotalCost left = slack(live);
-    if (left < 0) program_.is_infeasible = true;
-    for (std::uint32_t node : live)
-      for (std::size_t k = 0; k < reduced_.size(node); ++k)
-        if (usage(node, k) - least_usage(node) > left) reduced_.costs[node][k] = infinite_cost;
-  }
-
-  // Every choice pays its row's and its column's least cost, so the nodes may carry it. Tables that are sums of a
-  // vector per end vanish, and the others need smaller coefficients.
-  void move_minima_to_nodes(PairTable<std::int64_t>& pair) {
-    if (pair.costs.empty()) return;
-    std::size_t rows = reduced_.size(pair.a), columns = reduced_.size(pair.b);
-    for (std::size_t row = 0; row < rows; ++row)
-      move_minimum(&pair.costs[row * columns], columns, 1, reduced_.costs[pair.a][row]);
-    for (std::size_t column = 0; column < columns; ++column)
-      move_minimum(&pair.costs[column], rows, columns, reduced_.costs[pair.b][column]);
-    if (std::all_of(pair.costs.begin(), pair.costs.end(), [](std::int64_t cost) { return cost == 0; }))
-      pair.costs.clear();
-  }
-
-  static void move_minimum(std::int64_t* costs, std::size_t count, std::size_t stride, std::int64_t& node_cost) {
-    std::int64_t least = infinite_cost;
-    for (std::size_t i = 0; i < count; ++i) least = std::min(least, costs[i * stride]);
-    node_cost = std::min(infinite_cost, node_cost + least);
-    for (std::size_t i = 0; i < count && least < infinite_cost; ++i)
-      if (costs[i * stride] < infinite_cost) costs[i * stride] -= least;
-  }
-
-  int add_row(double low, double high) {
-    program_.rows.push_back({low, high});
-    return static_cast<int>(program_.rows.size()) - 1;
-  }
-
-  void add_node(std::uint32_t node) {
-    const std::vector<std::int64_t>& costs = reduced_.costs[node];
-    std::int64_t least = *std::min_element(costs.begin(), costs.end());
-    if (least >= infinite_cost) program_.is_infeasible = true;
-    program_.constant += least;
-    std::vector<int>& columns = program_.choice_columns.emplace_back(costs.size(), -1);
-    int row = add_row(1, 1);
-    for (std::size_t k = 0; k < costs.size(); ++k) {
-      if (costs[k] >= infinite_cost) continue;
-      columns[k] = static_cast<int>(program_.columns.size());
-      program_.columns.push_back({TotalCost{costs[k]} - least, true, {{row, 1.0}}});
-    }
-  }
-
-  // A column per pair of strategies; those of one strategy sum to its choice [the linearisation of Alpa's Eq. 1, as
-  // equations: their relaxation is the local polytope].
-  void add_pair(const PairTable<std::int64_t>& pair) {
-    if (pair.costs.empty()) return;
-    std::vector<int> rows_of_a = add_link_rows(pair.a), rows_of_b = add_link_rows(pair.b);
-    std::size_t columns = reduced_.size(pair.b);
-    for (std::size_t entry = 0; entry < pair.costs.size(); ++entry) {
-      int row_of_a = rows_of_a[entry / columns], row_of_b = rows_of_b[entry % columns];
-      if (row_of_a < 0 || row_of_b < 0 || pair.costs[entry] >= infinite_cost) continue;
-      program_.columns.push_back({pair.costs[entry], false, {{row_of_a, 1.0}, {row_of_b, 1.0}}});
-    }
-  }
-
-  std::vector<int> add_link_rows(std::uint32_t node) {
-    std::vector<int> rows;
-    for (int column : program_.choice_columns[node]) {
-      rows.push_back(column < 0 ? -1 : add_row(0, 0));
-      if (column >= 0) program_.columns[static_cast<std::size_t>(column)].entries.emplace_back(rows.back(), -1.0);
-    }
-    return rows;
-  }
-
-  // Measured from the least usages and in units of the largest term, so that CBC's tolerance is as small as it gets.
-  void add_usage_row(const std::vector<std::uint32_t>& live) {
-    TotalCost left = slack(live), possible = 0;
-    std::int64_t unit = 1;
-    std::vector<std::pair<int, std::int64_t>> terms;
-    for (std::uint32_t node : live) {
-      std::int64_t least = least_usage(node), largest = 0;
-      for (std::size_t k = 0; k < reduced_.size(node); ++k) {
-        if (program_.choice_columns[node][k] < 0) continue;
-        terms.emplace_back(program_.choice_columns[node][k], usage(node, k) - least);
-        largest = std::max(largest, terms.back().second);
-      }
-      possible += largest;
-      unit = std::max(unit, largest);
-    }
-    if (possible <= left) return;
-    int row = add_row(-unbounded, static_cast<double>(left) / static_cast<double>(unit));
-    for (auto [column, term] : terms)
-      if (term > 0)
-        program_.columns[static_cast<std::size_t>(column)].entries.emplace_back(
-            row, static_cast<double>(term) / static_cast<double>(unit));
-  }
-
-  const IntraOpProblem& problem_;
-  ReducedProblem<std::int64_t> reduced_;
-  std::vector<std::vector<std::uint32_t>> live_sets_;
-  Program program_;
+  const SolveOptions& options_;
+  Deadline deadline_;
+  WorkingProblem whole_, rest_;
+  IntegerProgram program_;
+  std::vector<bool> has_row_;  // by period
+  std::optional<std::vector<std::uint32_t>> best_;
+  TotalCost cost_ = 0, bound_ = 0;
 };
-
-enum class ProgramStatus { optimal, infeasible, stopped };
-
-struct ProgramAnswer {
-  ProgramStatus status = ProgramStatus::stopped;
-  std::vector<double> values;  // by column; without: nothing found
-  TotalCost lower_bound = 0;
-};
-
-struct ModelDeleter {
-  void operator()(void* model) const { Cbc_deleteModel(model); }
-};
-using Model = std::unique_ptr<void, ModelDeleter>;
-
-double scale_of(const Program& program) {
-  TotalCost largest = 1;
-  for (const Column& column : program.columns) largest = std::max(largest, column.cost);
-  return std::max(1.0, static_cast<double>(largest) / largest_coefficient);
-}
-
-Model make_model(const Program& program, double scale) {
-  std::vector<int> starts{0}, rows;
-  std::vector<double> coefficients, low(program.columns.size(), 0), high(program.columns.size(), 1), costs, row_low,
-      row_high;
-  for (const Column& column : program.columns) {
-    for (auto [row, coefficient] : column.entries) {
-      rows.push_back(row);
-      coefficients.push_back(coefficient);
-    }
-    starts.push_back(static_cast<int>(rows.size()));
-    costs.push_back(static_cast<double>(column.cost) / scale);
-  }
-  for (const Row& row : program.rows) {
-    row_low.push_back(row.low);
-    row_high.push_back(row.high);
-  }
-  Model model(Cbc_newModel());
-  Cbc_setLogLevel(model.get(), 0);
-  Cbc_loadProblem(model.get(), static_cast<int>(program.columns.size()), static_cast<int>(program.rows.size()),
-                  starts.data(), rows.data(), coefficients.data(), low.data(), high.data(), costs.data(),
-                  row_low.data(), row_high.data());
-  for (std::size_t column = 0; column < program.columns.size(); ++column)
-    if (program.columns[column].is_integer) Cbc_setInteger(model.get(), static_cast<int>(column));
-  return model;
-}
-
-ProgramAnswer solve_program(const Program& program, double seconds) {
-  if (program.is_infeasible) return {ProgramStatus::infeasible, {}, 0};
-  if (program.columns.empty()) return {ProgramStatus::optimal, {}, program.constant};
-  double scale = scale_of(program);
-  Model model = make_model(program, scale);
-  for (auto [key, value] : {std::pair{"log", "0"},
-                            {"threads", "0"},
-                            {"randomSeed", "1"},
-                            {"randomCbcSeed", "1"},
-                            {"ratioGap", "0"},
-                            {"allowableGap", "0"},
-                            {"increment", "1e-9"},
-                            {"timeMode", "elapsed"}})
-    Cbc_setParameter(model.get(), key, value);
-  Cbc_setParameter(model.get(), "sec", fmt::format("{:.3f}", seconds).c_str());
-  {
-    static std::mutex one_at_a_time;  // CBC's driver keeps state between calls
-    std::scoped_lock lock(one_at_a_time);
-    Cbc_solve(model.get());
-  }
-  ProgramAnswer answer;
-  if (Cbc_isProvenOptimal(model.get())) answer.status = ProgramStatus::optimal;
-  if (Cbc_isProvenInfeasible(model.get())) answer.status = ProgramStatus::infeasible;
-  if (answer.status == ProgramStatus::infeasible) return answer;
-  if (const double* values = Cbc_bestSolution(model.get()))
-    answer.values.assign(values, values + program.columns.size());
-  // CBC sums in floating point: what it proves holds up to its tolerance.
-  double bound = Cbc_getBestPossibleObjValue(model.get()) * scale;
-  if (std::isfinite(bound) && bound > 0 && bound < 1e30)
-    answer.lower_bound = static_cast<TotalCost>(std::floor(bound * (1 - 1e-9)));
-  answer.lower_bound += program.constant;
-  return answer;
-}
-
-std::vector<std::uint32_t> choices_in(const Program& program, const ReducedProblem<std::int64_t>& reduced,
-                                      const std::vector<double>& values) {
-  std::vector<std::uint32_t> choices;
-  for (std::uint32_t node = 0; node < reduced.strategies.size(); ++node) {
-    const std::vector<int>& columns = program.choice_columns[node];
-    auto value = [&](int column) { return column < 0 ? -1.0 : values[static_cast<std::size_t>(column)]; };
-    auto chosen = std::max_element(columns.begin(), columns.end(), [&](int a, int b) { return value(a) < value(b); });
-    choices.push_back(reduced.strategies[node][static_cast<std::size_t>(chosen - columns.begin())]);
-  }
-  return choices;
-}
-
-// CBC keeps rows up to a tolerance; when the choices of some live set exceed the limit by less than that, they are
-// forbidden to come together again. Returns whether all fits.
-bool forbid_overuse(const IntraOpProblem& problem, const ProgramBuilder& builder,
-                    const std::vector<std::uint32_t>& choices, Program& program) {
-  bool all_fits = true;
-  for (const std::vector<std::uint32_t>& live : builder.live_sets()) {
-    TotalCost usage = 0;
-    for (std::uint32_t node : live) usage += usage_of(problem.nodes[node], choices[node]);
-    if (usage <= *problem.usage_limit) continue;
-    all_fits = false;
-    int row = static_cast<int>(program.rows.size());
-    program.rows.push_back({-unbounded, static_cast<double>(live.size()) - 1});
-    for (std::uint32_t node : live) {
-      const std::vector<std::uint32_t>& strategies = builder.reduced().strategies[node];
-      auto chosen = std::find(strategies.begin(), strategies.end(), choices[node]) - strategies.begin();
-      int column = program.choice_columns[node][static_cast<std::size_t>(chosen)];
-      program.columns[static_cast<std::size_t>(column)].entries.emplace_back(row, 1.0);
-    }
-  }
-  return all_fits;
-}
-
-IntraOpSolution to_solution(const IntraOpProblem& problem, const ProgramAnswer& answer,
-                            std::vector<std::uint32_t> choices) {
-  TotalCost objective = cost_of(problem, choices);
-  if (answer.status == ProgramStatus::optimal) {
-    if (objective >= infinite_cost) return {};  // the least total reaches infinity: every choice is forbidden
-    return {SolveStatus::optimal, std::move(choices), objective, objective};
-  }
-  if (objective >= infinite_cost) return {SolveStatus::time_limit, {}, 0, answer.lower_bound};
-  return {SolveStatus::feasible, std::move(choices), objective, std::min(answer.lower_bound, objective)};
-}
 
 }  // namespace
 
 IntraOpSolution solve_by_cbc(const IntraOpProblem& problem, const SolveOptions& options) {
-  using Clock = std::chrono::steady_clock;
-  Clock::time_point start = Clock::now();
-  ProgramBuilder builder(problem);
-  Program program = builder.build();
-  while (true) {
-    double spent = std::chrono::duration<double>(Clock::now() - start).count();
-    ProgramAnswer answer = solve_program(program, std::max(0.0, options.time_limit_s - spent));
-    if (answer.status == ProgramStatus::infeasible) return {};
-    if (answer.values.size() < program.columns.size()) return {SolveStatus::time_limit, {}, 0, answer.lower_bound};
-    std::vector<std::uint32_t> choices = choices_in(program, builder.reduced(), answer.values);
-    if (forbid_overuse(problem, builder, choices, program)) return to_solution(problem, answer, std::move(choices));
-    if (answer.status == ProgramStatus::stopped) return {SolveStatus::time_limit, {}, 0, answer.lower_bound};
-  }
+  return CbcSolver(problem, options).run();
 }
 
 }  // namespace meshloom

@@ -10,15 +10,17 @@ namespace {
 
 using LabelIndex = std::uint32_t;
 constexpr LabelIndex nothing = 0;  // the label of no choice at all
+constexpr std::size_t values_per_label = 8;
+constexpr std::size_t steps_between_looks = 1'000'000;  // at the clock
 
 struct Label {
-  std::int64_t excess = 0;  // over the dual's bound, in its units
-  TotalCost cost = 0;
+  std::int64_t excess = 0;                       // over the dual's bound, in its units
+  std::int64_t cost = 0;                         // finite
   LabelIndex first = nothing, second = nothing;  // what it is made of
   NodeIndex node = 0;                            // where `chooses`
   std::uint32_t choice = 0;
+  std::uint32_t usage = 0;  // its place; at 0 all are 0
   bool chooses = false;
-  bool merged = false;  // no choices of its own, or made of such a label
 };
 
 struct Row {
@@ -54,13 +56,13 @@ class Elimination {
     const std::optional<std::vector<NodeIndex>> order = narrow_order();
     if (!order) return answer;
     for (std::size_t step = 0; step < order->size(); ++step) rank_[(*order)[step]] = step;
-    for (std::size_t p = 0; p < problem_.pairs.size(); ++p) hold(table_of_pair(p));
+    for (std::size_t p = 0; p < problem_.pairs.size() && !gave_up(); ++p) hold(table_of_pair(p));
     Table whole{{}, {{0, {nothing}}}};
     for (const NodeIndex node : *order) {
       Table result = eliminate(node);
       if (gave_up()) return answer;
       if (result.scope.empty())
-        whole = join(whole, result);
+        whole = joined(whole, result, std::nullopt);
       else
         hold(std::move(result));
       if (gave_up()) return answer;
@@ -75,8 +77,19 @@ class Elimination {
 
  private:
   bool gave_up() {
-    if (labels_.size() * (periods_ + 8) > options_.most_values) stopped_ = true;
+    if (values_per_label * (labels_.size() + sums_.size()) + usage_.size() + sum_usage_.size() > options_.most_values)
+      stopped_ = true;
     return stopped_;
+  }
+
+  // Looks at the clock now and then.
+  bool gave_up_after(std::size_t steps) {
+    steps_ += steps;
+    if (steps_ > steps_between_looks) {
+      steps_ = 0;
+      if (options_.out_of_time && options_.out_of_time()) stopped_ = true;
+    }
+    return gave_up();
   }
 
   static constexpr int bits_per_node = 12;
@@ -90,13 +103,19 @@ class Elimination {
     return key >> (position * bits_per_node) & ((1U << bits_per_node) - 1);
   }
 
-  const std::int64_t* usage(LabelIndex label) const { return usage_.data() + label * periods_; }
+  const std::int64_t* usage(LabelIndex label) const { return usage_.data() + labels_[label].usage * periods_; }
 
-  // With room for its usage, which is 0.
   LabelIndex add(const Label& label) {
     labels_.push_back(label);
-    usage_.resize(usage_.size() + periods_, 0);
     return static_cast<LabelIndex>(labels_.size() - 1);
+  }
+
+  // With a place for its usage, which is copied from `amounts`.
+  LabelIndex add(Label label, const std::int64_t* amounts) {
+    if (periods_ == 0) return add(label);
+    label.usage = static_cast<std::uint32_t>(usage_.size() / periods_);
+    usage_.insert(usage_.end(), amounts, amounts + periods_);
+    return add(label);
   }
 
   Table table_of_pair(std::size_t p) {
@@ -112,6 +131,7 @@ class Elimination {
         label.cost = pair.costs[entry];
         table.rows.push_back({std::uint64_t{k} | std::uint64_t{l} << bits_per_node, {add(label)}});
       }
+    gave_up_after(pair.costs.size());
     return table;
   }
 
@@ -126,11 +146,11 @@ class Elimination {
       label.node = node;
       label.choice = k;
       label.chooses = true;
-      const LabelIndex made = add(label);
+      std::vector<std::int64_t> amounts(periods_, 0);
       for (std::size_t i = 0; i < state.usage.spans.size(); ++i)
-        for (std::uint32_t t = state.usage.spans[i].begin; t < state.usage.spans[i].end; ++t)
-          usage_[made * periods_ + t] += state.usage.of(i)[k];
-      table.rows.push_back({k, {made}});
+        std::fill(amounts.begin() + state.usage.spans[i].begin, amounts.begin() + state.usage.spans[i].end,
+                  state.usage.of(i)[k]);
+      table.rows.push_back({k, {state.usage.empty() ? add(label) : add(label, amounts.data())}});
     }
     return table;
   }
@@ -181,40 +201,54 @@ class Elimination {
     std::vector<Table> with = std::move(tables_[node]);
     std::stable_sort(with.begin(), with.end(),
                      [](const Table& a, const Table& b) { return a.rows.size() < b.rows.size(); });
-    for (const Table& table : with) {
-      joint = join(joint, table);
-      if (gave_up()) return {};
-    }
-    return without_node(joint, node);
+    if (with.empty()) return joined(joint, Table{{}, {{0, {nothing}}}}, node);
+    for (std::size_t i = 0; i + 1 < with.size() && !gave_up(); ++i) joint = joined(joint, with[i], std::nullopt);
+    return gave_up() ? Table{} : joined(joint, with.back(), node);
   }
 
-  // Rows that agree on the shared nodes, label by label.
-  Table join(const Table& a, const Table& b) {
+  // Rows that agree on the shared nodes, label by label; `dropped` is minimised out at once, so that only the labels
+  // that stay are made.
+  Table joined(const Table& a, const Table& b, std::optional<NodeIndex> dropped) {
     Table result;
     std::set_union(a.scope.begin(), a.scope.end(), b.scope.begin(), b.scope.end(), std::back_inserter(result.scope));
+    if (dropped) std::erase(result.scope, *dropped);
     if (result.scope.size() > widest) {
       stopped_ = true;
       return {};
     }
+    const std::vector<Match> all = matches(a, b, result.scope);
+    for (std::size_t first = 0, next = 0; first < all.size(); first = next) {
+      sums_.clear();
+      sum_usage_.clear();
+      for (; next < all.size() && all[next].key == all[first].key && !stopped_; ++next)
+        add_sums(a.rows[all[next].row_a].labels, b.rows[all[next].row_b].labels);
+      if (sums_.size() > 1) keep_undominated_sums();
+      if (stopped_) return {};
+      if (!sums_.empty()) result.rows.push_back({all[first].key, labels_of_sums()});
+    }
+    return result;
+  }
+
+  struct Match {
+    std::uint64_t key;  // of the result
+    std::size_t row_a, row_b;
+  };
+
+  // Ascending keys.
+  std::vector<Match> matches(const Table& a, const Table& b, const std::vector<NodeIndex>& scope) const {
     std::vector<NodeIndex> shared;
     std::set_intersection(a.scope.begin(), a.scope.end(), b.scope.begin(), b.scope.end(), std::back_inserter(shared));
     std::vector<std::pair<std::uint64_t, std::size_t>> index;
     for (std::size_t row = 0; row < b.rows.size(); ++row) index.emplace_back(projected(b, row, shared), row);
     std::sort(index.begin(), index.end());
+    std::vector<Match> result;
     for (std::size_t row = 0; row < a.rows.size(); ++row) {
       const std::uint64_t key = projected(a, row, shared);
       for (auto match = std::lower_bound(index.begin(), index.end(), std::pair{key, std::size_t{0}});
-           match != index.end() && match->first == key; ++match) {
-        Row joined{merged_key(a, row, b, match->second, result.scope), {}};
-        join_labels(a.rows[row].labels, b.rows[match->second].labels, joined.labels);
-        if (!joined.labels.empty()) result.rows.push_back(std::move(joined));
-        if (gave_up() || (options_.out_of_time && (result.rows.size() & 1023) == 1023 && options_.out_of_time())) {
-          stopped_ = true;
-          return {};
-        }
-      }
+           match != index.end() && match->first == key; ++match)
+        result.push_back({merged_key(a, row, b, match->second, scope), row, match->second});
     }
-    std::sort(result.rows.begin(), result.rows.end(), [](const Row& x, const Row& y) { return x.key < y.key; });
+    std::stable_sort(result.begin(), result.end(), [](const Match& x, const Match& y) { return x.key < y.key; });
     return result;
   }
 
@@ -233,6 +267,7 @@ class Elimination {
     for (const auto& [table, row] : {std::pair{&a, row_a}, std::pair{&b, row_b}})
       for (std::size_t i = 0; i < table->scope.size(); ++i) {
         const auto position = std::lower_bound(scope.begin(), scope.end(), table->scope[i]) - scope.begin();
+        if (static_cast<std::size_t>(position) == scope.size() || scope[position] != table->scope[i]) continue;
         const std::uint64_t shift = static_cast<std::uint64_t>(position) * bits_per_node;
         key |= value_at(table->rows[row].key, i) << shift;  // shared nodes agree
       }
@@ -242,35 +277,36 @@ class Elimination {
   // A sum of two labels before it is worth being one.
   struct Sum {
     std::int64_t excess;
-    TotalCost cost;
+    std::int64_t cost;
     LabelIndex first, second;
     std::size_t usage;  // position in sum_usage_
   };
 
-  void join_labels(const std::vector<LabelIndex>& a, const std::vector<LabelIndex>& b,
-                   std::vector<LabelIndex>& result) {
-    sums_.clear();
-    sum_usage_.clear();
-    for (const LabelIndex first : a)
+  void add_sums(const std::vector<LabelIndex>& a, const std::vector<LabelIndex>& b) {
+    for (const LabelIndex first : a) {
       for (const LabelIndex second : b)
         if (labels_[first].excess + labels_[second].excess < room_) add_sum(first, second);
-    if (a.size() > 1 && b.size() > 1) keep_undominated_sums();
+      if (gave_up_after(b.size() * (1 + periods_))) return;
+    }
+  }
+
+  std::vector<LabelIndex> labels_of_sums() {
+    std::vector<LabelIndex> result;
     for (const Sum& sum : sums_) {
       Label label;
       label.excess = sum.excess;
       label.cost = sum.cost;
       label.first = sum.first;
       label.second = sum.second;
-      label.merged = labels_[sum.first].merged || labels_[sum.second].merged;
-      const LabelIndex made = add(label);
-      std::copy_n(sum_usage_.begin() + static_cast<std::ptrdiff_t>(sum.usage), periods_,
-                  usage_.begin() + static_cast<std::ptrdiff_t>(made * periods_));
-      result.push_back(made);
+      result.push_back(add(label, sum_usage_.data() + sum.usage));
     }
     merge_down_to_width(result);
+    return result;
   }
 
   void add_sum(LabelIndex first, LabelIndex second) {
+    const std::int64_t cost = labels_[first].cost + labels_[second].cost;
+    if (cost >= infinite_cost) return;
     const std::size_t start = sum_usage_.size();
     for (std::size_t t = 0; t < periods_; ++t) {
       const std::int64_t used = usage(first)[t] + usage(second)[t];
@@ -280,8 +316,7 @@ class Elimination {
       }
       sum_usage_.push_back(used);
     }
-    sums_.push_back({labels_[first].excess + labels_[second].excess, labels_[first].cost + labels_[second].cost, first,
-                     second, start});
+    sums_.push_back({labels_[first].excess + labels_[second].excess, cost, first, second, start});
   }
 
   void keep_undominated_sums() {
@@ -307,36 +342,14 @@ class Elimination {
   }
 
   LabelIndex merge(const std::vector<LabelIndex>& labels, std::size_t begin, std::size_t end) {
-    Label label = labels_[labels[begin]];
-    label.merged = true;
-    const LabelIndex made = add(label);
-    std::copy_n(usage_.begin() + static_cast<std::ptrdiff_t>(labels[begin] * periods_), periods_,
-                usage_.begin() + static_cast<std::ptrdiff_t>(made * periods_));
+    Label label = labels_[labels[begin]];  // whose choices it stands for
+    std::vector<std::int64_t> amounts(usage(labels[begin]), usage(labels[begin]) + periods_);
     for (std::size_t i = begin + 1; i < end; ++i) {
-      labels_[made].excess = std::min(labels_[made].excess, labels_[labels[i]].excess);
-      labels_[made].cost = std::min(labels_[made].cost, labels_[labels[i]].cost);
-      for (std::size_t t = 0; t < periods_; ++t)
-        usage_[made * periods_ + t] = std::min(usage_[made * periods_ + t], usage(labels[i])[t]);
+      label.excess = std::min(label.excess, labels_[labels[i]].excess);
+      label.cost = std::min(label.cost, labels_[labels[i]].cost);
+      for (std::size_t t = 0; t < periods_; ++t) amounts[t] = std::min(amounts[t], usage(labels[i])[t]);
     }
-    return made;
-  }
-
-  Table without_node(const Table& joint, NodeIndex node) {
-    Table result;
-    for (const NodeIndex other : joint.scope)
-      if (other != node) result.scope.push_back(other);
-    std::vector<std::pair<std::uint64_t, std::size_t>> order;
-    for (std::size_t row = 0; row < joint.rows.size(); ++row)
-      order.emplace_back(projected(joint, row, result.scope), row);
-    std::sort(order.begin(), order.end());
-    for (const auto& [key, row] : order) {
-      if (result.rows.empty() || result.rows.back().key != key) result.rows.push_back({key, {}});
-      std::vector<LabelIndex>& labels = result.rows.back().labels;
-      labels.insert(labels.end(), joint.rows[row].labels.begin(), joint.rows[row].labels.end());
-    }
-    for (Row& row : result.rows)
-      if (row.labels.size() > 1) keep_undominated_labels(row.labels);
-    return result;
+    return add(label, amounts.data());
   }
 
   // Leaves those of which none is as cheap and as small as another; of equal ones the first. Ascending costs. An excess
@@ -344,7 +357,7 @@ class Elimination {
   // least of theirs.
   template <typename Item, typename CostOf, typename UsageOf, typename ExcessOf>
   void keep_undominated(std::vector<Item>& items, const CostOf& cost_of, const UsageOf& usage_of,
-                        const ExcessOf& excess_of) const {
+                        const ExcessOf& excess_of) {
     std::stable_sort(items.begin(), items.end(), [&](const Item& a, const Item& b) {
       if (cost_of(a) != cost_of(b)) return cost_of(a) < cost_of(b);
       return std::lexicographical_compare(usage_of(a), usage_of(a) + periods_, usage_of(b), usage_of(b) + periods_);
@@ -356,6 +369,7 @@ class Elimination {
     };
     std::vector<Item> kept;
     for (Item& item : items) {
+      if (gave_up_after(periods_ <= 1 ? 1 : kept.size())) return;
       const auto first = periods_ <= 1 && !kept.empty() ? kept.end() - 1 : kept.begin();
       const auto driver = std::find_if(first, kept.end(), [&](const Item& k) { return no_larger(k, item); });
       if (driver == kept.end())
@@ -366,18 +380,10 @@ class Elimination {
     items = std::move(kept);
   }
 
-  void keep_undominated_labels(std::vector<LabelIndex>& labels) {
-    keep_undominated(
-        labels, [this](LabelIndex label) { return labels_[label].cost; },
-        [this](LabelIndex label) { return usage(label); },
-        [this](LabelIndex label) -> std::int64_t& { return labels_[label].excess; });
-    merge_down_to_width(labels);
-  }
-
   // What a label of everything proves.
   TotalCost bound_of(const Label& label) const {
     const TotalCost by_dual = -((-(dual_.bound + label.excess)) >> dual_.shift);  // rounded up
-    return problem_.constant + std::max(label.cost, by_dual);
+    return problem_.constant + std::max(TotalCost{label.cost}, by_dual);
   }
 
   void read(const std::vector<LabelIndex>& labels, LabelEliminationAnswer& answer) const {
@@ -414,6 +420,7 @@ class Elimination {
   std::vector<std::vector<Table>> tables_;  // by the first of their scope to be eliminated
   std::vector<Sum> sums_;                   // of the two lists that are joined
   std::vector<std::int64_t> sum_usage_;
+  std::size_t steps_ = 0;  // since the last look at the clock
   bool stopped_ = false;
 };
 

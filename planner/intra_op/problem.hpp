@@ -53,8 +53,8 @@ struct IntraOpSolution {
   bool operator==(const IntraOpSolution&) const = default;
 };
 
-// automatic: what suits the problem, one after the other until the answer is proven. anytime: the same, but good choices
-// come before proofs.
+// automatic: what suits the problem, one after the other until the answer is proven. anytime: the same, but good
+// choices come before proofs. elimination: after reductions; only where these leave no limit that can bind.
 enum class Solver { automatic, elimination, cbc, anytime };
 std::string_view name(Solver solver);  // "auto", "elimination", "cbc", "anytime"
 std::optional<Solver> solver_named(std::string_view name);
@@ -75,7 +75,8 @@ struct SolveOptions {
 };
 
 // The best choices that `options.solver` finds in its time and a proven bound. An answer that is proven does not depend
-// on time or threads. Status feasible: the limit or the interrupt came first; time_limit: and before any answer.
+// on time or threads. Status feasible: the limit or the interrupt came first; time_limit: and before any answer. Throws
+// InputError where the solver cannot know the problem's limit.
 IntraOpSolution solve_intra_op(const IntraOpProblem& problem, const SolveOptions& options = {});
 
 // The cost of given choices; ≥ infinite_cost when a forbidden one is among them. Summed in 128 bits.
@@ -89,10 +90,11 @@ void check_problem(const IntraOpProblem& problem);
 // Brute force over all choices: the oracle. Only for tiny problems (asserts at most 10^7 combinations).
 IntraOpSolution solve_by_enumeration(const IntraOpProblem& problem);
 
-// The ILP as in Alpa: one-hot choices, linearised edges, one row per maximal set of live nodes; CBC with one thread and
-// a fixed seed, after exact reductions. Objective and limit are checked in integers from the choices; optimal within
-// CBC's tolerance of 1e-9. Stopped by the time limit: status feasible, or time_limit without choices; the bound holds
-// for both. Calls from several threads run one after another.
+// The ILP as in Alpa: one-hot choices, linearised edges, and a row for the memory of those times only where choices
+// exceed it; CBC with one thread and a fixed seed, after exact reductions. Objective and limit are checked in integers
+// from the choices; optimal within CBC's tolerance of 1e-9. Stopped by the time limit or the interrupt: status
+// feasible, or time_limit without choices; the bound holds for both. It stops within a tenth and a second beyond the
+// limit. Calls from several threads run one after another.
 IntraOpSolution solve_by_cbc(const IntraOpProblem& problem, const SolveOptions& options);
 
 // Exact variable elimination along a greedy order (least work first), for problems without a usage limit (ignored when

@@ -10,6 +10,7 @@
 namespace meshloom::intra_op {
 namespace {
 
+constexpr std::size_t most_comparisons = std::size_t{1} << 28;  // of the entries of two strategies, for one node
 constexpr std::size_t most_new_entries = std::size_t{1} << 20;  // of a table made by minimising a node out
 
 std::uint64_t key_of(NodeIndex a, NodeIndex b) { return std::uint64_t{std::min(a, b)} << 32 | std::max(a, b); }
@@ -364,9 +365,11 @@ class Shrinker {
   // Goldstein's criterion of dead-end elimination: whatever the neighbours choose, changing b to a costs no more, nor
   // does it use more. Among equals the lowest stays. False where a second visit is due.
   bool drop_dominated(NodeIndex node) {
+    const WorkingNode& state = problem_.nodes[node];
     if (!pending_[node].empty()) return true;
     gather_rows(node);
-    const WorkingNode& state = problem_.nodes[node];
+    const std::size_t values = width_ + state.usage.spans.size() + 1;
+    if (state.costs.size() * state.costs.size() * values > most_comparisons) return true;
     std::vector<bool> keep(state.costs.size(), true);
     for (std::size_t b = 0; b < keep.size(); ++b)
       for (std::size_t a = 0; a < keep.size() && keep[b]; ++a)
@@ -402,7 +405,7 @@ class Shrinker {
 
   // Σ over neighbours of max_j (a_j − b_j) ≤ cost of b − cost of a. Row minima are 0, so every part only takes.
   bool never_better(const WorkingNode& state, std::size_t b, std::size_t a) const {
-    std::int64_t gap = state.costs[b] - state.costs[a] - (a < b ? 0 : 1);
+    TotalCost gap = TotalCost{state.costs[b]} - state.costs[a] - (a < b ? 0 : 1);
     const std::int64_t *row_a = &rows_[a * width_], *row_b = &rows_[b * width_];
     std::size_t j = 0;
     for (const std::size_t end : part_ends_) {

@@ -1,7 +1,10 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
 #include <limits>
 
+#include "graphs/input_error.hpp"
 #include "planner/intra_op/branch_and_bound.hpp"
 #include "planner/intra_op/dual_ascent.hpp"
 #include "planner/intra_op/label_elimination.hpp"
@@ -16,12 +19,14 @@ namespace {
 using namespace intra_op;
 
 // Efforts are entries of tables visited; 10^9 of them take a second or two.
+constexpr std::uint64_t quick_attempt = 100'000'000;     // of branch and bound, which closes most of what is small
 constexpr std::uint64_t first_attempt = 2'000'000'000;   // of branch and bound; each later one may take twice that
 constexpr std::size_t small_enough_to_branch = 500'000;  // entries
-constexpr std::size_t widths[] = {30, 100, 300};         // of label elimination
+constexpr std::size_t widths[] = {10, 30, 100, 300};     // of label elimination
 constexpr double shares_above_bound[] = {0.001, 0.004, 0.016, 0.064, 0.256};  // of its cutoffs
 constexpr std::size_t updates_per_round = 60;                                 // of multipliers
-constexpr std::size_t considered = 10;                      // every so many decoded choices are improved
+constexpr std::size_t considered = 10;  // every so many decoded choices are improved
+constexpr double report_interval_s = 0.25;
 constexpr std::size_t most_batches = 40, dull_batches = 6;  // of windows in a round, and without improvement in a row
 
 std::size_t entries_of(const WorkingProblem& problem) {
@@ -43,7 +48,9 @@ class AutomaticSolver {
     if (whole_.infeasible || whole_.constant >= infinite_cost) return {};
     rest_ = compacted(whole_);
     bound_ = rest_.constant;
+    for (const WorkingNode& node : rest_.nodes) bound_ += *std::min_element(node.costs.begin(), node.costs.end());
     if (rest_.nodes.empty()) keep({}, rest_.constant);
+    if (options_.solver != Solver::anytime && entries_of(rest_) <= small_enough_to_branch) branch(quick_attempt);
     for (std::uint64_t effort = first_attempt; !closed() && !out_of_time(); effort *= 2) {
       raise_bound();
       if (options_.solver == Solver::anytime) search_neighbourhoods();
@@ -52,6 +59,7 @@ class AutomaticSolver {
       if (options_.solver != Solver::anytime) search_neighbourhoods();
       drop_too_expensive();
     }
+    if (!best_ && !exhausted_) repair_first_strategies();
     return answer();
   }
 
@@ -71,7 +79,7 @@ class AutomaticSolver {
     if (cost >= infinite_cost || (best_ && cost >= cost_)) return;
     best_ = choices;
     cost_ = cost;
-    report();
+    show(cost);
   }
 
   void prove(TotalCost bound) {
@@ -81,11 +89,20 @@ class AutomaticSolver {
     report();
   }
 
-  void report() const {
-    if (!options_.progress) return;
-    SolveProgress progress{elapsed(), std::nullopt, bound_};
-    if (best_) progress.cost = cost_;
-    options_.progress(progress);
+  void show(TotalCost cost) {
+    if (!shown_ || cost < *shown_) shown_ = cost;
+    report();
+  }
+
+  void report() {
+    reported_ = elapsed();
+    if (options_.progress) options_.progress({reported_, shown_, bound_});
+  }
+
+  // Between two findings, so that one sees that it is alive. Only from this thread.
+  bool report_and_ask_for_time() {
+    if (elapsed() > reported_ + report_interval_s) report();
+    return out_of_time();
   }
 
   std::vector<std::uint32_t> numbered_first(const std::vector<std::uint32_t>& choices) const {
@@ -114,7 +131,7 @@ class AutomaticSolver {
         LabelEliminationOptions options;
         options.cutoff = best_ ? std::min(cost_, above) : above;
         options.width = width;
-        options.out_of_time = [this] { return out_of_time(); };
+        options.out_of_time = [this] { return report_and_ask_for_time(); };
         const LabelEliminationAnswer found = eliminate_by_labels(rest_, reparametrisation_, options);
         if (!found.complete) return;
         prove(found.lower_bound);
@@ -129,11 +146,11 @@ class AutomaticSolver {
     shrink(shrunk);
     if (entries_of(shrunk) > small_enough_to_branch && best_) return;
     BranchAndBoundOptions options;
-    options.out_of_time = [this] { return out_of_time(); };
+    options.out_of_time = [this] { return report_and_ask_for_time(); };
     options.most_effort = effort;
     if (best_) options.cutoff = cost_;
     options.found = [this](TotalCost cost) {
-      if (options_.progress && cost >= bound_) options_.progress({elapsed(), cost, bound_});
+      if (cost >= bound_) show(cost);
     };
     const BranchAndBoundAnswer found = branch_and_bound(shrunk, options);
     prove(found.lower_bound);
@@ -150,12 +167,14 @@ class AutomaticSolver {
   void raise_bound() {
     MultiplierSearchOptions search;
     search.start = multipliers_;
-    search.most_updates = updates_per_round;
+    search.most_updates = multipliers_.empty() ? updates_per_round : 2 * updates_per_round;
     search.cutoff = best_ ? static_cast<double>(cost_) : std::numeric_limits<double>::infinity();
-    search.out_of_time = [this] { return out_of_time(); };
+    search.out_of_time = [this] { return report_and_ask_for_time(); };
     std::size_t decoded = 0;
     search.consider = [&](const std::vector<std::uint32_t>& choices) {
-      if (++decoded % considered == 0) consider(choices);
+      if (++decoded % considered != 0) return;
+      consider(choices);
+      if (best_) search.cutoff = static_cast<double>(cost_);  // steps aim at it
     };
     BestDual dual = search_multipliers(rest_, search);
     multipliers_ = std::move(dual.multipliers);
@@ -168,12 +187,15 @@ class AutomaticSolver {
     if (!best_ || closed() || out_of_time()) return;
     NeighbourhoodSearch search(rest_, numbered_now(*best_));
     std::size_t dull = 0;
-    for (std::size_t batch = 0; batch < most_batches && dull < dull_batches && !out_of_time(); ++batch) {
+    for (std::size_t batch = 0; batch < most_batches && dull < dull_batches && !report_and_ask_for_time(); ++batch) {
       dull = search.improve([this] { return out_of_time(); }) > 0 ? 0 : dull + 1;
       keep(numbered_first(search.state().choices()), search.state().cost());
       if (closed()) return;
     }
   }
+
+  // Some answer, however little time there was.
+  void repair_first_strategies() { consider(std::vector<std::uint32_t>(rest_.nodes.size(), 0)); }
 
   // The best choices stay: only what costs more than they do goes.
   void drop_too_expensive() {
@@ -202,18 +224,47 @@ class AutomaticSolver {
   WorkingProblem whole_, rest_;  // rest_: what is left of it, later without what costs too much
   std::optional<std::vector<std::uint32_t>> best_;
   TotalCost cost_ = 0, bound_ = 0;
-  bool exhausted_ = false;  // nothing cheaper than the best choices is left
+  std::optional<TotalCost> shown_;  // the least cost found, maybe by a search that goes on
+  double reported_ = 0;             // when
+  bool exhausted_ = false;          // nothing cheaper than the best choices is left
   Multipliers multipliers_;
   Certificate certificate_;
   Reparametrisation reparametrisation_;
 };
+
+// What is left, without the limit.
+IntraOpProblem without_limit(const WorkingProblem& rest) {
+  IntraOpProblem problem;
+  for (const WorkingNode& node : rest.nodes) problem.nodes.push_back({node.costs, {}, 0, 0});
+  for (const WorkingPair& pair : rest.pairs) problem.edges.push_back({pair.a, pair.b, pair.costs});
+  return problem;
+}
+
+// Reductions are exact under a limit, and mostly find that it cannot bind in what they leave.
+IntraOpSolution reduce_and_eliminate(const IntraOpProblem& problem) {
+  WorkingProblem whole = working_problem(problem);
+  shrink(whole);
+  if (whole.infeasible || whole.constant >= infinite_cost) return {};
+  const WorkingProblem rest = compacted(whole);
+  if (!rest.slack.empty())
+    throw InputError("--solver elimination",
+                     fmt::format("cannot keep the usage limit {}, which choices may exceed; use --solver auto",
+                                 *problem.usage_limit));
+  IntraOpSolution solution = solve_by_elimination(without_limit(rest));
+  solution.lower_bound += rest.constant;
+  if (solution.status != SolveStatus::optimal) return solution;
+  solution.objective += rest.constant;
+  if (solution.objective >= infinite_cost) return {};
+  solution.choices = expand(whole, from_compacted(whole, solution.choices));
+  return solution;
+}
 
 }  // namespace
 
 IntraOpSolution solve_intra_op(const IntraOpProblem& problem, const SolveOptions& options) {
   switch (options.solver) {
     case Solver::elimination:
-      return solve_by_elimination(problem);
+      return reduce_and_eliminate(problem);
     case Solver::cbc:
       return solve_by_cbc(problem, options);
     case Solver::automatic:

@@ -1,9 +1,13 @@
 #include "planner/intra_op/working_problem.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cassert>
 #include <numeric>
 #include <tuple>
+
+#include "graphs/input_error.hpp"
 
 namespace meshloom::intra_op {
 namespace {
@@ -27,6 +31,24 @@ std::vector<std::int64_t> period_times(const IntraOpProblem& problem) {
   for (std::size_t i = 1; i < events.size(); ++i)
     if (events[i].second == Event::end && events[i - 1].second == Event::begin) times.push_back(events[i - 1].first);
   return times;
+}
+
+// Sums of usages stay in 64 bits, whatever is chosen.
+void check_usages(const IntraOpProblem& problem) {
+  constexpr std::int64_t most = std::int64_t{1} << 61;
+  TotalCost sum = 0;
+  for (const IntraOpNode& node : problem.nodes) {
+    std::int64_t largest = 0;
+    if (uses_memory(node))
+      for (const std::int64_t usage : node.usages)
+        if (usage <= *problem.usage_limit) largest = std::max(largest, usage);
+    sum += largest;
+  }
+  if (sum > most)
+    throw InputError("intra-operator problem",
+                     fmt::format("the largest usages of all nodes add up to more than {}; state usages and their limit "
+                                 "in a larger unit",
+                                 most));
 }
 
 void load_node(const IntraOpNode& input, std::optional<std::int64_t> limit, WorkingNode& node) {
@@ -66,7 +88,8 @@ void load_memory(const IntraOpProblem& whole, WorkingProblem& problem) {
   for (std::size_t period = 0; period < times.size(); ++period) {
     slack += change_of_slack[period];
     if (slack < 0) problem.infeasible = true;
-    problem.slack.push_back(static_cast<std::int64_t>(slack < 0 ? 0 : slack));
+    // (as much as all could use together is as good as more)
+    problem.slack.push_back(static_cast<std::int64_t>(std::clamp<TotalCost>(slack, 0, TotalCost{1} << 61)));
     problem.period_names.push_back(static_cast<std::uint32_t>(period));
   }
 }
@@ -134,6 +157,7 @@ class Expansion {
 }  // namespace
 
 WorkingProblem working_problem(const IntraOpProblem& whole) {
+  if (whole.usage_limit) check_usages(whole);
   WorkingProblem problem;
   problem.nodes.resize(whole.nodes.size());
   for (NodeIndex node = 0; node < whole.nodes.size(); ++node) {

@@ -96,7 +96,8 @@ struct WorkingProblem {
   }
 };
 
-// Costs of `infinite_cost` are dropped, parallel edges added up, usages measured from the least.
+// Costs of `infinite_cost` are dropped, parallel edges added up, usages measured from the least. Throws InputError
+// where usages under a limit are so large that their sums would leave 64 bits.
 WorkingProblem working_problem(const IntraOpProblem& problem);
 
 // Shrinks until nothing more is found: strategies that cannot be chosen, cannot fit or are never better than another
@@ -111,7 +112,8 @@ bool drop_periods(WorkingProblem& problem);
 // Drops what costs too much: `keep[node][strategy]` false. Then `shrink` makes use of it.
 void drop(WorkingProblem& problem, NodeIndex node, const std::vector<bool>& keep);
 
-// Drops strategies that some neighbour's strategies all forbid, until there is none [arc consistency]. Part of `shrink`.
+// Drops strategies that some neighbour's strategies all forbid, until there is none [arc consistency]. Part of
+// `shrink`.
 void drop_unsupported(WorkingProblem& problem);
 
 // What is left as a problem of its own: its whole problem is the rest, nodes and strategies numbered anew, an empty

@@ -2,14 +2,16 @@
 
 #include <fmt/format.h>
 
+#include "planner/plan/readable.hpp"
+
 namespace meshloom {
 
 std::string print(const Pin& pin) {
   const bool op = pin.subject == Pin::Subject::op;
   std::string parts;
   for (const auto& [what, degree] : pin.shard)
-    parts += fmt::format("{}{}{} in {} parts", parts.empty() ? "" : ", ", op ? "" : "dimension ",
-                         what == "*" ? "others" : what, degree ? std::to_string(*degree) : "all");
+    parts += fmt::format("{}{}{} in {}", parts.empty() ? "" : ", ", op ? "" : "dimension ",
+                         what == "*" ? "every other factor" : what, degree ? counted(*degree, "part") : "all parts");
   for (const auto& [axis, value] : pin.axes)
     parts += fmt::format("{}axis {} {}", parts.empty() ? "" : ", ", axis,
                          !op             ? value

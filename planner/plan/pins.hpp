@@ -34,7 +34,7 @@ struct Pins {
   std::vector<Pin> list;
 };
 
-// "op h*.mlp.up: f in 4 parts, others in 1, axis x shards b".
+// "op h*.mlp.up: f in 4 parts, every other factor in 1 part, axis x shards b".
 std::string print(const Pin& pin);
 
 // Throws InputError: an empty pin, a degree below 1, a layout that no tensor's consumers can see.

@@ -1,4 +1,7 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
 
 #include "costmodel/layout.hpp"
 #include "graphs/files.hpp"
@@ -31,7 +34,10 @@ void read_shard(const JsonInput& input, Pin& pin) {
 }
 
 void read_axes(const JsonInput& input, Pin& pin) {
+  static const std::vector<std::string> known{"x", "y", "z", "w"};
   for (const auto& [axis, value] : input.members()) {
+    if (std::find(known.begin(), known.end(), axis) == known.end())
+      value.fail(fmt::format("unknown mesh axis \"{}\"; expected {}", axis, fmt::join(known, ", ")));
     const std::string text = value.string();
     if (pin.subject == Pin::Subject::tensor && (!parse_axis_layout(text) || text == "P/R"))
       value.fail(fmt::format("\"{}\" is no layout; expected \"S(0)\", \"S(1)\", … , \"R/P\" or \"R/R\"", text));

@@ -42,6 +42,17 @@ bool sends_overlap(const Plan& plan) {
   return false;
 }
 
+Seconds overlapped_synchronization(const Plan& plan, const Stage& stage) {
+  if (plan.recipe.overlap_synchronization == OverlapSynchronization::none) return Seconds(0);
+  Seconds reducing;
+  for (const Conversion& conversion : stage.conversions)
+    if (conversion.rate == Rate::per_step && conversion.consumer == "optimizer")
+      for (const CollectiveStep& step : conversion.backward)
+        if (step.collective == Collective::all_reduce || step.collective == Collective::reduce_scatter)
+          reducing += step.time;
+  return std::max(Seconds(0), std::min(reducing, stage.synchronization - stage.shared_gradients_time));
+}
+
 void count_activations(Plan& plan) {
   const PipelineShape shape = plan.shape();
   switch (plan.schedule.kind) {

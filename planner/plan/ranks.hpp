@@ -16,6 +16,10 @@ std::vector<RunLengths> run_lengths(const Plan& plan);
 // As the recipe says.
 bool sends_overlap(const Plan& plan);
 
+// The part of a stage's synchronization that goes on beside its last backward, as the recipe says: reducing the
+// gradients of its own parameters. Gathers and what several stages share wait for the end.
+Seconds overlapped_synchronization(const Plan& plan, const Stage& stage);
+
 // Sets each stage's in_flight to what it holds when its rank holds most.
 void count_activations(Plan& plan);
 

@@ -25,7 +25,7 @@ std::vector<NamedTime> busy_times_of(const Plan& plan, std::size_t position) {
       {"backward_collectives", microbatches * (stage.backward - stage.backward_compute)},
       {"send_activations", blocking ? microbatches * stage.boundary.forward_time : Seconds(0)},
       {"send_gradients", microbatches * gradient_send},
-      {"synchronization", stage.synchronization},
+      {"synchronization", stage.synchronization - overlapped_synchronization(plan, stage)},
       {"update", stage.update},
   };
   if (plan.schedule.kind == ScheduleKind::inference)

@@ -27,7 +27,7 @@ struct ConversionTime {
 struct StageBreakdown {
   std::int64_t first_layer = 0, last_layer = 0;
   std::string layers;
-  std::vector<NamedTime> times;    // add up to the iteration time; "idle" is the rest
+  std::vector<NamedTime> times;    // add up to the iteration time; "idle" is the rest, overlapped synchronization included
   std::vector<NamedBytes> memory;  // add up to the peak
   Bytes peak;
   std::vector<ConversionTime> conversions;  // longest first

@@ -41,7 +41,8 @@ class PlainModel {
     const auto start = std::chrono::steady_clock::now();
     Cbc_solve(model.get());
     answer.solve_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    read(model.get(), answer.solution);
+    const bool ran_out = answer.solve_s >= time_limit_s;  // CBC then calls what it broke off infeasible
+    read(model.get(), ran_out, answer.solution);
     return answer;
   }
 
@@ -127,9 +128,9 @@ class PlainModel {
     return model;
   }
 
-  void read(Cbc_Model* model, IntraOpSolution& solution) const {
+  void read(Cbc_Model* model, bool ran_out, IntraOpSolution& solution) const {
     const bool proven = Cbc_isProvenOptimal(model) != 0;
-    if (Cbc_isProvenInfeasible(model) != 0) return;
+    if (Cbc_isProvenInfeasible(model) != 0 && !ran_out) return;
     const double bound = Cbc_getBestPossibleObjValue(model) * scale_;
     if (std::isfinite(bound) && bound > 0 && bound < 1e30) solution.lower_bound = static_cast<TotalCost>(bound);
     solution.status = SolveStatus::time_limit;

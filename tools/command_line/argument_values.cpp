@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "graphs/input_error.hpp"
+#include "graphs/json_input.hpp"
 #include "tools/command_line/output.hpp"
 
 namespace meshloom {
@@ -43,6 +44,42 @@ double parse_factor(const std::string& option, const std::string& text) {
   return value;
 }
 
+Slowdown parse_slowdown(const std::string& option, const std::string& text) {
+  const std::size_t colon = text.find(':'), equals = text.find('=');
+  const std::string who = text.substr(0, colon);
+  Slowdown slowdown;
+  bool valid = colon != std::string::npos && equals != std::string::npos && colon < equals;
+  if (valid) {
+    const char *first = text.data() + colon + 1, *last = text.data() + equals, *end = text.data() + text.size();
+    const auto number = std::from_chars(first, last, slowdown.number);
+    const auto factor = std::from_chars(last + 1, end, slowdown.factor);
+    valid = (who == "rank" || who == "device") && number.ec == std::errc() && number.ptr == last &&
+            factor.ec == std::errc() && factor.ptr == end && slowdown.number >= 0 && slowdown.factor >= 1 &&
+            slowdown.factor <= 1000;
+  }
+  if (!valid)
+    throw InputError(option, fmt::format("expected who and a factor from 1 to 1000, such as rank:2=1.2 or "
+                                         "device:17=1.2, found \"{}\"",
+                                         text));
+  slowdown.of = who == "rank" ? Slowdown::Of::rank : Slowdown::Of::device;
+  return slowdown;
+}
+
+Seconds parse_time(const std::string& option, const std::string& text) {
+  constexpr std::pair<std::string_view, double> units[] = {
+      {"s", 1}, {"min", 60}, {"h", 3600}, {"day", 86400}, {"days", 86400}};
+  double value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const char* unit = end;
+  while (unit != text.data() + text.size() && *unit == ' ') ++unit;
+  for (const auto& [name, seconds] : units)
+    if (error == std::errc() && name == std::string(unit, text.data() + text.size()) && std::isfinite(value) &&
+        value > 0)
+      return Seconds(value * seconds);
+  throw InputError(
+      option, fmt::format("expected a time above 0 in s, min, h or days, such as \"30 days\", found \"{}\"", text));
+}
+
 std::vector<std::int64_t> parse_mesh(const std::string& option, const std::string& text) {
   std::vector<std::int64_t> sizes;
   for (std::size_t start = 0; start <= text.size();) {
@@ -55,6 +92,16 @@ std::vector<std::int64_t> parse_mesh(const std::string& option, const std::strin
     start = end + 1;
   }
   return sizes;
+}
+
+std::variant<double, Bytes> parse_memory(const std::string& option, const std::string& text) {
+  const bool has_unit_of_bytes = !text.empty() && text.back() == 'B';
+  if (has_unit_of_bytes) return Bytes(JsonInput(std::make_shared<const Json>(text), option).bytes());
+  try {
+    return parse_share(option, text);
+  } catch (const InputError& error) {
+    throw InputError(fmt::format("{}; or give bytes, such as 40GiB", error.what()));
+  }
 }
 
 void check_choice(const std::string& place, const std::string& text, const std::vector<std::string>& choices) {
@@ -77,7 +124,8 @@ std::vector<std::string> choices_of(const std::string& type) {
   for (std::size_t start = 0; start <= type.size();) {
     const std::size_t end = std::min(type.find('|', start), type.size());
     const std::string choice = type.substr(start, end - start);
-    if (choice != "N" && choice != "NAME" && choice != "FILE" && choice != "SHARE") choices.push_back(choice);
+    if (choice != "N" && choice != "NAME" && choice != "FILE" && choice != "SHARE" && choice != "BYTES")
+      choices.push_back(choice);
     start = end + 1;
   }
   return choices;

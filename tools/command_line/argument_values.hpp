@@ -3,7 +3,11 @@
 
 #include <cstdint>
 #include <string>
+#include <variant>
 #include <vector>
+
+#include "graphs/units.hpp"
+#include "simulator/noise.hpp"
 
 namespace meshloom {
 
@@ -12,6 +16,9 @@ double parse_share(const std::string& option, const std::string& text);         
 double parse_seconds(const std::string& option, const std::string& text);                  // above 0
 double parse_factor(const std::string& option, const std::string& text);                   // above 0, at most 1000
 std::vector<std::int64_t> parse_mesh(const std::string& option, const std::string& text);  // "2x4"; axes of 1 are none
+std::variant<double, Bytes> parse_memory(const std::string& option, const std::string& text);  // share or "40 GiB"
+Slowdown parse_slowdown(const std::string& option, const std::string& text);                   // "rank:2=1.2"
+Seconds parse_time(const std::string& option, const std::string& text);                        // "30 days"; above 0
 void check_choice(const std::string& place, const std::string& text, const std::vector<std::string>& choices);
 
 // The parts of "auto|1f1b|gpipe"; not those that stand for values, as in "auto|N".

@@ -16,9 +16,9 @@ namespace meshloom {
 namespace {
 
 // Beyond these nobody means it, and sums of such numbers would no longer be exact.
-constexpr std::int64_t most_samples = std::int64_t{1} << 31, most_layers = 10'000, most_hosts = 100'000,
-                       most_degree = 10'000'000, most_threads = 4'096, most_size = 1 << 20, most_heads = 1 << 14,
-                       most_tokens = std::int64_t{1} << 31;
+constexpr std::int64_t most_samples = std::int64_t{1} << 31, most_runs = 1'000'000, most_layers = 10'000,
+                       most_hosts = 100'000, most_degree = 10'000'000, most_threads = 4'096, most_size = 1 << 20,
+                       most_heads = 1 << 14, most_tokens = std::int64_t{1} << 31;
 
 // An option whose text `set` understands.
 CLI::Option* add_text(CLI::App& app, const std::string& option, const std::string& type, const std::string& help,
@@ -189,6 +189,47 @@ void add_baseline(CLI::App& root, Parsed& parsed) {
   add_outputs(app, baseline.outputs);
 }
 
+void add_time(CLI::App& app, const std::string& option, std::function<void(Seconds)> set, const std::string& help) {
+  add_text(app, option, "TIME", help,
+           [option, set = std::move(set)](const std::string& text) { set(parse_time(option, text)); });
+}
+
+void add_disturbances(CLI::App& app, SimulateCommand& simulate) {
+  app.add_option_function<std::vector<std::string>>(
+         "--slow",
+         [&simulate](const std::vector<std::string>& words) {
+           for (const std::string& each : words) simulate.noise.slowdowns.push_back(parse_slowdown("--slow", each));
+         },
+         "A slow rank or device: it computes so many times as long, as in rank:2=1.2 or device:17=1.2; repeat for more")
+      ->type_name("WHO=FACTOR")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  CLI::Option* jitter =
+      add_text(app, "--jitter", "SHARE", "Vary every duration at random, by this standard deviation: 3% or 0.03",
+               [&simulate](const std::string& text) { simulate.noise.jitter = parse_share("--jitter", text); });
+  add_integer(app, "--seed", simulate.noise.seed, most_samples, "With --jitter: where the random numbers start; 1")
+      ->needs(jitter);
+  add_integer(app, "--runs", simulate.noise.runs, most_runs, "With --jitter: how many steps are simulated; 100")
+      ->needs(jitter);
+  FailureOptions& failures = simulate.failures;
+  add_time(
+      app, "--mtbf", [&failures](Seconds time) { failures.between_of_host = time; },
+      "Mean time between failures of one host, as in \"30 days\": print the goodput");
+  add_time(
+      app, "--checkpoint-interval", [&failures](Seconds time) { failures.interval = time; },
+      "With --mtbf: work between two checkpoints; about the best unless told");
+  add_time(
+      app, "--checkpoint-time", [&failures](Seconds time) { failures.checkpoint = time; },
+      "With --mtbf: how long the job stands still for a checkpoint");
+  add_time(
+      app, "--restart-time", [&failures](Seconds time) { failures.restart = time; },
+      "With --mtbf: from a failure until the last checkpoint is loaded");
+  CLI::Option* between = app.get_option("--mtbf");
+  between->needs(app.get_option("--checkpoint-time"))->needs(app.get_option("--restart-time"));
+  for (const char* option : {"--checkpoint-interval", "--checkpoint-time", "--restart-time"})
+    app.get_option(option)->needs(between);
+}
+
 void add_simulate(CLI::App& root, Parsed& parsed) {
   SimulateCommand& simulate = parsed.simulate;
   CLI::App& app =
@@ -203,6 +244,7 @@ void add_simulate(CLI::App& root, Parsed& parsed) {
       add_path(app, "--cluster", simulate.cluster, "Cluster file to price with; the plan's number of hosts");
   graph->needs(cluster);
   cluster->needs(graph);
+  add_disturbances(app, simulate);
   add_json(app, simulate.json, "the summary and the differences");
 }
 
@@ -341,20 +383,21 @@ void add_problem(CLI::App& root, Parsed& parsed) {
   })->required();
   add_integer(app, "--global-batch", problem.global_batch, most_samples, "Samples per training step")->required();
   add_integer(app, "--microbatch-size", problem.microbatch_size, most_samples,
-              "Samples per microbatch; the whole batch unless told");
-  add_text(app, "--memory", "SHARE|none", "Limit to this share of a device's usable memory; none unless told",
+              "Samples per microbatch; the whole batch unless told; fewer need less memory");
+  add_text(app, "--memory", "SHARE|BYTES|none",
+           "Limit to this share of a device's usable memory, such as 90%, or to 40GiB; none unless told",
            [&problem](const std::string& text) {
              problem.memory.reset();
-             if (text != "none") problem.memory = parse_share("--memory", text);
+             if (text != "none") problem.memory = parse_memory("--memory", text);
            });
   add_path(app, "-o,--output", problem.output, "The file, gzip when it ends in .gz; - for standard output")->required();
 }
 
 void add_readers(CLI::App& root, Parsed& parsed) {
   ValidateCommand& validate = parsed.validate;
-  CLI::App& check =
-      add_command(root, "validate", "Check graph, cluster, recipe, pins and plan files",
-                  "meshloom validate gpt.json cluster_specs/*.json", parsed, [&validate] { return validate; });
+  CLI::App& check = add_command(
+      root, "validate", "Check graph, cluster, recipe, pins and plan files, intra-operator problems and stage tables",
+      "meshloom validate gpt.json cluster_specs/*.json", parsed, [&validate] { return validate; });
   check.add_option("FILE", validate.files, "Files; - for standard input")->required();
   add_json(check, validate.json, "the finding for each file");
 
@@ -376,12 +419,19 @@ void add_solve(CLI::App& root, Parsed& parsed) {
   CLI::App& intra = add_command(*group, "intra-op", "Choose a strategy per node: Alpa's Eq. 1, the ASPLOS 2025 contest",
                                 "meshloom solve intra-op problem.json.gz --time-limit 60 --json", parsed,
                                 [&intra_op] { return intra_op; });
+  intra.get_option("--threads")
+      ->description("Use at most N threads; an answer that no time limit or interrupt stopped does not depend on it");
   intra.add_option("PROBLEM", intra_op.problem, "Problem file, plain or gzip; - for standard input")->required();
   add_text(intra, "--time-limit", "S", "Give the best answer found within S seconds; 60 unless told",
            [&intra_op](const std::string& text) { intra_op.time_limit_s = parse_seconds("--time-limit", text); });
-  add_choice(intra, "--solver", {"auto", "elimination", "cbc", "anytime"}, "How; auto unless told",
+  add_text(intra, "--gap", "SHARE",
+           "Stop once the answer is proven to be this close to the best: 1% or 0.01; 0 unless told",
+           [&intra_op](const std::string& text) { intra_op.gap = parse_share("--gap", text); });
+  add_choice(intra, "--solver", {"auto", "elimination", "cbc", "anytime"},
+             "auto (unless told): all means, until proven; elimination: exact and without a time limit, only where the "
+             "usage limit cannot bind; cbc: Alpa's integer program; anytime: good answers before proofs",
              [&intra_op](const std::string& text) { intra_op.solver = *solver_named(text); });
-  add_path(intra, "-o,--output", intra_op.output, "Write the answer as JSON");
+  add_path(intra, "-o,--output", intra_op.output, "Write the answer as JSON, gzip when it ends in .gz");
   add_json(intra, intra_op.json, "the answer");
 
   SolveInterOpCommand& inter_op = parsed.inter_op;
@@ -391,7 +441,7 @@ void add_solve(CLI::App& root, Parsed& parsed) {
   inter
       .add_option("TABLE", inter_op.table, "Stage table (meshloom.stage_table/1), plain or gzip; - for standard input")
       ->required();
-  add_path(inter, "-o,--output", inter_op.output, "Write the answer as JSON");
+  add_path(inter, "-o,--output", inter_op.output, "Write the answer as JSON, gzip when it ends in .gz");
   add_json(inter, inter_op.json, "the answer");
 }
 

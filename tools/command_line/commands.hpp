@@ -9,9 +9,11 @@
 #include <vector>
 
 #include "graphs/builders.hpp"
+#include "graphs/units.hpp"
 #include "planner/baseline.hpp"
 #include "planner/intra_op/problem.hpp"
 #include "planner/search.hpp"
+#include "simulator/noise.hpp"
 
 namespace meshloom {
 
@@ -58,10 +60,19 @@ struct BaselineCommand {
 };
 ExitCode run(const BaselineCommand& command);
 
+// Failures of the job; none when `between_of_host` is.
+struct FailureOptions {
+  std::optional<Seconds> between_of_host;  // mean time between failures of one host
+  std::optional<Seconds> interval;         // of checkpoints; none: about the best
+  Seconds checkpoint, restart;
+};
+
 struct SimulateCommand {
   std::string plan;
   std::optional<std::string> trace, report;
   std::optional<std::string> graph, cluster;  // both or none: price every op again
+  Noise noise{.runs = 100};
+  FailureOptions failures;
   bool json = false;
 };
 ExitCode run(const SimulateCommand& command);
@@ -81,12 +92,15 @@ struct GraphCommand {
 };
 ExitCode run(const GraphCommand& command);
 
+// Of a device: a share of its usable memory, or so many bytes.
+using MemoryLimit = std::variant<double, Bytes>;
+
 struct ProblemCommand {
   InputPaths inputs;
   std::vector<std::int64_t> mesh;  // sizes of its axes
   std::int64_t global_batch = 0;
   std::optional<std::int64_t> microbatch_size;  // none: the global batch
-  std::optional<double> memory;                 // share of what is usable; none: no limit
+  std::optional<MemoryLimit> memory;            // none: no limit
   std::optional<std::string> output;
 };
 ExitCode run(const ProblemCommand& command);
@@ -109,6 +123,7 @@ struct SolveIntraOpCommand {
   std::string problem;
   Solver solver = Solver::automatic;
   double time_limit_s = 60;
+  double gap = 0;  // 0.01: stop once the answer is proven to cost at most 1 % more than necessary
   std::optional<std::string> output;
   bool json = false;
 };

@@ -74,19 +74,32 @@ std::string ops_text(const Plan& plan, const StageBreakdown& stage) {
   return ops.text();
 }
 
+// From one layout to another; gradients and parameters communicate even where the layout stays.
+std::string change_text(const ConversionTime& conversion) {
+  if (conversion.from != conversion.to) return fmt::format("{} → {}", conversion.from, conversion.to);
+  const auto has = [&](std::string_view collective) {
+    return std::any_of(conversion.collectives.begin(), conversion.collectives.end(),
+                       [&](const std::string& each) { return each.starts_with(collective); });
+  };
+  std::vector<std::string> changes;
+  if (has("all_reduce") || has("reduce_scatter")) changes.push_back("gradient sum");
+  if (has("all_gather")) changes.push_back("gather of parameters");
+  return changes.empty() ? conversion.from : joined(changes, ", ");
+}
+
 std::string stage_text(const Plan& plan, const StageBreakdown& stage, std::size_t number) {
   std::string text = fmt::format("stage {}: {}, mesh {}\n", number, stage.layers, mesh_text(plan.stages[number].mesh));
   Table times({"time in one step", "time", "share"});
   for (const NamedTime& each : stage.times)
     times.row({words_of(each.name), readable(each.time), percent(each.time / plan.iteration_time)});
-  Table memory({"memory of a device", "bytes", "share"});
+  Table memory({"memory of a device", "size", "share"});
   for (const NamedBytes& each : stage.memory)
     memory.row({words_of(each.name), readable(each.bytes), percent(each.bytes / plan.cluster.device.memory)});
   memory.row({"peak", readable(stage.peak), percent(stage.peak / plan.cluster.device.memory)});
-  Table conversions({"longest conversions", "<for", "<from", "<to", "<collectives", "per step"});
+  Table conversions({"longest conversions", "<for", "<change", "<collectives", "per step"});
   for (std::size_t i = 0; i < std::min(shown_conversions, stage.conversions.size()); ++i) {
     const ConversionTime& each = stage.conversions[i];
-    conversions.row({each.tensor, each.consumer.empty() ? "all consumers" : each.consumer, each.from, each.to,
+    conversions.row({each.tensor, each.consumer.empty() ? "all consumers" : each.consumer, change_text(each),
                      joined(each.collectives, ", "), readable(each.per_step)});
   }
   return text + times.text() + "\n" + memory.text() + "\n" +
@@ -118,6 +131,8 @@ std::string difference_text(const OpExplanation& op) {
 
 std::string op_text(const Plan& plan, const OpExplanation& op) {
   std::string text = fmt::format("{} in layer {}, stage {}\n", op.op, op.layer, op.stage);
+  text += fmt::format("  rule        {}\n", op.rule);
+  if (!op.fixed_by.empty()) text += fmt::format("  fixed by    {}\n", op.fixed_by);
   text += fmt::format("  chosen      {}\n", sharding_text(plan, op.stage, op.chosen));
   if (op.runner_up)
     text += fmt::format("  runner-up   {}\n  difference  {}\n", sharding_text(plan, op.stage, *op.runner_up),
@@ -139,14 +154,14 @@ ExitCode run(const ExplainCommand& command) {
   if (command.graph && !command.op) throw InputError("--graph", "is read only for --op; add --op ID or leave it out");
   const Plan plan = read_plan(command.plan);
   if (!is_runnable(plan)) {
-    write_file("-", command.json ? explanation_json({}, {}) : summary_text(plan));
+    write_file("-", command.json ? explanation_json(plan, {}, {}) : summary_text(plan));
     return exit_code_of(plan);
   }
   const std::optional<OpExplanation> op = explained_op(command, plan);
   const std::vector<StageBreakdown> stages = break_down(plan);
   std::string text;
   if (command.json) {
-    text = explanation_json(stages, op);
+    text = explanation_json(plan, stages, op);
   } else if (op) {
     text = op_text(plan, *op);
   } else {

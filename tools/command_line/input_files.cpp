@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "graphs/compressed_input.hpp"
 #include "graphs/files.hpp"
 #include "graphs/graph_json.hpp"
 #include "graphs/input_error.hpp"
@@ -9,6 +10,8 @@
 
 namespace meshloom {
 namespace {
+
+constexpr std::size_t looked_at = 4096;  // bytes of a file whose kind is asked for
 
 struct InputFile {
   std::string text, shown;
@@ -74,6 +77,36 @@ Graph read_graph_of(const Plan& plan, const std::string& plan_path, const std::o
                      fmt::format("is not the graph of {} (digest {}, the plan's is {}); give that one with --graph",
                                  plan_path, file.reference.digest, plan.graph.digest));
   return parse_graph(file.text, file.shown);
+}
+
+std::optional<std::string_view> problem_schema_of_text(std::string_view text) {
+  std::string start;  // without space
+  for (const char c : text.substr(0, looked_at))
+    if (c != ' ' && c != '\t' && c != '\r' && c != '\n') start += c;
+  if (start.starts_with(R"({"problem":)")) return contest_schema;
+  if (start.starts_with(R"({"schema":"meshloom.stage_table/)")) return stage_table_schema;
+  return std::nullopt;
+}
+
+std::optional<std::string_view> problem_schema(const std::string& path) {
+  if (path == "-") return std::nullopt;
+  try {
+    std::string text(looked_at, '\0');
+    text.resize(CompressedInput(path).read(text.data(), text.size()));
+    return problem_schema_of_text(text);
+  } catch (const InputError&) {
+    return std::nullopt;
+  }
+}
+
+bool is_gzip(std::string_view content) { return content.starts_with("\x1f\x8b"); }
+
+std::string decompressed(const std::string& content, const std::string& file) {
+  if (!is_gzip(content)) return content;
+  CompressedInput input(content, file);
+  std::string text, part(1 << 16, '\0');
+  while (const std::size_t size = input.read(part.data(), part.size())) text.append(part, 0, size);
+  return text;
 }
 
 }  // namespace meshloom

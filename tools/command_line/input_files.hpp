@@ -1,7 +1,9 @@
 // Reading what a command needs, each file once, with its digest.
 #pragma once
 
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "planner/search.hpp"
 #include "tools/command_line/commands.hpp"
@@ -14,5 +16,18 @@ PlanningInput read_planning_input(const InputPaths& paths);
 // The graph of a plan: from `graph_path`, or from the path that the plan states. Throws InputError when the file's
 // digest differs from the plan's.
 Graph read_graph_of(const Plan& plan, const std::string& plan_path, const std::optional<std::string>& graph_path);
+
+// What stands for a schema where a file is a problem of the contest, which names none.
+constexpr std::string_view contest_schema = "intra_op_problem";
+constexpr std::string_view stage_table_schema = "meshloom.stage_table/1";
+
+// Which of the two a file or its first bytes, decompressed, seem to be, by their first key; none: neither, or standard
+// input, or it cannot be read.
+std::optional<std::string_view> problem_schema(const std::string& path);
+std::optional<std::string_view> problem_schema_of_text(std::string_view text);
+
+// Decompresses what is gzip, told by its first bytes; `file` names it in errors.
+bool is_gzip(std::string_view content);
+std::string decompressed(const std::string& content, const std::string& file);
 
 }  // namespace meshloom

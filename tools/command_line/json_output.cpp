@@ -10,7 +10,10 @@
 #include "graphs/files.hpp"
 #include "graphs/graph_json.hpp"
 #include "graphs/json_input.hpp"
+#include "planner/inter_op/stage_table_json.hpp"
+#include "planner/intra_op/contest_json.hpp"
 #include "planner/plan/plan_json.hpp"
+#include "tools/command_line/input_files.hpp"
 
 namespace meshloom {
 namespace {
@@ -40,11 +43,24 @@ Json stage_json(const StageBreakdown& stage) {
   return json;
 }
 
-Json op_json(const OpExplanation& op) {
+// "chosen" with the mesh's names and sizes.
+Json chosen_axes_json(const OpExplanation& op, const std::vector<MeshAxis>& mesh) {
+  Json axes = Json::array();
+  for (std::size_t i = 0; i < op.chosen.size() && i < mesh.size(); ++i)
+    axes.push_back({{"axis", mesh[i].name},
+                    {"size", mesh[i].size},
+                    {"factor", op.chosen[i].empty() ? Json(nullptr) : Json(op.chosen[i])}});
+  return axes;
+}
+
+Json op_json(const OpExplanation& op, const std::vector<MeshAxis>& mesh) {
   return {{"op", op.op},
           {"layer", op.layer},
           {"stage", op.stage},
+          {"rule", op.rule},
+          {"fixed_by", op.fixed_by.empty() ? Json(nullptr) : Json(op.fixed_by)},
           {"chosen", op.chosen},
+          {"chosen_axes", chosen_axes_json(op, mesh)},
           {"runner_up", or_null(op.runner_up)},
           {"difference_s", op.runner_up ? Json(op.difference.value()) : Json(nullptr)},
           {"memory_difference_bytes", op.runner_up ? Json(op.memory_difference.value()) : Json(nullptr)},
@@ -64,6 +80,8 @@ const std::vector<Checker>& checkers() {
       {"meshloom.recipe/1", [](const std::string& text, const std::string& file) { parse_recipe(text, file); }},
       {"meshloom.plan/1", [](const std::string& text, const std::string& file) { parse_plan(text, file); }},
       {"meshloom.pins/1", [](const std::string& text, const std::string& file) { parse_pins(text, file); }},
+      {std::string(stage_table_schema),
+       [](const std::string& text, const std::string& file) { parse_stage_table(text, file); }},
   };
   return all;
 }
@@ -80,6 +98,23 @@ void check_text(const std::string& text, FileFinding& finding) {
   }
   schema.fail(fmt::format("unknown schema \"{}\"; expected one of: {}{}", *finding.schema, fmt::join(known, ", "),
                           did_you_mean(*finding.schema, known)));
+}
+
+// Of the kinds of files, only problems and stage tables may be gzip.
+void check_content(const std::string& content, FileFinding& finding) {
+  const std::string text = decompressed(content, finding.file);
+  const std::optional<std::string_view> problem = problem_schema_of_text(text);
+  if (problem) finding.schema = *problem;
+  if (problem == contest_schema) {
+    parse_contest_problem(text, finding.file);
+  } else if (problem == stage_table_schema) {
+    parse_stage_table(text, finding.file);
+  } else if (is_gzip(content)) {
+    throw InputError(finding.file,
+                     "is gzip, which only intra-operator problems and stage tables may be; decompress it");
+  } else {
+    check_text(text, finding);
+  }
 }
 
 }  // namespace
@@ -111,14 +146,16 @@ std::string comparison_json(const Comparison& comparison, std::optional<double> 
                   {"differences", differences}});
 }
 
-std::string explanation_json(const std::vector<StageBreakdown>& stages, const std::optional<OpExplanation>& op) {
-  Json json{{"stages", Json::array()}, {"op", op ? op_json(*op) : Json(nullptr)}};
+std::string explanation_json(const Plan& plan, const std::vector<StageBreakdown>& stages,
+                             const std::optional<OpExplanation>& op) {
+  Json json{{"stages", Json::array()},
+            {"op", op ? op_json(*op, plan.stages[static_cast<std::size_t>(op->stage)].mesh) : Json(nullptr)}};
   for (const StageBreakdown& stage : stages) json["stages"].push_back(stage_json(stage));
   return printed(json);
 }
 
-std::string with_differences(const std::string& summary,
-                             const std::optional<std::vector<PriceDifference>>& differences) {
+std::string simulation_json(const std::string& summary, const std::optional<std::vector<PriceDifference>>& differences,
+                            const Disturbances& disturbances) {
   Json json = Json::parse(summary);
   json["differences"] = nullptr;
   if (differences) {
@@ -126,6 +163,18 @@ std::string with_differences(const std::string& summary,
     for (const PriceDifference& each : *differences)
       json["differences"].push_back({{"path", each.path}, {"stored", each.stored}, {"priced", each.priced}});
   }
+  json["noise"] = nullptr;
+  if (const auto& noise = disturbances.noise)
+    json["noise"] = {{"runs", noise->runs},
+                     {"p50_s", noise->p50.value()},
+                     {"p90_s", noise->p90.value()},
+                     {"p99_s", noise->p99.value()}};
+  json["failures"] = nullptr;
+  if (const auto& failures = disturbances.failures)
+    json["failures"] = {{"mean_time_between_s", failures->between.value()},
+                        {"checkpoint_interval_s", failures->interval.value()},
+                        {"goodput", failures->goodput},
+                        {"step_s", failures->goodput > 0 ? Json(failures->per_step.value()) : Json()}};
   return printed(json);
 }
 
@@ -143,7 +192,7 @@ std::string findings_json(const std::vector<FileFinding>& findings) {
 FileFinding check_file(const std::string& path) {
   FileFinding finding{path == "-" ? "<stdin>" : path, {}, {}};
   try {
-    check_text(read_file(path), finding);
+    check_content(read_file(path), finding);
   } catch (const InputError& error) {
     finding.error = error.what();
   }

@@ -11,6 +11,7 @@
 #include "planner/plan/compare.hpp"
 #include "planner/plan/stage_breakdown.hpp"
 #include "planner/reprice.hpp"
+#include "tools/command_line/disturbances.hpp"
 
 namespace meshloom {
 
@@ -19,20 +20,23 @@ std::string graph_json(const Graph& graph, const GraphSummary& summary);
 // `max_slowdown` is the threshold, none when there is none.
 std::string comparison_json(const Comparison& comparison, std::optional<double> max_slowdown, bool passed);
 
-std::string explanation_json(const std::vector<StageBreakdown>& stages, const std::optional<OpExplanation>& op);
+std::string explanation_json(const Plan& plan, const std::vector<StageBreakdown>& stages,
+                             const std::optional<OpExplanation>& op);
 
-// The plan's summary with a key "differences" more: null when nothing was priced again.
-std::string with_differences(const std::string& summary,
-                             const std::optional<std::vector<PriceDifference>>& differences);
+// The plan's summary with what `simulate` adds: "differences", null when nothing was priced again, "noise" and
+// "failures", null when they were not asked for.
+std::string simulation_json(const std::string& summary, const std::optional<std::vector<PriceDifference>>& differences,
+                            const Disturbances& disturbances);
 
 struct FileFinding {
   std::string file;
-  std::optional<std::string> schema;  // none when the file does not say or cannot be read
+  std::optional<std::string> schema;  // none when the file does not say or cannot be read; see contest_schema
   std::optional<std::string> error;   // none: valid
 };
 std::string findings_json(const std::vector<FileFinding>& findings);
 
-// Reads the file's "schema" and checks the file as what it says it is.
+// Reads the file's "schema" and checks the file as what it says it is; problems of the contest, which say nothing, by
+// their only key.
 FileFinding check_file(const std::string& path);
 
 }  // namespace meshloom

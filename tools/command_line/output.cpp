@@ -4,9 +4,11 @@
 #include <fmt/ranges.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <stdexcept>
 
 #include "graphs/files.hpp"
 #include "graphs/input_error.hpp"
@@ -17,6 +19,23 @@ namespace {
 // Characters, not bytes, of UTF-8 text.
 std::size_t width(const std::string& text) {
   return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+}
+
+// With a header that names no file and no time: same text, same bytes.
+std::string gzipped(const std::string& text) {
+  z_stream stream{};
+  if (deflateInit2(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+    throw std::runtime_error("zlib cannot compress");
+  std::string result(deflateBound(&stream, text.size()), '\0');
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
+  stream.avail_in = static_cast<uInt>(text.size());
+  stream.next_out = reinterpret_cast<Bytef*>(result.data());
+  stream.avail_out = static_cast<uInt>(result.size());
+  const int status = deflate(&stream, Z_FINISH);
+  result.resize(stream.total_out);
+  deflateEnd(&stream);
+  if (status != Z_STREAM_END) throw std::runtime_error("zlib cannot compress");
+  return result;
 }
 
 }  // namespace
@@ -107,6 +126,10 @@ void check_distinct(const std::vector<NamedPath>& inputs, const std::vector<Name
         throw InputError(fmt::format("{} and {}", outputs[k].option, outputs[i].option),
                          fmt::format("both write {}; name two files", *outputs[i].path));
   }
+}
+
+void write_perhaps_gzip(const std::string& path, const std::string& text) {
+  write_file(path, path.ends_with(".gz") ? gzipped(text) : text);
 }
 
 bool is_standard_output(const std::optional<std::string>& path) { return path == "-"; }

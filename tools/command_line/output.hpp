@@ -58,6 +58,9 @@ void check_distinct(const std::vector<NamedPath>& inputs, const std::vector<Name
 
 // Refuses two outputs that both go to standard output; each is an option's name and whether it does.
 void check_one_standard_output(const std::vector<std::pair<std::string, bool>>& outputs);
+// Writes a file as write_file does, gzip when the path ends in ".gz"; the same text gives the same bytes.
+void write_perhaps_gzip(const std::string& path, const std::string& text);
+
 bool is_standard_output(const std::optional<std::string>& path);
 
 }  // namespace meshloom

@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "planner/pins.hpp"
 #include "planner/plan/ranks.hpp"
 #include "planner/plan/stage_breakdown.hpp"
 #include "tools/command_line/output.hpp"
@@ -44,6 +47,21 @@ std::string stages_text(const Plan& plan) {
   return table.text();
 }
 
+// "3 (12 ops)": those that pins of ops fix; "3 (12 ops, 1 of tensors)" where some pins speak of tensors.
+std::string pins_text(const Plan& plan) {
+  const auto fits = [](const std::string& id) {
+    return [&id](const Pin& pin) { return pin.subject == Pin::Subject::op && fits_pattern(pin.pattern, id); };
+  };
+  std::int64_t ops = 0;
+  for (const Stage& stage : plan.stages)
+    for (const OpSharding& sharding : stage.ops)
+      ops += std::any_of(plan.pins.begin(), plan.pins.end(), fits(sharding.op)) ? 1 : 0;
+  const auto of_tensors = std::count_if(plan.pins.begin(), plan.pins.end(),
+                                        [](const Pin& pin) { return pin.subject == Pin::Subject::tensor; });
+  return fmt::format("{} ({}{})", plan.pins.size(), counted(ops, "op"),
+                     of_tensors > 0 ? fmt::format(", {} of tensors", of_tensors) : "");
+}
+
 }  // namespace
 
 std::string summary_text(const Plan& plan) {
@@ -62,6 +80,7 @@ std::string summary_text(const Plan& plan) {
                       counted(plan.microbatches, "microbatch", "es"), counted(plan.microbatch_size, "sample"));
   text += fmt::format("  peak memory  {} of {} per device\n", readable(plan.peak_memory()),
                       readable(plan.cluster.device.memory));
+  if (!plan.pins.empty()) text += fmt::format("  pins         {}\n", pins_text(plan));
   if (plan.origin != "search") text += fmt::format("  origin       {}\n", plan.origin);
   return text + "\n" + stages_text(plan);
 }

@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <zlib.h>
 
 #include <algorithm>
 
@@ -37,21 +36,9 @@ DeviceMesh find_mesh(const SearchSpace& space, const std::vector<std::int64_t>& 
                    fmt::format("the cluster has no mesh {}; it has {}", mesh_text(sizes), joined(known, ", ")));
 }
 
-// With a header that names no file and no time: same text, same bytes.
-std::string gzipped(const std::string& text) {
-  z_stream stream{};
-  if (deflateInit2(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK)
-    throw std::runtime_error("zlib cannot compress");
-  std::string result(deflateBound(&stream, text.size()), '\0');
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
-  stream.avail_in = static_cast<uInt>(text.size());
-  stream.next_out = reinterpret_cast<Bytef*>(result.data());
-  stream.avail_out = static_cast<uInt>(result.size());
-  const int status = deflate(&stream, Z_FINISH);
-  result.resize(stream.total_out);
-  deflateEnd(&stream);
-  if (status != Z_STREAM_END) throw std::runtime_error("zlib cannot compress");
-  return result;
+// "limit 68.4 GiB (90.0 % of 76.0 GiB usable)".
+std::string limit_text(Bytes limit, Bytes usable) {
+  return fmt::format("limit {} ({} of {} usable)", readable(limit), percent(limit / usable), readable(usable));
 }
 
 }  // namespace
@@ -75,10 +62,18 @@ ExitCode run(const ProblemCommand& command) {
                           input.recipe.parameter_states,
                           Recompute::none,
                           {}};
-  if (command.memory) whole.memory = usable_memory(input.cluster, input.recipe) * *command.memory;
-  const std::string text = write_contest_problem(whole_graph_problem(solver.context(), space.layers, whole).problem,
-                                                 fmt::format("{} on {}", input.graph.name, mesh_text(command.mesh)));
-  write_file(*command.output, command.output->ends_with(".gz") ? gzipped(text) : text);
+  const Bytes usable = usable_memory(input.cluster, input.recipe);
+  if (command.memory)
+    whole.memory = std::holds_alternative<Bytes>(*command.memory) ? std::get<Bytes>(*command.memory)
+                                                                  : usable * std::get<double>(*command.memory);
+  const IntraOpProblem problem = whole_graph_problem(solver.context(), space.layers, whole).problem;
+  const std::string name = fmt::format("{} on {}", input.graph.name, mesh_text(command.mesh));
+  write_perhaps_gzip(*command.output, write_contest_problem(problem, name));
+  if (!is_standard_output(command.output))
+    write_file("-", fmt::format("{}: {}, {}, {}\n", name, counted(std::ssize(problem.nodes), "node"),
+                                counted(std::ssize(problem.edges), "edge"),
+                                whole.memory ? limit_text(*whole.memory, usable) + ", costs in ps, usage in bytes"
+                                             : "no limit, costs in ps"));
   return ExitCode::done;
 }
 

@@ -55,8 +55,17 @@ Differences price_again(const SimulateCommand& command, const Plan& plan) {
   return reprice(plan, graph, cluster);
 }
 
+// After the headline numbers, before the table of stages.
+std::string with_disturbances(std::string summary, const std::string& disturbances) {
+  const std::size_t table = summary.find("\n\n");
+  return summary.insert(table == std::string::npos ? summary.size() : table + 1, disturbances);
+}
+
 void write_files(const SimulateCommand& command, const Plan& plan, const Simulation& simulation) {
-  if (command.trace) write_file(*command.trace, chrome_trace(plan, simulation));
+  if (command.trace)
+    write_file(
+        *command.trace,
+        chrome_trace(plan, command.noise.slowdowns.empty() ? simulation : simulate(plan, command.noise.slowdowns)));
   if (command.report) write_file(*command.report, report_html(plan, simulation));
 }
 
@@ -77,13 +86,15 @@ ExitCode run(const SimulateCommand& command) {
   else if (!other_time.empty())
     fmt::print(stderr, "warning: {}: /iteration_time_s: states {}, the simulation gives {}; was the file edited?\n",
                command.plan, readable(stored), readable(plan.iteration_time));
+  const Disturbances disturbances = disturbances_of(command, plan);
   write_files(command, plan, simulation);
   // Nothing was searched: the time of the search does not exist.
   const Seconds no_search(std::numeric_limits<double>::quiet_NaN());
   if (command.json)
-    write_file("-", with_differences(summary_json(plan, no_search), differences));
+    write_file("-", simulation_json(summary_json(plan, no_search), differences, disturbances));
   else if (!is_standard_output(command.trace) && !is_standard_output(command.report))
-    write_file("-", summary_text(plan) + differences_text(plan, differences));
+    write_file("-", with_disturbances(summary_text(plan), disturbances_text(plan, disturbances)) +
+                        differences_text(plan, differences));
   return differences && !differences->empty() ? ExitCode::comparison_failed : ExitCode::done;
 }
 

@@ -1,20 +1,21 @@
 #include <fmt/format.h>
 #include <signal.h>
 
-#include <algorithm>
 #include <atomic>
+#include <type_traits>
 
 #include "graphs/files.hpp"
 #include "graphs/input_error.hpp"
 #include "planner/intra_op/contest_json.hpp"
 #include "tools/command_line/commands.hpp"
+#include "tools/command_line/input_files.hpp"
 #include "tools/command_line/output.hpp"
 #include "tools/command_line/solution_output.hpp"
 
 namespace meshloom {
 namespace {
 
-std::atomic<bool> interrupted = false;
+std::atomic<bool> must_stop = false;
 static_assert(std::atomic<bool>::is_always_lock_free);  // a signal's handler may set it
 
 // While it lives, the first SIGINT asks the solver for its best answer; the second one ends the program as usual.
@@ -22,7 +23,7 @@ class FirstInterrupt {
  public:
   FirstInterrupt() {
     struct sigaction action {};
-    action.sa_handler = [](int) { interrupted = true; };
+    action.sa_handler = [](int) { must_stop = true; };
     action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
     ::sigaction(SIGINT, &action, &before_);
   }
@@ -34,6 +35,21 @@ class FirstInterrupt {
   struct sigaction before_ {};
 };
 
+// Runs `read`; when the file is for the other one of the two commands, its complaint says so.
+template <typename Read>
+auto read_solver_input(const std::string& path, Read read) {
+  try {
+    return read(path);
+  } catch (const InputError& error) {
+    const std::optional<std::string_view> other = problem_schema(path);
+    if (!other || std::is_same_v<decltype(read(path)), IntraOpProblem> == (*other == contest_schema)) throw;
+    throw InputError(
+        *other == contest_schema
+            ? fmt::format("{}; this is an intra-operator problem, use meshloom solve intra-op", error.what())
+            : fmt::format("{}; this is a stage table, use meshloom solve inter-op", error.what()));
+  }
+}
+
 template <typename Command>
 void check_outputs(const Command& command, const std::string& argument, const std::string& input) {
   check_output("--output", command.output);
@@ -42,28 +58,49 @@ void check_outputs(const Command& command, const std::string& argument, const st
 }
 
 // The JSON to --output; the JSON or the text to standard output.
-template <typename Command, typename Problem, typename Solution>
-void write_outputs(const Command& command, const Problem& problem, const Solution& solution, Seconds time) {
-  const std::string json = solution_json(problem, solution, time);
-  if (command.output) write_file(*command.output, json);
+template <typename Command, typename Text>
+void write_outputs(const Command& command, const std::string& json, const Text& text) {
+  if (command.output) write_perhaps_gzip(*command.output, json);
   if (command.json)
     write_file("-", json);
   else if (!is_standard_output(command.output))
-    write_file("-", solution_text(problem, solution, time));
+    write_file("-", text());
 }
 
-// Elimination is exact only while no usage limit binds.
-void check_solver(const SolveIntraOpCommand& command, const IntraOpProblem& problem) {
-  if (command.solver != Solver::elimination || !problem.usage_limit) return;
-  std::vector<std::uint32_t> greediest;
-  for (const IntraOpNode& node : problem.nodes)
-    greediest.push_back(
-        static_cast<std::uint32_t>(std::max_element(node.usages.begin(), node.usages.end()) - node.usages.begin()));
-  if (const TotalCost peak = peak_usage(problem, greediest); peak > *problem.usage_limit)
-    throw InputError(
-        "--solver elimination",
-        fmt::format("cannot keep the usage limit {}, which choices may exceed (up to {}); use --solver auto",
-                    *problem.usage_limit, peak));
+bool is_accepted(const SolveIntraOpCommand& command, TotalCost cost, TotalCost lower_bound) {
+  const std::optional<double> share = gap(cost, lower_bound);
+  return command.gap > 0 && share && *share <= command.gap;
+}
+
+StoppedBy cause(const SolveIntraOpCommand& command, const IntraOpSolution& solution) {
+  switch (solution.status) {
+    case SolveStatus::optimal:
+    case SolveStatus::infeasible:
+      return StoppedBy::proof;
+    case SolveStatus::feasible:
+      if (is_accepted(command, solution.objective, solution.lower_bound)) return StoppedBy::gap;
+      break;
+    case SolveStatus::time_limit:
+      if (command.solver == Solver::elimination) return StoppedBy::table_size;
+      break;
+  }
+  return must_stop ? StoppedBy::interrupt : StoppedBy::time_limit;
+}
+
+IntraOpAnswer solve(const SolveIntraOpCommand& command, const IntraOpProblem& problem) {
+  const FirstInterrupt first_interrupt;
+  Progress progress;
+  SolveOptions options{.solver = command.solver,
+                       .time_limit_s = command.time_limit_s,
+                       .accepted_gap = command.gap,
+                       .interrupt = &must_stop};
+  options.progress = [&](const SolveProgress& now) {
+    progress.show(progress_text(now));
+    // Not every solver looks at accepted_gap; all of them look at the interrupt.
+    if (now.cost && is_accepted(command, *now.cost, now.lower_bound)) must_stop = true;
+  };
+  const IntraOpSolution solution = solve_intra_op(problem, options);
+  return {solution, cause(command, solution), progress.elapsed()};
 }
 
 ExitCode exit_code_of(SolveStatus status) {
@@ -83,30 +120,19 @@ ExitCode exit_code_of(SolveStatus status) {
 
 ExitCode run(const SolveIntraOpCommand& command) {
   check_outputs(command, "PROBLEM", command.problem);
-  const IntraOpProblem problem = read_contest_problem(command.problem);
-  check_solver(command, problem);
-  IntraOpSolution solution;
-  Seconds time;
-  {
-    const FirstInterrupt first_interrupt;
-    Progress progress;
-    solution =
-        solve_intra_op(problem, {.solver = command.solver,
-                                 .time_limit_s = command.time_limit_s,
-                                 .progress = [&](const SolveProgress& now) { progress.show(progress_text(now)); },
-                                 .interrupt = &interrupted});
-    time = progress.elapsed();
-  }
-  write_outputs(command, problem, solution, time);
-  return exit_code_of(solution.status);
+  const IntraOpProblem problem = read_solver_input(command.problem, read_contest_problem);
+  const IntraOpAnswer answer = solve(command, problem);
+  write_outputs(command, solution_json(problem, answer), [&] { return solution_text(problem, answer); });
+  return exit_code_of(answer.solution.status);
 }
 
 ExitCode run(const SolveInterOpCommand& command) {
   check_outputs(command, "TABLE", command.table);
-  const ConfiguredProblem table = read_stage_table(command.table);
+  const ConfiguredProblem table = read_solver_input(command.table, read_stage_table);
   const Progress clock;
   const InterOpSolution solution = solve_inter_op(table.problem);
-  write_outputs(command, table, solution, clock.elapsed());
+  const Seconds time = clock.elapsed();
+  write_outputs(command, solution_json(table, solution, time), [&] { return solution_text(table, solution, time); });
   return solution.feasible ? ExitCode::done : ExitCode::infeasible;
 }
 
