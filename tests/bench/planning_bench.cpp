@@ -29,6 +29,7 @@ void plan_graph(benchmark::State& state, Graph graph, const char* cluster, std::
                       read_cluster(std::string(MESHLOOM_SOURCE_DIR "/cluster_specs/") + cluster),
                       find_recipe("neutral"),
                       {},
+                      {},
                       {}};
   input.cluster.hosts = hosts;
   MakePlanOptions options;
