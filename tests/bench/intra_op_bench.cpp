@@ -25,7 +25,7 @@ struct BenchOptions {
   std::string cases = "GPT MoE Wide";    // words that names of cases begin with
   std::string memory = "none 75 50 25";  // shares in percent
   double cbc_limit_s = 600, limit_s = 600;
-  double gap = 0.002;  // at which ours stops under a limit
+  double gap = 0.0003;  // at which ours stops under a limit
   SolveOptions solve;
   std::optional<std::string> contest, json;
   bool curves = false;

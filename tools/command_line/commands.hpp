@@ -1,5 +1,5 @@
 // The commands: what each was asked to do, as a value, and the function that does it. The options' meaning is in the
-// help texts of arguments.cpp and in docs/meshloom.1.
+// help texts of arguments*.cpp and in docs/meshloom.1.
 #pragma once
 
 #include <cstdint>

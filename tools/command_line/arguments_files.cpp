@@ -1,0 +1,80 @@
+#include "graphs/input_error.hpp"
+#include "tools/command_line/arguments_parts.hpp"
+
+namespace meshloom {
+
+void add_problem(CLI::App& root, Parsed& parsed) {
+  ProblemCommand& problem = parsed.problem;
+  CLI::App& app =
+      add_command(root, "problem", "Write the intra-operator problem of a whole graph on one mesh",
+                  "meshloom problem gpt.json cluster_specs/dgx_a100.json --mesh 2x4 --global-batch 64 -o problem.json",
+                  parsed, [&problem] { return problem; });
+  add_inputs(app, problem.inputs);
+  add_text(app, "--mesh", "AxB", "Sizes of the device mesh's axes, such as 2x4", [&problem](const std::string& text) {
+    problem.mesh = parse_mesh("--mesh", text);
+  })->required();
+  add_integer(app, "--global-batch", problem.global_batch, most_samples, "Samples per training step")->required();
+  add_integer(app, "--microbatch-size", problem.microbatch_size, most_samples,
+              "Samples per microbatch; the whole batch unless told; fewer need less memory");
+  add_text(app, "--memory", "SHARE|BYTES|none",
+           "Limit to this share of a device's usable memory, such as 90%, or to 40GiB; none unless told",
+           [&problem](const std::string& text) {
+             problem.memory.reset();
+             if (text != "none") problem.memory = parse_memory("--memory", text);
+           });
+  add_path(app, "-o,--output", problem.output, "The file, gzip when it ends in .gz; - for standard output")->required();
+}
+
+void add_readers(CLI::App& root, Parsed& parsed) {
+  ValidateCommand& validate = parsed.validate;
+  CLI::App& check = add_command(
+      root, "validate", "Check graph, cluster, recipe, pins and plan files, intra-operator problems and stage tables",
+      "meshloom validate gpt.json cluster_specs/*.json", parsed, [&validate] { return validate; });
+  check.add_option("FILE", validate.files, "Files; - for standard input")->required();
+  add_json(check, validate.json, "the finding for each file");
+
+  ExplainCommand& explain = parsed.explain;
+  CLI::App& app = add_command(root, "explain", "Where a plan's time and memory go; why an op is sharded as it is",
+                              "meshloom explain plan.json --op h0.mlp.up", parsed, [&explain] { return explain; });
+  app.add_option("PLAN", explain.plan, "Plan file (meshloom.plan/1); - for standard input")->required();
+  add_path(app, "--op", explain.op, "Explain this op: its sharding, the runner-up, the difference")->type_name("ID");
+  add_path(app, "--graph", explain.graph, "Graph file, for --op; the one named in the plan unless told");
+  add_json(app, explain.json, "the explanation");
+}
+
+void add_solve(CLI::App& root, Parsed& parsed) {
+  CLI::App* group = root.add_subcommand("solve", "Solve a search problem that is given as a file");
+  group->require_subcommand(1);
+  group->footer("Example:\n  meshloom solve intra-op problem.json.gz --time-limit 60");
+
+  SolveIntraOpCommand& intra_op = parsed.intra_op;
+  CLI::App& intra = add_command(*group, "intra-op", "Choose a strategy per node: Alpa's Eq. 1, the ASPLOS 2025 contest",
+                                "meshloom solve intra-op problem.json.gz --time-limit 60 --json", parsed,
+                                [&intra_op] { return intra_op; });
+  intra.get_option("--threads")
+      ->description("Use at most N threads; an answer that no time limit or interrupt stopped does not depend on it");
+  intra.add_option("PROBLEM", intra_op.problem, "Problem file, plain or gzip; - for standard input")->required();
+  add_text(intra, "--time-limit", "S", "Give the best answer found within S seconds; 60 unless told",
+           [&intra_op](const std::string& text) { intra_op.time_limit_s = parse_seconds("--time-limit", text); });
+  add_text(intra, "--gap", "SHARE",
+           "Stop once the answer is proven to be this close to the best: 1% or 0.01; 0 unless told",
+           [&intra_op](const std::string& text) { intra_op.gap = parse_share("--gap", text); });
+  add_choice(intra, "--solver", {"auto", "elimination", "cbc", "anytime"},
+             "auto (unless told): all means, until proven; elimination: exact and without a time limit, only where the "
+             "usage limit cannot bind; cbc: Alpa's integer program; anytime: good answers before proofs",
+             [&intra_op](const std::string& text) { intra_op.solver = *solver_named(text); });
+  add_path(intra, "-o,--output", intra_op.output, "Write the answer as JSON, gzip when it ends in .gz");
+  add_json(intra, intra_op.json, "the answer");
+
+  SolveInterOpCommand& inter_op = parsed.inter_op;
+  CLI::App& inter =
+      add_command(*group, "inter-op", "Cut layers into stages on submeshes: Alpa's Eq. 2 on a stage table",
+                  "meshloom solve inter-op table.json --json", parsed, [&inter_op] { return inter_op; });
+  inter
+      .add_option("TABLE", inter_op.table, "Stage table (meshloom.stage_table/1), plain or gzip; - for standard input")
+      ->required();
+  add_path(inter, "-o,--output", inter_op.output, "Write the answer as JSON, gzip when it ends in .gz");
+  add_json(inter, inter_op.json, "the answer");
+}
+
+}  // namespace meshloom
