@@ -20,6 +20,8 @@
 namespace meshloom {
 namespace {
 
+constexpr double rounding_of_sums = 1e-12;  // relative, generous: the bound stays proven
+
 // One pipeline as the inter-op search sees it.
 struct Pipeline {
   Seconds estimate;
@@ -357,11 +359,11 @@ std::vector<Plan> search_plans(const PlanningInput& input, const SearchOptions& 
   std::stable_sort(plans.begin(), plans.end(), [](const Plan& a, const Plan& b) { return a.estimate < b.estimate; });
   for (Plan& plan : plans) {
     plan.best_estimate = plans.front().estimate;
-    // Prices are rounded down to picoseconds, so a bound may stand a hair above an estimate, but no more.
+    // Sums of times are floating point: a bound may stand a hair above an estimate, but no more.
     if (result.lower_bound > plan.best_estimate * (1 + 1e-9))
       throw std::logic_error(fmt::format("the lower bound {} s exceeds the best estimate {} s",
                                          result.lower_bound.value(), plan.best_estimate.value()));
-    plan.lower_bound = std::min(result.lower_bound, plan.best_estimate);
+    plan.lower_bound = std::min(result.lower_bound * (1 - rounding_of_sums), plan.best_estimate);
     plan.status =
         plan.gap() <= 1e-9 && plan.estimate == plan.best_estimate ? PlanStatus::optimal : PlanStatus::feasible;
   }
