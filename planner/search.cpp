@@ -2,167 +2,21 @@
 
 #include <fmt/format.h>
 #include <tbb/global_control.h>
-#include <tbb/parallel_for.h>
 
 #include <algorithm>
 #include <map>
-#include <mutex>
-#include <numeric>
-#include <optional>
 #include <set>
 #include <stdexcept>
 
 #include "graphs/input_error.hpp"
 #include "planner/infeasibility.hpp"
-#include "planner/inter_op/problem.hpp"
 #include "planner/materialize.hpp"
+#include "planner/pipeline_search.hpp"
 
 namespace meshloom {
 namespace {
 
 constexpr double rounding_of_sums = 1e-12;  // relative, generous: the bound stays proven
-
-// One pipeline as the inter-op search sees it.
-struct Pipeline {
-  Seconds estimate;
-  std::int64_t microbatch_size = 1, microbatches = 1;
-  std::vector<StageOption> options;
-  std::vector<StageCandidate> candidates;  // one per stage
-};
-
-struct SearchResult {
-  std::vector<Pipeline> pipelines;  // by ascending estimate, one per microbatch size
-  Seconds lower_bound = impossible;
-  std::vector<MemoryNeed> needs;  // of the microbatch size that needs least
-};
-
-InterOpProblem empty_problem(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches) {
-  InterOpProblem problem;
-  problem.layers = static_cast<std::uint32_t>(space.layers.layers.size());
-  problem.hosts = space.input.cluster.hosts;
-  problem.devices_per_host = space.input.cluster.devices_per_host;
-  problem.microbatches = microbatches;
-  problem.submeshes = space.submeshes;
-  for (std::size_t cut = 0; cut + 1 < space.layers.layers.size(); ++cut) {
-    InterOpProblem::Cut prices{};
-    for (const LinkClass link : {LinkClass::intra_host, LinkClass::inter_host}) {
-      const StageBoundary boundary = boundary_after(space, cut, link, microbatch_size);
-      prices.forward[static_cast<int>(link)] = boundary.forward_time;
-      prices.backward[static_cast<int>(link)] = boundary.backward_time;
-    }
-    problem.cuts.push_back(prices);
-  }
-  return problem;
-}
-
-// Calls visit(first, last, class, submesh) for every range and submesh.
-template <typename Visit>
-void for_each_range(const SearchSpace& space, const Visit& visit) {
-  for (std::uint32_t first = 0; first < space.layers.layers.size(); ++first)
-    for (std::uint32_t last = first; last < space.layers.layers.size(); ++last)
-      for (std::uint32_t submesh = 0; submesh < space.submeshes.size(); ++submesh)
-        visit(first, last, space.classes.of[first][last - first], submesh);
-}
-
-// The problem with only the submeshes that have options, in units of as many hosts as all of them are multiples of.
-// Only what the solver compares is kept: links between hosts stay links between hosts.
-InterOpProblem in_larger_units(InterOpProblem problem) {
-  std::vector<std::optional<std::uint32_t>> position(problem.submeshes.size());
-  std::vector<Submesh> used;
-  for (StageOption& option : problem.options) {
-    if (!position[option.submesh]) {
-      position[option.submesh] = static_cast<std::uint32_t>(used.size());
-      used.push_back(problem.submeshes[option.submesh]);
-    }
-    option.submesh = *position[option.submesh];
-  }
-  std::int64_t unit = problem.hosts;
-  for (const Submesh& submesh : used)
-    unit = submesh.devices_per_host == problem.devices_per_host ? std::gcd(unit, submesh.hosts) : 1;
-  for (Submesh& submesh : used) submesh.hosts /= unit;
-  problem.hosts /= unit;
-  problem.submeshes = std::move(used);
-  return problem;
-}
-
-// None: no pipeline stays below `limit`. With `only` all stages are on that submesh.
-std::optional<Pipeline> best_pipeline(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
-                                      std::int64_t microbatches, Seconds limit,
-                                      std::optional<std::uint32_t> only = {}) {
-  InterOpProblem problem = empty_problem(space, microbatch_size, microbatches);
-  std::vector<const StageCandidate*> origin;
-  for_each_range(space, [&](std::uint32_t first, std::uint32_t last, std::size_t c, std::uint32_t submesh) {
-    if (only && submesh != *only) return;
-    if (!(static_cast<double>(microbatches) * costs.least_time[c][submesh] < limit)) return;
-    const bool shares = shares_parameters_outside(space.layers, first, last);
-    for (const StageCandidate& candidate : costs.candidates[c][submesh]) {
-      Seconds per_step = candidate.cost.per_step();
-      if (shares && candidate.cost.shared_gradients > Bytes(0))
-        per_step +=
-            shared_gradient_time(space.input.cluster, candidate.cost.shared_gradients, space.submeshes[submesh]);
-      problem.options.push_back({first, last, submesh, candidate.cost.forward, candidate.cost.backward, per_step,
-                                 candidate.max_following_stages});
-      origin.push_back(&candidate);
-    }
-  });
-  const InterOpSolution solution = solve_inter_op(in_larger_units(problem), limit);
-  if (!solution.feasible) return std::nullopt;
-  Pipeline pipeline{solution.objective, microbatch_size, microbatches, {}, {}};
-  for (const std::uint32_t option : solution.options) {
-    pipeline.options.push_back(problem.options[option]);
-    pipeline.candidates.push_back(*origin[option]);
-  }
-  return pipeline;
-}
-
-// The least estimate of pipelines whose stages are all on equal submeshes: quickly found, and something to beat.
-Seconds best_even_estimate(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
-                           std::int64_t microbatches) {
-  Seconds best = impossible;
-  for (std::uint32_t submesh = 0; submesh < space.submeshes.size(); ++submesh) {
-    const std::int64_t devices = space.submeshes[submesh].devices();
-    if (space.input.cluster.devices() % devices != 0) continue;
-    if (space.input.cluster.devices() / devices > static_cast<std::int64_t>(space.layers.layers.size())) continue;
-    if (const auto found = best_pipeline(space, costs, microbatch_size, microbatches, best, submesh))
-      best = std::min(best, found->estimate);
-  }
-  return best;
-}
-
-// The 1F1B formula with the least time of every stage, without per-step work and with memory left out: no plan of this
-// space takes less. (GPipe's formula is never below 1F1B's.) A bound that is not below `limit` is reported as that.
-Seconds lower_bound(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
-                    std::int64_t microbatches, Seconds limit) {
-  InterOpProblem problem = empty_problem(space, microbatch_size, microbatches);
-  const std::size_t whole = space.classes.of[0].back();
-  for_each_range(space, [&](std::uint32_t first, std::uint32_t last, std::size_t c, std::uint32_t submesh) {
-    Seconds time = costs.least_time[c][submesh];
-    if (!(time < impossible)) return;
-    if (c == whole && space.submeshes[submesh].devices() == space.input.cluster.devices())
-      time = std::max(time, costs.least_single_stage / static_cast<double>(microbatches));
-    if (!(static_cast<double>(microbatches) * time < limit)) return;
-    problem.options.push_back({first, last, submesh, Seconds(0), time, Seconds(0), problem.layers});
-  });
-  const InterOpSolution solution = solve_inter_op(in_larger_units(std::move(problem)), limit);
-  return solution.feasible ? std::min(solution.objective, limit) : limit;
-}
-
-std::int64_t odd_part(std::int64_t number) {
-  while (number % 2 == 0) number /= 2;
-  return number;
-}
-
-// Powers of two, the same times the odd factor that the batch shares with the devices (so that three hosts may each
-// take a third), and the whole batch; those that divide it.
-std::vector<std::int64_t> microbatch_sizes(const PlanningInput& input, const SearchOptions& options) {
-  if (options.microbatch_size) return {*options.microbatch_size};
-  const std::int64_t batch = options.global_batch;
-  std::set<std::int64_t> sizes{batch};
-  for (const std::int64_t odd : {std::int64_t{1}, std::gcd(odd_part(batch), odd_part(input.cluster.devices()))})
-    for (std::int64_t size = odd; size <= batch; size *= 2)
-      if (batch % size == 0) sizes.insert(size);
-  return {sizes.begin(), sizes.end()};
-}
 
 void check(const SearchOptions& options) {
   if (options.global_batch < 1)
@@ -173,70 +27,6 @@ void check(const SearchOptions& options) {
   if (options.global_batch % size != 0)
     throw InputError("--microbatch-size",
                      fmt::format("{} does not divide the global batch {}", size, options.global_batch));
-}
-
-// What is known about one microbatch size.
-struct SizeResult {
-  std::int64_t microbatch_size = 1, microbatches = 1;
-  StageCosts outline;
-  std::optional<Pipeline> pipeline;
-  Seconds lower_bound;
-  std::vector<MemoryNeed> needs;
-};
-
-// Looks for pipelines below `limit`. What memory is short matters only as long as none is known.
-void improve(SizeResult& result, const SearchSpace& space, const StageCosts& costs, Seconds limit) {
-  std::optional<Pipeline> found = best_pipeline(space, costs, result.microbatch_size, result.microbatches, limit);
-  if (found && (!result.pipeline || found->estimate < result.pipeline->estimate)) result.pipeline = std::move(found);
-  if (result.pipeline || limit < impossible) return;
-  std::vector<MemoryNeed> needs;
-  add_needs(needs, space, costs);
-  if (result.needs.empty() || (!needs.empty() && needs.front().needs < result.needs.front().needs))
-    result.needs = std::move(needs);
-}
-
-std::string progress_line(const SizeResult& result) {
-  return fmt::format("{} microbatches of {}: {}", result.microbatches, result.microbatch_size,
-                     result.pipeline ? fmt::format("{} stages, {:.4g} s", result.pipeline->options.size(),
-                                                   result.pipeline->estimate.value())
-                                     : "does not fit");
-}
-
-// The simulation may prefer a plan whose estimate is so much above the least.
-constexpr double simulated_tolerance = 1.05;
-
-// Outlines every microbatch size, then prices those that may be best.
-std::vector<SizeResult> search_sizes(const SearchSpace& space) {
-  std::vector<SizeResult> results;
-  for (const std::int64_t size : microbatch_sizes(space.input, space.options))
-    results.push_back({size, space.options.global_batch / size, {}, {}, {}, {}});
-  std::vector<Seconds> even(results.size());
-  tbb::parallel_for(std::size_t{0}, results.size(), [&](std::size_t k) {
-    SizeResult& result = results[k];
-    result.outline = outline_stages(space, result.microbatch_size, result.microbatches);
-    even[k] = best_even_estimate(space, result.outline, result.microbatch_size, result.microbatches);
-  });
-  Seconds to_beat = impossible;
-  for (const Seconds estimate : even)
-    if (estimate < impossible) to_beat = std::min(to_beat, estimate * simulated_tolerance);
-  tbb::parallel_for(std::size_t{0}, results.size(), [&](std::size_t k) {
-    SizeResult& result = results[k];
-    result.lower_bound = lower_bound(space, result.outline, result.microbatch_size, result.microbatches, to_beat);
-    if (result.lower_bound < to_beat || !(to_beat < impossible)) improve(result, space, result.outline, to_beat);
-  });
-  for (const SizeResult& result : results)
-    if (result.pipeline) to_beat = std::min(to_beat, result.pipeline->estimate * simulated_tolerance);
-  std::mutex progress;
-  tbb::parallel_for(std::size_t{0}, results.size(), [&](std::size_t k) {
-    SizeResult& result = results[k];
-    if (result.lower_bound < to_beat)
-      improve(result, space, price_stages(space, result.microbatch_size, result.microbatches, result.outline, to_beat),
-              to_beat);
-    if (!space.options.progress) return;
-    const std::lock_guard lock(progress);
-    space.options.progress(progress_line(result));
-  });
-  return results;
 }
 
 // Pinned ops, one for each layer key and position: layers with equal keys have equal pins.
@@ -282,18 +72,6 @@ void check_pins(const SearchSpace& space) {
           "no device mesh of this cluster can have op \"{}\" so: the parts must be products of mesh axes, on at "
           "most {} devices (--max-mesh-axes is {}), and divide the sizes",
           space.input.graph.op(open.front()).id, space.input.cluster.devices(), space.options.max_mesh_axes));
-}
-
-SearchResult run(const SearchSpace& space) {
-  SearchResult result;
-  for (SizeResult& size : search_sizes(space)) {
-    result.lower_bound = std::min(result.lower_bound, size.lower_bound);
-    if (size.pipeline) result.pipelines.push_back(std::move(*size.pipeline));
-    result.needs.insert(result.needs.end(), size.needs.begin(), size.needs.end());
-  }
-  std::stable_sort(result.pipelines.begin(), result.pipelines.end(),
-                   [](const Pipeline& a, const Pipeline& b) { return a.estimate < b.estimate; });
-  return result;
 }
 
 Plan materialize(const SearchSpace& space, const Pipeline& pipeline) {
@@ -344,7 +122,7 @@ std::vector<Plan> search_plans(const PlanningInput& input, const SearchOptions& 
     plan.options = describe(options);
     return {plan};
   }
-  const SearchResult result = run(space);
+  const PipelineSearchResult result = search_pipelines(space);
   if (result.pipelines.empty()) {
     Plan plan = infeasible_plan(space, result.needs);
     plan.options = describe(options);

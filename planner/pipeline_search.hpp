@@ -1,0 +1,31 @@
+// The search for pipelines over priced stages: for each microbatch size the best cut of the layers into stages, each on
+// a submesh with one of its ways to run, and a bound that no pipeline of the search space stays below.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "planner/infeasibility.hpp"
+#include "planner/inter_op/problem.hpp"
+#include "planner/stage_costs.hpp"
+
+namespace meshloom {
+
+// One pipeline: an option and the candidate behind it per stage, in order.
+struct Pipeline {
+  Seconds estimate;
+  std::int64_t microbatch_size = 1, microbatches = 1;
+  std::vector<StageOption> options;
+  std::vector<StageCandidate> candidates;  // one per stage
+};
+
+struct PipelineSearchResult {
+  std::vector<Pipeline> pipelines;  // by ascending estimate, one per microbatch size
+  Seconds lower_bound = impossible;
+  std::vector<MemoryNeed> needs;  // of the microbatch size that needs least
+};
+
+// Calls the progress of the space's options once per microbatch size.
+PipelineSearchResult search_pipelines(const SearchSpace& space);
+
+}  // namespace meshloom
