@@ -26,14 +26,14 @@ inline std::size_t link_at(const InterOpProblem& problem, std::int64_t offset) {
   return offset % problem.devices_per_host == 0 ? 1 : 0;
 }
 
-struct StageTimes {
-  Seconds forward, backward;  // of one microbatch, sends included
+struct TimesWithSends {
+  Seconds forward, backward;  // of one microbatch
 };
 
 // A stage sends activations over the cut at its end and gradients over the cut at its begin.
-inline StageTimes times_with_sends(const InterOpProblem& problem, const StageOption& option, std::size_t begin_link,
-                                   std::size_t end_link) {
-  StageTimes times{option.forward, option.backward};
+inline TimesWithSends times_with_sends(const InterOpProblem& problem, const StageOption& option, std::size_t begin_link,
+                                       std::size_t end_link) {
+  TimesWithSends times{option.forward, option.backward};
   if (problem.cuts.empty()) return times;
   if (option.first > 0) times.backward += problem.cuts[option.first - 1].backward[begin_link];
   if (option.last + 1 < problem.layers) times.forward += problem.cuts[option.last].forward[end_link];
