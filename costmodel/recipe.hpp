@@ -48,6 +48,8 @@ struct Recipe {
   // the backward, at that price; otherwise they are saved as the consumers use them.
   bool regather_saved_activations = false;
   double elementwise_traffic = 1;  // bytes moved over bytes of operands and results, for kinds priced by bytes: fusion
+  // Pipeline schedules that the framework can run, by name (planner/plan/schedule.hpp): what `auto` searches.
+  std::vector<std::string> schedules{"1f1b", "interleaved-1f1b"};
   OverlapSends overlap_sends = OverlapSends::by_schedule;
   OverlapSynchronization overlap_synchronization = OverlapSynchronization::none;
   Bytes context_memory{0};                                   // per device: CUDA context, communicator buffers

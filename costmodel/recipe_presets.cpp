@@ -25,6 +25,7 @@ Recipe neutral() {
   recipe.parameter_states = {ParameterState::replicated, ParameterState::zero1, ParameterState::zero3};
   recipe.regather_saved_activations = false;
   recipe.elementwise_traffic = 1;
+  recipe.schedules = {"1f1b", "interleaved-1f1b"};
   recipe.context_memory = gibibyte;
   recipe.memory_fragmentation = 0.04;
   recipe.sources = {
@@ -39,6 +40,10 @@ Recipe neutral() {
        "reduce-scatter in each of them rarely pays"},
       {"regather_saved_activations", "assumed: activations are saved as the consumers use them"},
       {"elementwise_traffic", "assumed: every op is a kernel of its own"},
+      {"schedules",
+       "assumed: 1F1B is common to Megatron-LM, DeepSpeed and torch.distributed.pipelining, interleaving to the first "
+       "and "
+       "the last; zero-bubble schedules, which few trainers run, are searched when asked for"},
       {"overlap_sends", "assumed: frameworks that have these schedules send asynchronously in them"},
       {"overlap_synchronization", "assumed: gradients are reduced after the last backward; the slower case"},
       {"context_memory", "assumed: CUDA context and communicator buffers take between 0.5 and 2 GiB"},
@@ -75,6 +80,9 @@ Recipe megatron() {
       {"elementwise_traffic",
        "counted: bias+GELU and bias+dropout+residual as one kernel each move 19 of the 40 units "
        "of b·s·h that a layer's elementwise ops move when each is a kernel of its own"},
+      {"schedules",
+       "Megatron-LM, megatron/core/pipeline_parallel/schedules.py: 1F1B without and with interleaving "
+       "(--num-layers-per-virtual-pipeline-stage)"},
       {"overlap_sends",
        "fitted: the ratios of schedules measured by Qi et al. 2024 (table 4, a Megatron-LM fork) agree better when "
        "sends block, though Megatron-LM overlaps them with virtual pipeline stages (overlap_p2p_comm)"},
@@ -93,6 +101,7 @@ Recipe alpa() {
   recipe.compute_dtype = DType::fp16;
   recipe.bucket_bytes = Bytes(30 * 1048576.0);
   recipe.elementwise_traffic = 0.5;
+  recipe.schedules = {"1f1b", "gpipe"};
   recipe.context_memory = 1.6 * gibibyte;
   recipe.memory_fragmentation = 0;
   recipe.sources = {
@@ -110,6 +119,7 @@ Recipe alpa() {
        "taken as zero1, assumed: gradients accumulate whole over microbatches and are reduced once"},
       {"regather_saved_activations", "assumed: XLA keeps the values that the backward uses"},
       {"elementwise_traffic", "assumed: XLA's loop fusion reaches what Megatron's fused kernels do"},
+      {"schedules", "alpa-projects/alpa, alpa/pipeline_parallel/schedules.py: GpipeSchedule, PipeDreamFlush (1F1B)"},
       {"overlap_sends",
        "Zhuang et al. 2023, section 4: eager 1F1B overlaps cross-mesh resharding; Alpa's 1F1B does not"},
       {"overlap_synchronization", "assumed: Alpa reduces the accumulated gradients once, after the last microbatch"},

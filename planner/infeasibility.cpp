@@ -34,6 +34,12 @@ std::vector<Remediation> remediations(const SearchSpace& space) {
     changed.microbatch_size.reset();
     result.push_back({"let the search choose the microbatch size", "--microbatch-size auto", space.input, changed});
   }
+  if (search.schedule && *search.schedule != ScheduleKind::one_f_one_b) {
+    SearchOptions changed = search;
+    changed.schedule.reset();
+    changed.chunks.reset();
+    result.push_back({"let the search choose the schedule", "--schedule auto", space.input, changed});
+  }
   if (search.recompute && *search.recompute == Recompute::none) {
     SearchOptions changed = search;
     changed.recompute = Recompute::full;

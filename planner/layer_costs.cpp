@@ -29,10 +29,13 @@ Cost cost_of_choice(const Choice& choice, ModelNode::Kind kind, const RangeSetti
   Cost cost;
   cost.forward = choice.forward;
   cost.backward = choice.backward;
+  cost.backward_weight = choice.backward_weight;
   cost.working = choice.working;
   for (const ParameterChoices& parameter : choice.parameters) {
     const ParameterCost& kept = parameter[static_cast<std::size_t>(best_state(parameter, settings))];
     cost = add_within_layer(cost, cost_of_parameter(kept));
+    for (const ParameterCollective& each : kept.backward)
+      if (reduces(each.collective)) cost.backward_weight += each.time;
     holder_of_gathered(cost, kind, settings.recompute) += kept.gathered;
   }
   if (settings.recompute == Recompute::full) {
@@ -52,6 +55,7 @@ Cost cost_of_edge(const EdgeCost& edge, bool of_parameter, Recompute recompute) 
   Cost cost;
   cost.forward = edge.forward;
   cost.backward = edge.backward;
+  cost.backward_weight = edge.backward_weight;
   if (recompute == Recompute::full) {
     if (!of_parameter) cost.backward += edge.forward;
     cost.recomputed = edge.saved;
@@ -89,7 +93,8 @@ Cost add_within_layer(const Cost& a, const Cost& b) {
           a.recomputed + b.recomputed,
           std::max(a.working, b.working),
           a.gathered + b.gathered,
-          a.shared_gradients + b.shared_gradients};
+          a.shared_gradients + b.shared_gradients,
+          a.backward_weight + b.backward_weight};
 }
 
 Cost add_layers(const Cost& a, const Cost& b) {

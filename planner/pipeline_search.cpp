@@ -10,17 +10,23 @@
 #include <set>
 
 #include "planner/materialize.hpp"
+#include "planner/plan/ranks.hpp"
+#include "planner/schedule_search.hpp"
 
 namespace meshloom {
 namespace {
 
-InterOpProblem empty_problem(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches) {
+// With the sends that block under this schedule.
+InterOpProblem empty_problem(const SearchSpace& space, ScheduleKind kind, std::int64_t microbatch_size,
+                             std::int64_t microbatches) {
   InterOpProblem problem;
   problem.layers = static_cast<std::uint32_t>(space.layers.layers.size());
   problem.hosts = space.input.cluster.hosts;
   problem.devices_per_host = space.input.cluster.devices_per_host;
   problem.microbatches = microbatches;
   problem.submeshes = space.submeshes;
+  problem.memory = usable_memory(space.input.cluster, space.input.recipe);
+  if (sends_overlap(space.input.recipe, kind)) return problem;
   for (std::size_t cut = 0; cut + 1 < space.layers.layers.size(); ++cut) {
     InterOpProblem::Cut prices{};
     for (const LinkClass link : {LinkClass::intra_host, LinkClass::inter_host}) {
@@ -63,14 +69,22 @@ InterOpProblem in_larger_units(InterOpProblem problem) {
   return problem;
 }
 
+// Whether pipelines of this kind may have stages on this submesh.
+bool may_lie_on(const SearchSpace& space, ScheduleKind kind, std::int64_t microbatches, std::uint32_t submesh) {
+  if (kind != ScheduleKind::interleaved && !splits_backward(kind)) return true;
+  const std::optional<std::int64_t> ranks = ranks_that_tile(space, submesh);
+  if (!ranks || *ranks > static_cast<std::int64_t>(space.layers.layers.size())) return false;
+  return kind != ScheduleKind::interleaved || can_interleave(*ranks, microbatches);
+}
+
 // None: no pipeline stays below `limit`. With `only` all stages are on that submesh.
-std::optional<Pipeline> best_pipeline(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
-                                      std::int64_t microbatches, Seconds limit,
+std::optional<Pipeline> best_pipeline(const SearchSpace& space, ScheduleKind kind, const StageCosts& costs,
+                                      std::int64_t microbatch_size, std::int64_t microbatches, Seconds limit,
                                       std::optional<std::uint32_t> only = {}) {
-  InterOpProblem problem = empty_problem(space, microbatch_size, microbatches);
+  InterOpProblem problem = empty_problem(space, kind, microbatch_size, microbatches);
   std::vector<const StageCandidate*> origin;
   for_each_range(space, [&](std::uint32_t first, std::uint32_t last, std::size_t c, std::uint32_t submesh) {
-    if (only && submesh != *only) return;
+    if ((only && submesh != *only) || !may_lie_on(space, kind, microbatches, submesh)) return;
     if (!(static_cast<double>(microbatches) * costs.least_time[c][submesh] < limit)) return;
     const bool shares = shares_parameters_outside(space.layers, first, last);
     for (const StageCandidate& candidate : costs.candidates[c][submesh]) {
@@ -79,13 +93,14 @@ std::optional<Pipeline> best_pipeline(const SearchSpace& space, const StageCosts
         per_step +=
             shared_gradient_time(space.input.cluster, candidate.cost.shared_gradients, space.submeshes[submesh]);
       problem.options.push_back({first, last, submesh, candidate.cost.forward, candidate.cost.backward, per_step,
-                                 candidate.max_following_stages});
+                                 candidate.max_following_stages, candidate.cost.backward_weight, candidate.cost.fixed,
+                                 candidate.cost.transient(), candidate.cost.activations});
       origin.push_back(&candidate);
     }
   });
-  const InterOpSolution solution = solve_inter_op(in_larger_units(problem), limit);
+  const auto [schedule, solution] = solve_under(kind, space.options, in_larger_units(problem), limit);
   if (!solution.feasible) return std::nullopt;
-  Pipeline pipeline{solution.objective, microbatch_size, microbatches, {}, {}};
+  Pipeline pipeline{solution.objective, schedule, microbatch_size, microbatches, {}, {}};
   for (const std::uint32_t option : solution.options) {
     pipeline.options.push_back(problem.options[option]);
     pipeline.candidates.push_back(*origin[option]);
@@ -94,14 +109,13 @@ std::optional<Pipeline> best_pipeline(const SearchSpace& space, const StageCosts
 }
 
 // The least estimate of pipelines whose stages are all on equal submeshes: quickly found, and something to beat.
-Seconds best_even_estimate(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
-                           std::int64_t microbatches) {
-  Seconds best = impossible;
+Seconds best_even_estimate(const SearchSpace& space, ScheduleKind kind, const StageCosts& costs,
+                           std::int64_t microbatch_size, std::int64_t microbatches, Seconds best) {
   for (std::uint32_t submesh = 0; submesh < space.submeshes.size(); ++submesh) {
     const std::int64_t devices = space.submeshes[submesh].devices();
     if (space.input.cluster.devices() % devices != 0) continue;
     if (space.input.cluster.devices() / devices > static_cast<std::int64_t>(space.layers.layers.size())) continue;
-    if (const auto found = best_pipeline(space, costs, microbatch_size, microbatches, best, submesh))
+    if (const auto found = best_pipeline(space, kind, costs, microbatch_size, microbatches, best, submesh))
       best = std::min(best, found->estimate);
   }
   return best;
@@ -109,9 +123,9 @@ Seconds best_even_estimate(const SearchSpace& space, const StageCosts& costs, st
 
 // The 1F1B formula with the least time of every stage, without per-step work and with memory left out: no plan of this
 // space takes less. (GPipe's formula is never below 1F1B's.) A bound that is not below `limit` is reported as that.
-Seconds lower_bound(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
-                    std::int64_t microbatches, Seconds limit) {
-  InterOpProblem problem = empty_problem(space, microbatch_size, microbatches);
+Seconds lower_bound_in_a_row(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
+                             std::int64_t microbatches, Seconds limit) {
+  InterOpProblem problem = empty_problem(space, ScheduleKind::one_f_one_b, microbatch_size, microbatches);
   const std::size_t whole = space.classes.of[0].back();
   for_each_range(space, [&](std::uint32_t first, std::uint32_t last, std::size_t c, std::uint32_t submesh) {
     Seconds time = costs.least_time[c][submesh];
@@ -123,6 +137,16 @@ Seconds lower_bound(const SearchSpace& space, const StageCosts& costs, std::int6
   });
   const InterOpSolution solution = solve_inter_op(in_larger_units(std::move(problem)), limit);
   return solution.feasible ? std::min(solution.objective, limit) : limit;
+}
+
+// Under all schedules.
+Seconds lower_bound(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
+                    std::int64_t microbatches, Seconds limit) {
+  for (const ScheduleKind kind : space.schedules)
+    limit = kind == ScheduleKind::interleaved || splits_backward(kind)
+                ? lower_bound_on_equal_submeshes(space, costs, microbatches, kind, limit)
+                : lower_bound_in_a_row(space, costs, microbatch_size, microbatches, limit);
+  return limit;
 }
 
 std::int64_t odd_part(std::int64_t number) {
@@ -146,16 +170,28 @@ std::vector<std::int64_t> microbatch_sizes(const PlanningInput& input, const Sea
 struct SizeResult {
   std::int64_t microbatch_size = 1, microbatches = 1;
   StageCosts outline;
-  std::optional<Pipeline> pipeline;
+  std::vector<std::optional<Pipeline>> pipelines;  // by position in SearchSpace::schedules
   Seconds lower_bound;
   std::vector<MemoryNeed> needs;
 };
 
-// Looks for pipelines below `limit`. What memory is short matters only as long as none is known.
+const Pipeline* best_of(const SizeResult& result) {
+  const Pipeline* best = nullptr;
+  for (const std::optional<Pipeline>& pipeline : result.pipelines)
+    if (pipeline && (best == nullptr || pipeline->estimate < best->estimate)) best = &*pipeline;
+  return best;
+}
+
+// Looks for pipelines below `limit`, of each schedule. What memory is short matters only as long as none is known.
 void improve(SizeResult& result, const SearchSpace& space, const StageCosts& costs, Seconds limit) {
-  std::optional<Pipeline> found = best_pipeline(space, costs, result.microbatch_size, result.microbatches, limit);
-  if (found && (!result.pipeline || found->estimate < result.pipeline->estimate)) result.pipeline = std::move(found);
-  if (result.pipeline || limit < impossible) return;
+  result.pipelines.resize(space.schedules.size());
+  for (std::size_t k = 0; k < space.schedules.size(); ++k) {
+    std::optional<Pipeline>& known = result.pipelines[k];
+    std::optional<Pipeline> found =
+        best_pipeline(space, space.schedules[k], costs, result.microbatch_size, result.microbatches, limit);
+    if (found && (!known || found->estimate < known->estimate)) known = std::move(found);
+  }
+  if (best_of(result) != nullptr || limit < impossible) return;
   std::vector<MemoryNeed> needs;
   add_needs(needs, space, costs);
   if (result.needs.empty() || (!needs.empty() && needs.front().needs < result.needs.front().needs))
@@ -163,9 +199,10 @@ void improve(SizeResult& result, const SearchSpace& space, const StageCosts& cos
 }
 
 std::string progress_line(const SizeResult& result) {
+  const Pipeline* best = best_of(result);
   return fmt::format("{} microbatches of {}: {}", result.microbatches, result.microbatch_size,
-                     result.pipeline ? fmt::format("{} stages, {:.4g} s", result.pipeline->options.size(),
-                                                   result.pipeline->estimate.value())
+                     best != nullptr ? fmt::format("{}, {} stages, {:.4g} s", name(best->schedule),
+                                                   best->options.size(), best->estimate.value())
                                      : "does not fit");
 }
 
@@ -181,7 +218,9 @@ std::vector<SizeResult> search_sizes(const SearchSpace& space) {
   tbb::parallel_for(std::size_t{0}, results.size(), [&](std::size_t k) {
     SizeResult& result = results[k];
     result.outline = outline_stages(space, result.microbatch_size, result.microbatches);
-    even[k] = best_even_estimate(space, result.outline, result.microbatch_size, result.microbatches);
+    even[k] = impossible;
+    for (const ScheduleKind kind : space.schedules)
+      even[k] = best_even_estimate(space, kind, result.outline, result.microbatch_size, result.microbatches, even[k]);
   });
   Seconds to_beat = impossible;
   for (const Seconds estimate : even)
@@ -192,7 +231,7 @@ std::vector<SizeResult> search_sizes(const SearchSpace& space) {
     if (result.lower_bound < to_beat || !(to_beat < impossible)) improve(result, space, result.outline, to_beat);
   });
   for (const SizeResult& result : results)
-    if (result.pipeline) to_beat = std::min(to_beat, result.pipeline->estimate * simulated_tolerance);
+    if (const Pipeline* best = best_of(result)) to_beat = std::min(to_beat, best->estimate * simulated_tolerance);
   std::mutex progress;
   tbb::parallel_for(std::size_t{0}, results.size(), [&](std::size_t k) {
     SizeResult& result = results[k];
@@ -206,17 +245,36 @@ std::vector<SizeResult> search_sizes(const SearchSpace& space) {
   return results;
 }
 
+bool faster(const Pipeline& a, const Pipeline& b) { return a.estimate < b.estimate; }
+
+// The best of each schedule if it is close to the best of all, then the best of what is left; sorted again.
+std::vector<Pipeline> worth_simulating(std::vector<Pipeline> pipelines, std::size_t most) {
+  if (pipelines.empty()) return pipelines;
+  std::stable_sort(pipelines.begin(), pipelines.end(), faster);
+  const Seconds close = pipelines.front().estimate * simulated_tolerance;
+  std::set<ScheduleKind> seen;
+  std::stable_partition(pipelines.begin(), pipelines.end(), [&](const Pipeline& pipeline) {
+    return pipeline.estimate <= close && seen.insert(pipeline.schedule.kind).second;
+  });
+  pipelines.erase(
+      pipelines.begin() + static_cast<std::ptrdiff_t>(std::min(pipelines.size(), std::max<std::size_t>(1, most))),
+      pipelines.end());
+  std::stable_sort(pipelines.begin(), pipelines.end(), faster);
+  return pipelines;
+}
+
 }  // namespace
 
 PipelineSearchResult search_pipelines(const SearchSpace& space) {
   PipelineSearchResult result;
+  std::vector<Pipeline> pipelines;
   for (SizeResult& size : search_sizes(space)) {
     result.lower_bound = std::min(result.lower_bound, size.lower_bound);
-    if (size.pipeline) result.pipelines.push_back(std::move(*size.pipeline));
+    for (std::optional<Pipeline>& pipeline : size.pipelines)
+      if (pipeline) pipelines.push_back(std::move(*pipeline));
     result.needs.insert(result.needs.end(), size.needs.begin(), size.needs.end());
   }
-  std::stable_sort(result.pipelines.begin(), result.pipelines.end(),
-                   [](const Pipeline& a, const Pipeline& b) { return a.estimate < b.estimate; });
+  result.pipelines = worth_simulating(std::move(pipelines), space.options.candidates);
   return result;
 }
 

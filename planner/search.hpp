@@ -27,7 +27,8 @@ struct PlanningInput {
 struct SearchOptions {
   std::int64_t global_batch = 0;                  // samples per step
   std::optional<std::int64_t> microbatch_size;    // samples over all devices of a stage; none: searched
-  std::optional<ScheduleKind> schedule;           // none: 1F1B (its formula never exceeds GPipe's, nor does its memory)
+  std::optional<ScheduleKind> schedule;           // none: those that the recipe's framework can run
+  std::optional<std::int64_t> chunks;             // per rank of interleaved pipelines, at least 2; none: searched
   std::optional<ParameterState> parameter_state;  // none: those the recipe allows, per parameter
   std::optional<Recompute> recompute;             // none: each, per stage
   std::optional<std::size_t> layers;              // none: as tagged, or chosen; else groups (planner/layers.hpp)

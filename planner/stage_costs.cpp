@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "planner/inter_op/reachable_offsets.hpp"
+#include "planner/schedule_search.hpp"
 
 namespace meshloom {
 namespace {
@@ -33,7 +34,25 @@ bool dominates(const StageCandidate& a, const StageCandidate& b) {
          a.cost.shared_gradients <= b.cost.shared_gradients;
 }
 
-void keep_undominated(std::vector<StageCandidate>& candidates) {
+bool dominates_in_memory_too(const StageCandidate& a, const StageCandidate& b) {
+  return dominates(a, b) && a.cost.fixed <= b.cost.fixed && a.cost.transient() <= b.cost.transient() &&
+         a.cost.activations <= b.cost.activations;
+}
+
+// Where the backward is split, its input gradients' part is waited for and the weight gradients' part fills gaps.
+bool dominates_in_parts(const StageCandidate& a, const StageCandidate& b) {
+  return dominates_in_memory_too(a, b) && a.cost.backward_weight >= b.cost.backward_weight &&
+         a.cost.backward - a.cost.backward_weight <= b.cost.backward - b.cost.backward_weight;
+}
+
+using Dominates = bool (*)(const StageCandidate&, const StageCandidate&);
+
+Dominates dominance_for(const SearchSpace& space) {
+  if (std::any_of(space.schedules.begin(), space.schedules.end(), splits_backward)) return dominates_in_parts;
+  return compares_memory(space) ? dominates_in_memory_too : dominates;
+}
+
+void keep_undominated(std::vector<StageCandidate>& candidates, Dominates dominates) {
   std::vector<StageCandidate> kept;
   for (const StageCandidate& candidate : candidates) {
     if (std::any_of(kept.begin(), kept.end(), [&](const auto& other) { return dominates(other, candidate); })) continue;
@@ -70,10 +89,13 @@ class MeshPricer {
     const auto layers = static_cast<std::int64_t>(space.layers.layers.size());
     const std::int64_t devices_left = space.input.cluster.devices() - space.meshes[mesh].submesh.devices();
     most_following_.assign(space.classes.classes.size(), 0);
+    demands_.assign(space.classes.classes.size(), {});
     for (std::int64_t first = 0; first < layers; ++first)
       for (std::int64_t last = first; last < layers; ++last) {
         std::int64_t& most = most_following_[space.classes.of[first][last - first]];
         most = std::max(most, std::min(layers - 1 - last, devices_left));
+        if (Demand& demand = demands_[space.classes.of[first][last - first]]; demand.in_flight == 0)
+          demand = most_demanded(last - first + 1);
       }
   }
 
@@ -110,12 +132,41 @@ class MeshPricer {
   MeshResult take() {
     for (auto& candidates : result_.candidates) {
       plainest_first(candidates);
-      keep_undominated(candidates);
+      keep_undominated(candidates, dominance_for(space_));
     }
     return std::move(result_);
   }
 
  private:
+  // What a device would hold at most of stages like one: so many of it, with so many microbatches in flight of one.
+  struct Demand {
+    double stages = 1, in_flight = 0;
+  };
+
+  // By the schedules other than 1F1B, for a stage of so many layers on this mesh.
+  Demand most_demanded(std::int64_t stage_layers) const {
+    Demand most;
+    const std::optional<std::int64_t> ranks = ranks_that_tile(space_, space_.submesh_of[mesh_]);
+    for (const ScheduleKind kind : space_.schedules) {
+      Schedule schedule = kind;
+      if (kind == ScheduleKind::one_f_one_b || (kind != ScheduleKind::gpipe && !ranks)) continue;
+      if (kind == ScheduleKind::interleaved) {
+        if (!can_interleave(*ranks, microbatches_)) continue;
+        const auto layers = static_cast<std::int64_t>(space_.layers.layers.size());
+        schedule.chunks = std::min(layers / (*ranks * stage_layers), searched_chunks(space_.options).back());
+        if (schedule.chunks < 1) continue;
+      }
+      most.stages = std::max(most.stages, static_cast<double>(schedule.chunks));
+      most.in_flight =
+          std::max(most.in_flight, static_cast<double>(in_flight(schedule, ranks.value_or(1), 0, microbatches_)));
+    }
+    return most;
+  }
+
+  bool meets(const Demand& demand, const Cost& cost) const {
+    return demand.stages * cost.fixed + cost.transient() + demand.in_flight * cost.activations <= usable_;
+  }
+
   std::size_t whole_graph() const { return space_.classes.of[0].back(); }
 
   // A state for each parameter, and all parameters in one: prices are tried at a few points only and do not count what
@@ -133,9 +184,8 @@ class MeshPricer {
     for (std::size_t c = 1; c < costs.size(); ++c) {
       if (!(costs[c].forward < impossible)) continue;
       const auto following =
-          following_stages(costs[c], usable_, space_.options.schedule.value_or(ScheduleKind::one_f_one_b),
-                           microbatches_, most_following_[c]);
-      tight[c] = following.value_or(-1) < most_following_[c];
+          following_stages(costs[c], usable_, ScheduleKind::one_f_one_b, microbatches_, most_following_[c]);
+      tight[c] = following.value_or(-1) < most_following_[c] || !meets(demands_[c], costs[c]);
       result_.least_memory[c] =
           std::min(result_.least_memory[c], costs[c].fixed + costs[c].activations + costs[c].transient());
       result_.candidates[c].push_back({costs[c], mesh_, settings, following.value_or(-1)});
@@ -192,6 +242,7 @@ class MeshPricer {
   Bytes usable_;
   MeshSolver solver_;
   std::vector<std::int64_t> most_following_;  // by class: stages that may ever follow
+  std::vector<Demand> demands_;               // by class
   MeshResult result_;
 };
 
@@ -205,11 +256,21 @@ std::vector<Submesh> all_submeshes(const Cluster& cluster) {
   return result;
 }
 
+std::vector<ScheduleKind> searched_schedules(const Recipe& recipe, const SearchOptions& options) {
+  if (options.schedule) return {*options.schedule};
+  if (options.chunks) return {ScheduleKind::interleaved};
+  std::vector<ScheduleKind> kinds;
+  for (const std::string& name : recipe.schedules) kinds.push_back(*schedule_named(name));
+  const bool has_one_f_one_b = std::find(kinds.begin(), kinds.end(), ScheduleKind::one_f_one_b) != kinds.end();
+  if (has_one_f_one_b) std::erase(kinds, ScheduleKind::gpipe);
+  return kinds;
+}
+
 }  // namespace
 
 SearchSpace search_space(const PlanningInput& input, const SearchOptions& options) {
-  SearchSpace space{input, options, differentiate(input.graph), dimension_meanings(input.graph), {}, {}, {}, {}, {}, {},
-                    {},    {}};
+  SearchSpace space{
+      input, options, differentiate(input.graph), dimension_meanings(input.graph), {}, {}, {}, {}, {}, {}, {}, {}, {}};
   space.pins = PinnedGraph(input.graph, input.pins);
   space.layers = planning_layers(input.graph, space.training, options.layers, space.pins);
   space.classes = range_classes(space.layers);
@@ -227,7 +288,21 @@ SearchSpace search_space(const PlanningInput& input, const SearchOptions& option
     space.recomputes = {*options.recompute};
   else
     space.recomputes = {Recompute::none, Recompute::full};
+  space.schedules = searched_schedules(input.recipe, options);
   return space;
+}
+
+std::optional<std::int64_t> ranks_that_tile(const SearchSpace& space, std::uint32_t submesh) {
+  const std::int64_t devices = space.submeshes[submesh].devices();
+  if (space.input.cluster.devices() % devices != 0) return std::nullopt;
+  return space.input.cluster.devices() / devices;
+}
+
+bool can_interleave(std::int64_t ranks, std::int64_t microbatches) { return ranks >= 2 && microbatches % ranks == 0; }
+
+bool compares_memory(const SearchSpace& space) {
+  return std::any_of(space.schedules.begin(), space.schedules.end(),
+                     [](ScheduleKind kind) { return kind != ScheduleKind::one_f_one_b; });
 }
 
 Bytes usable_memory(const Cluster& cluster, const Recipe& recipe) {
@@ -258,6 +333,33 @@ MeshSolver::MeshSolver(const SearchSpace& space, const DeviceMesh& mesh, std::ve
 
 namespace {
 
+// The same for chunks of interleaved pipelines.
+void add_promising_chunks(const SearchSpace& space, const StageCosts& outline, std::int64_t microbatches,
+                          Seconds to_beat, std::vector<std::vector<bool>>& result) {
+  const auto layers = static_cast<std::uint32_t>(space.layers.layers.size());
+  for (std::uint32_t submesh = 0; submesh < space.submeshes.size(); ++submesh) {
+    const std::optional<std::int64_t> ranks = ranks_that_tile(space, submesh);
+    if (!ranks || !can_interleave(*ranks, microbatches)) continue;
+    for (const std::int64_t chunks : searched_chunks(space.options)) {
+      if (*ranks * chunks > layers) break;
+      const auto rounds = static_cast<double>(microbatches * chunks + *ranks - 1);
+      const auto usable = [&](std::uint32_t first, std::uint32_t last, std::uint32_t) {
+        const std::size_t c = space.classes.of[first][last - first];
+        return outline.may_fit[c][submesh] && rounds * outline.least_time[c][submesh] < to_beat;
+      };
+      const std::vector<OffsetSet> stages = offsets_on_the_way(layers, *ranks * chunks, {1}, usable);
+      for (std::uint32_t first = 0; first < layers; ++first)
+        for (std::uint32_t last = first; last < layers; ++last) {
+          if (!usable(first, last, 0)) continue;
+          OffsetSet ends(*ranks * chunks + 1);
+          ends.insert_moved_up(stages[first], 1);
+          ends.intersect(stages[last + 1]);
+          if (!ends.empty()) result[submesh][space.classes.of[first][last - first]] = true;
+        }
+    }
+  }
+}
+
 // By submesh and class: whether some pipeline with such a stage may take less. Any takes at least B times its slowest
 // stage, so all its stages stay below that.
 std::vector<std::vector<bool>> promising(const SearchSpace& space, const StageCosts& outline, std::int64_t microbatches,
@@ -281,6 +383,8 @@ std::vector<std::vector<bool>> promising(const SearchSpace& space, const StageCo
         ends.intersect(offsets[last + 1]);
         if (!ends.empty()) result[s][space.classes.of[first][last - first]] = true;
       }
+  if (std::find(space.schedules.begin(), space.schedules.end(), ScheduleKind::interleaved) != space.schedules.end())
+    add_promising_chunks(space, outline, microbatches, to_beat, result);
   return result;
 }
 
@@ -307,7 +411,7 @@ StageCosts joined(const SearchSpace& space, const std::vector<MeshResult>& by_me
       result.least_single_stage = std::min(result.least_single_stage, of_mesh.least_single_stage);
   }
   for (std::size_t c = 1; c < classes; ++c)
-    for (auto& candidates : result.candidates[c]) keep_undominated(candidates);
+    for (auto& candidates : result.candidates[c]) keep_undominated(candidates, dominance_for(space));
   return result;
 }
 

@@ -24,11 +24,19 @@ struct SearchSpace {
   std::vector<ParameterState> states;
   std::vector<Recompute> recomputes;
   PinnedGraph pins;
+  std::vector<ScheduleKind> schedules;  // considered; GPipe only without 1F1B, which never takes longer nor holds more
 };
 SearchSpace search_space(const PlanningInput& input, const SearchOptions& options);
 
 // What a device may hold beyond the recipe's overhead: (memory − context) / (1 + fragmentation).
 Bytes usable_memory(const Cluster& cluster, const Recipe& recipe);
+
+// How many stages like this one tile the cluster; none: they do not.
+std::optional<std::int64_t> ranks_that_tile(const SearchSpace& space, std::uint32_t submesh);
+// Whether interleaved 1F1B can have so many microbatches on so many ranks.
+bool can_interleave(std::int64_t ranks, std::int64_t microbatches);
+// Whether memory is to be compared as such: max_following_stages tells it for 1F1B only.
+bool compares_memory(const SearchSpace& space);
 
 // How many stages may follow one with this cost (see StageOption), at most `most`; none: it does not fit at all.
 std::optional<std::int64_t> following_stages(const Cost& cost, Bytes usable, ScheduleKind schedule,
@@ -42,7 +50,8 @@ struct StageCandidate {
 };
 
 struct StageCosts {
-  // By class and submesh; undominated in (forward, time, per step, following stages).
+  // By class and submesh; undominated in (forward, time, per step, following stages), for schedules other than 1F1B in
+  // memory and the weight gradients' time, too.
   std::vector<std::vector<std::vector<StageCandidate>>> candidates;
   // By class and submesh: no way to run it takes less per microbatch; impossible where there is none.
   std::vector<std::vector<Seconds>> least_time;

@@ -24,6 +24,7 @@ SearchOptions options_for(std::int64_t global_batch, std::int64_t microbatch_siz
   options.microbatch_size = microbatch_size;
   options.max_mesh_axes = 1;
   options.threads = 1;
+  options.schedule = ScheduleKind::one_f_one_b;
   return options;
 }
 
@@ -382,6 +383,8 @@ void apply(const std::string& words, PlanningInput& input, SearchOptions& option
     options.recompute = recompute_named(value).value();
   else if (option == "--parameter-state")
     options.parameter_state = parameter_state_named(value).value();
+  else if (words == "--schedule auto")
+    options.schedule.reset();
   else if (words == "--microbatch-size auto")
     options.microbatch_size.reset();
   else
