@@ -15,7 +15,7 @@ struct SearchSpace {
   const PlanningInput& input;
   const SearchOptions& options;
   TrainingGraph training;
-  TokenDimensions tokens;
+  DimensionMeanings meanings;
   PlanningLayers layers;
   RangeClasses classes;
   std::vector<Submesh> submeshes;         // inside a host, then of several; see Constraints
