@@ -62,7 +62,8 @@ Seconds lower_bound_on_equal_submeshes(const SearchSpace& space, const StageCost
   const auto layers = static_cast<std::int64_t>(space.layers.layers.size());
   for (std::uint32_t submesh = 0; submesh < space.submeshes.size(); ++submesh) {
     const std::optional<std::int64_t> ranks = ranks_that_tile(space, submesh);
-    if (!ranks || *ranks > layers) continue;
+    if (!ranks || *ranks > layers || *ranks != space.allowed.count().value_or(static_cast<std::uint32_t>(*ranks)))
+      continue;
     const BottleneckOfCuts bottleneck(space, costs, submesh);
     if (kind != ScheduleKind::interleaved) {
       limit = std::min(limit, static_cast<double>(microbatches) * bottleneck.with_stages(*ranks));
@@ -96,14 +97,9 @@ ScheduledSolution solve_under(ScheduleKind kind, const SearchOptions& options, c
     case ScheduleKind::custom:
       return {kind, solve_inter_op(problem, limit)};
   }
-  ScheduledSolution best{kind, {}};
-  for (const std::int64_t chunks : searched_chunks(options)) {
-    InterleavedSolution found = solve_interleaved(problem, chunks, {.limit = limit, .nodes = interleaving_nodes});
-    if (!found.best.feasible) continue;
-    best = {{kind, chunks}, std::move(found.best)};
-    limit = best.solution.objective;
-  }
-  return best;
+  InterleavedSolution found =
+      solve_interleaved(problem, searched_chunks(options), {.limit = limit, .nodes = interleaving_nodes});
+  return {{kind, found.chunks}, std::move(found.best)};
 }
 
 }  // namespace meshloom

@@ -24,6 +24,7 @@ std::vector<EvenPipeline> even_pipelines(const InterOpProblem& problem, std::int
   for (std::uint32_t s = 0; s < problem.submeshes.size(); ++s) {
     if (!can_tile(problem, problem.submeshes[s])) continue;
     const std::int64_t ranks = device_count(problem) / problem.submeshes[s].devices();
+    if (problem.stages && ranks != *problem.stages) continue;
     if (ranks >= least_ranks && ranks * chunks <= problem.layers) result.push_back({s, ranks, chunks});
   }
   return result;
@@ -88,8 +89,7 @@ std::vector<double> EvenTable::times() const {
   return result;
 }
 
-std::vector<std::vector<double>> EvenTable::least_largest_times() const {
-  const auto stages = static_cast<std::uint32_t>(kind_of_stage_.size());
+std::vector<std::vector<double>> EvenTable::least_largest_times(std::uint32_t stages) const {
   std::vector<std::vector<double>> least(stages + 1, std::vector<double>(layers_ + 1, unreachable));
   least[stages][layers_] = 0;
   for (std::uint32_t stage = stages; stage-- > 0;)

@@ -22,6 +22,7 @@ struct Variant {
 struct Label {
   double time, total;  // A, C
   std::uint32_t option, next;
+  std::uint32_t stages;
 };
 
 struct Found {
@@ -50,15 +51,19 @@ class GPipeProgram {
 
   // The pipeline of least C_1 below `limit` among those whose stages all keep the bounds.
   std::optional<Found> least_total(double forward, double backward, double limit) {
-    labels_.assign(1, {0, 0, 0, 0});
+    labels_.assign(1, {0, 0, 0, 0, 0});
     spans_.assign((problem_.layers + 1) * width(), {});
     spans_[state(problem_.layers, devices_)] = {0, 1};
     for (std::uint32_t first = problem_.layers; first-- > 0;)
       for (std::int64_t offset = 0; offset < devices_; ++offset) extend(first, offset, forward, backward, limit);
     const Span span = spans_[state(0, 0)];
-    if (span.begin == span.end) return std::nullopt;
-    return trace(*std::min_element(labels_.begin() + span.begin, labels_.begin() + span.end,
-                                   [](const Label& a, const Label& b) { return a.total < b.total; }));
+    const Label* best = nullptr;
+    for (std::uint32_t l = span.begin; l < span.end; ++l)
+      if (labels_[l].stages == problem_.stages.value_or(labels_[l].stages) &&
+          (best == nullptr || labels_[l].total < best->total))
+        best = &labels_[l];
+    if (best == nullptr) return std::nullopt;
+    return trace(*best);
   }
 
  private:
@@ -100,7 +105,7 @@ class GPipeProgram {
         for (std::uint32_t next = rest.begin; next < rest.end; ++next) {
           const double time = variant.forward + variant.backward + labels_[next].time;
           const Label label{time, std::max(variant.per_step + time, variant.forward + labels_[next].total),
-                            variant.option, next};
+                            variant.option, next, labels_[next].stages + 1};
           if (label.total < limit) insert(label);
         }
       }
@@ -111,7 +116,9 @@ class GPipeProgram {
   }
 
   void insert(const Label& label) {
-    const auto is_below = [](const Label& a, const Label& b) { return a.time <= b.time && a.total <= b.total; };
+    const auto is_below = [&](const Label& a, const Label& b) {
+      return a.time <= b.time && a.total <= b.total && (!problem_.stages || a.stages == b.stages);
+    };
     for (const Label& other : fresh_)
       if (is_below(other, label)) return;
     std::erase_if(fresh_, [&](const Label& other) { return is_below(label, other); });

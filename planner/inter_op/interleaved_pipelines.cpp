@@ -67,31 +67,28 @@ using Rest = std::vector<std::vector<double>>;
 
 class InterleavedSearch {
  public:
-  InterleavedSearch(const InterOpProblem& problem, const EvenPipeline& pipeline, const InterleavedOptions& options)
+  // The table must outlive it and have as many stages as the pipeline, or more.
+  InterleavedSearch(const InterOpProblem& problem, const EvenPipeline& pipeline, const EvenTable& table,
+                    const InterleavedOptions& options)
       : problem_(problem),
         pipeline_(pipeline),
+        table_(table),
         ranks_(static_cast<std::uint32_t>(pipeline.ranks)),
         limit_(options.limit.value()),
         nodes_left_(options.nodes),
         rounds_(static_cast<double>(problem.microbatches * pipeline.chunks + pipeline.ranks - 1)),
-        moments_(fullest_moments(pipeline, problem.microbatches)),
-        groups_(rank_groups(ranks_)),
-        table_(
-            problem, pipeline, 2, [this](std::uint32_t stage) { return std::size_t{stage < ranks_}; },
-            [&](const StageOption& option, std::uint32_t) {
-              return option.fixed + option.activations + option.transient <= problem.memory;
-            },
-            [&](const EvenVariant& a, const EvenVariant& b, std::uint32_t stage) { return betters(a, b, stage); }),
-        least_times_(table_.least_largest_times()) {
-    find_priced_moments();
-  }
+        groups_(rank_groups(ranks_)) {}
 
   InterleavedSolution run() {
     solution_.lower_bound = Seconds(limit_);
+    solution_.chunks = pipeline_.chunks;
+    least_times_ = table_.least_largest_times(pipeline_.stages());
     if (!(rounds_ * least_times_[0][0] < limit_)) return solution_;
     times_ = table_.times();
     times_.resize(first_index([&](double time) { return rounds_ * time < limit_; }));
     if (times_.empty()) return solution_;
+    moments_ = fullest_moments(pipeline_, problem_.microbatches);
+    find_priced_moments();
     set_bound(times_.back());
     least_exposed_ = rest_per_step_[0][0];
     const std::size_t begin = first_index([&](double time) { return !may_fit(time); });
@@ -102,14 +99,6 @@ class InterleavedSearch {
 
  private:
   const StageOption& option(const EvenVariant& variant) const { return problem_.options[variant.option]; }
-
-  // A longer backward of a first chunk hides more of what other ranks do once per step.
-  bool betters(const EvenVariant& a, const EvenVariant& b, std::uint32_t stage) const {
-    const StageOption &left = option(a), &right = option(b);
-    return a.time <= b.time && a.per_step <= b.per_step && left.fixed <= right.fixed &&
-           left.transient <= right.transient && left.activations <= right.activations &&
-           (stage >= ranks_ || a.backward >= b.backward);
-  }
 
   template <typename Holds>
   std::size_t first_index(const Holds& holds) const {
@@ -353,6 +342,7 @@ class InterleavedSearch {
 
   const InterOpProblem& problem_;
   const EvenPipeline& pipeline_;
+  const EvenTable& table_;
   std::uint32_t ranks_;
   double limit_;
   std::size_t nodes_left_;
@@ -360,7 +350,6 @@ class InterleavedSearch {
   std::vector<std::vector<Held>> moments_;  // by rank
   std::vector<Held> priced_;                // by rank: one of its moments
   std::vector<RankGroup> groups_;           // the first is all ranks
-  EvenTable table_;
   Rest least_times_;
   std::vector<double> times_;
   double least_exposed_ = 0;
@@ -378,20 +367,47 @@ class InterleavedSearch {
   bool any_ = false, found_ = false, stopped_ = false;
 };
 
+// What stages of this many ranks may be, whatever the number of chunks: first chunks, and others.
+EvenTable table_of(const InterOpProblem& problem, const EvenPipeline& pipeline, std::int64_t least_chunks,
+                   Seconds limit) {
+  const auto ranks = static_cast<std::uint32_t>(pipeline.ranks);
+  const auto rounds = static_cast<double>(problem.microbatches * least_chunks + pipeline.ranks - 1);
+  const auto fits = [&](const StageOption& option, std::uint32_t) {
+    return option.fixed + option.activations + option.transient <= problem.memory &&
+           rounds * (option.forward + option.backward) < limit;
+  };
+  // A longer backward of a first chunk hides more of what other ranks do once per step.
+  const auto betters = [&](const EvenVariant& a, const EvenVariant& b, std::uint32_t stage) {
+    const StageOption &left = problem.options[a.option], &right = problem.options[b.option];
+    return a.time <= b.time && a.per_step <= b.per_step && left.fixed <= right.fixed &&
+           left.transient <= right.transient && left.activations <= right.activations &&
+           (stage >= ranks || a.backward >= b.backward);
+  };
+  return EvenTable(
+      problem, pipeline, 2, [ranks](std::uint32_t stage) { return std::size_t{stage < ranks}; }, fits, betters);
+}
+
 }  // namespace
 
-InterleavedSolution solve_interleaved(const InterOpProblem& problem, std::int64_t chunks,
+InterleavedSolution solve_interleaved(const InterOpProblem& problem, const std::vector<std::int64_t>& chunks,
                                       const InterleavedOptions& options) {
-  InterleavedSolution result{{}, options.limit, true};
+  InterleavedSolution result{{}, 1, options.limit, true};
   InterleavedOptions left = options;
-  for (const EvenPipeline& pipeline : even_pipelines(problem, chunks, 2)) {
+  if (chunks.empty()) return result;
+  for (EvenPipeline pipeline : even_pipelines(problem, chunks.front(), 2)) {
     if (problem.microbatches % pipeline.ranks != 0) continue;
-    const InterleavedSolution found = InterleavedSearch(problem, pipeline, left).run();
-    result.lower_bound = std::min(result.lower_bound, found.lower_bound);
-    result.exact = result.exact && found.exact;
-    if (!found.best.feasible) continue;
-    result.best = found.best;
-    left.limit = found.best.objective;
+    pipeline.chunks = std::min(chunks.back(), problem.layers / pipeline.ranks);
+    const EvenTable table = table_of(problem, pipeline, chunks.front(), left.limit);
+    for (auto each = chunks.rbegin(); each != chunks.rend(); ++each) {  // more chunks mostly take less
+      if (*each > pipeline.chunks) continue;
+      const EvenPipeline chunked{pipeline.submesh, pipeline.ranks, *each};
+      const InterleavedSolution found = InterleavedSearch(problem, chunked, table, left).run();
+      result.lower_bound = std::min(result.lower_bound, found.lower_bound);
+      result.exact = result.exact && found.exact;
+      if (!found.best.feasible) continue;
+      result.best = found.best, result.chunks = *each;
+      left.limit = found.best.objective;
+    }
   }
   return result;
 }

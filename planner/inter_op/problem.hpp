@@ -46,6 +46,7 @@ struct InterOpProblem {
   Placement placement = Placement::contiguous_on_hosts;
   // Of a device, for the schedules of schedules.hpp; 1F1B has max_following_stages.
   Bytes memory{std::numeric_limits<double>::infinity()};
+  std::optional<std::uint32_t> stages;  // exactly so many, of chunks so many ranks; none: any number
 };
 
 struct InterOpSolution {
@@ -57,7 +58,7 @@ struct InterOpSolution {
 // Objective: Σt + (B−1)·max t + max_i max(0, per_step_i − Σ_{j<i} b_j). The forward send over the cut at a stage's end
 // counts into its f, the backward send over the cut at its begin into its b. None when the options (positions, in
 // pipeline order) are no pipeline: stages cover all layers in order, use exactly all devices, lie contiguously in stage
-// order as `placement` allows, and have at most max_following_stages after them.
+// order as `placement` allows, are as many as asked for, and have at most max_following_stages after them.
 std::optional<Seconds> objective_of(const InterOpProblem& problem, const std::vector<std::uint32_t>& options);
 
 // The least objective over all pipelines. Exact; of equal ones that are met, the one of fewest stages, then of the

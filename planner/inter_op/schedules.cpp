@@ -134,6 +134,7 @@ std::optional<Seconds> time_of(const InterOpProblem& problem, const Schedule& sc
   const auto times = lies_on_equal_submeshes(schedule.kind) ? times_on_equal_submeshes(problem, schedule, options)
                                                             : times_in_a_row(problem, options);
   if (!times) return std::nullopt;
+  if (problem.stages && std::ssize(options) != *problem.stages * schedule.chunks) return std::nullopt;
   if (why_impossible(schedule, std::ssize(options) / schedule.chunks, problem.microbatches)) return std::nullopt;
   return schedule_formula(schedule, *times, problem.microbatches);
 }

@@ -30,6 +30,7 @@ InterOpSolution solve_zero_bubble(const InterOpProblem& problem, ScheduleKind ki
 
 struct InterleavedSolution {
   InterOpSolution best;
+  std::int64_t chunks = 1;  // per rank, of the best
   // No pipeline takes less, or none that is not below the limit is; equal to the objective where that is proven.
   Seconds lower_bound;
   bool exact = true;  // false: the search stopped at its limit of nodes
@@ -37,10 +38,11 @@ struct InterleavedSolution {
 
 struct InterleavedOptions {
   Seconds limit{std::numeric_limits<double>::infinity()};
-  std::size_t nodes = 1'000'000;  // of the branch and bound, for each submesh
+  std::size_t nodes = 1'000'000;  // of the branch and bound, for each submesh and number of chunks
 };
 
-InterleavedSolution solve_interleaved(const InterOpProblem& problem, std::int64_t chunks,
+// Over all these numbers of chunks per rank, ascending.
+InterleavedSolution solve_interleaved(const InterOpProblem& problem, const std::vector<std::int64_t>& chunks,
                                       const InterleavedOptions& options = {});
 
 // The oracle: all partitions. Only for tiny problems.

@@ -24,7 +24,7 @@ class ZeroBubbleSearch {
             problem, pipeline, 1, [](std::uint32_t) { return std::size_t{0}; },
             [&](const StageOption& option, std::uint32_t) { return fits(option); },
             [&](const EvenVariant& a, const EvenVariant& b, std::uint32_t) { return betters(a, b); }),
-        least_(table_.least_largest_times()) {}
+        least_(table_.least_largest_times(pipeline.stages())) {}
 
   // The options of the best pipeline below `limit`; empty when there is none.
   std::vector<std::uint32_t> run(double limit) {
