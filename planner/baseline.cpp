@@ -222,7 +222,7 @@ std::vector<UniformLayout> uniform_layouts(const PlanningInput& input) {
       const std::int64_t dp = devices / (tp * pp);
       for (const bool sequence : {false, true})
         for (const ParameterState state : input.recipe.parameter_states)
-          for (const Recompute recompute : {Recompute::none, Recompute::full}) {
+          for (const Recompute recompute : space.recomputes) {
             if ((sequence && tp == 1) || (state != ParameterState::replicated && dp == 1)) continue;
             const UniformLayout layout{tp, pp, dp, sequence, state, recompute, {}, std::nullopt};
             try {

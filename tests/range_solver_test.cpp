@@ -160,7 +160,7 @@ IntraOpProblem joined(MeshCase& on_mesh, const RangeSettings& settings, std::siz
       if (position.back() == next && !v.parameter)
         add_border(on_mesh, model.nodes[n], v.first_layer<first, v.last_layer> last, settings.weights,
                    whole.nodes.back());
-      const bool counts = v.parameter || (settings.recompute == Recompute::full ? v.incoming : v.saved_here);
+      const bool counts = v.parameter || v.saved[static_cast<std::size_t>(settings.recompute)];
       if (!counts || charged[v.tensor]) continue;
       charged[v.tensor] = true;
       for (std::uint32_t c = 0; c < layer.nodes[n].costs.size(); ++c)
