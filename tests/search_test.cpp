@@ -225,6 +225,45 @@ TEST_CASE("on one stage the search finds the optimum of all shardings, states an
   }
 }
 
+// Layers x·W, the result's softmax over its square, times it: the core of attention, which selective recompute repeats.
+PlanningInput random_attention(std::mt19937& random, std::size_t layers) {
+  PlanningInput input = random_input(random, 1);
+  GraphDraft draft{"cores", "cores", "b", {}, DType::fp32, 0, {}, {}};
+  draft.tensors.push_back({"x", {"b", "4"}, DType::fp32});
+  std::string last = "x";
+  for (std::size_t l = 0; l < layers; ++l) {
+    const std::string tag = fmt::format("l{}", l), y = tag + ".y", p = tag + ".p", q = tag + ".q", o = tag + ".o";
+    draft.tensors.push_back({tag + ".w", {"4", "4"}, DType::fp32, TensorRole::parameter});
+    draft.ops.push_back({y, OpKind::einsum, tag, {last, tag + ".w"}, {y}, "b i, i j -> b j"});
+    draft.ops.push_back({p, OpKind::einsum, tag, {y, y}, {p}, "b i, b i -> b i"});
+    draft.ops.push_back({q, OpKind::softmax, tag, {p}, {q}, "b i~ -> b i"});
+    draft.ops.push_back({o, OpKind::einsum, tag, {q, y}, {o}, "b i, b i -> b i"});
+    last = o;
+  }
+  input.graph = check_graph(draft);
+  input.recipe.parameter_states = {ParameterState::zero3};  // as below: then all is exact
+  input.recipe.optimizer_traffic = 0;
+  return input;
+}
+
+TEST_CASE("with cores of attention the search finds the optimum of all pipelines and recomputations", "[search]") {
+  for (std::uint32_t seed = 0; seed < 10; ++seed) {
+    std::mt19937 random(seed);
+    PlanningInput input = random_attention(random, 1 + seed % 2);
+    for (const std::optional<Recompute> recompute : {std::optional<Recompute>{}, std::optional(Recompute::selective)}) {
+      SearchOptions options = options_for(16, 4);
+      options.recompute = recompute;
+      const Plan plan = search_plans(input, options).front();
+      const SearchSpace space = search_space(input, options);
+      CHECK(space.recomputes.size() == (recompute ? 1U : 3U));
+      const Seconds least = Enumeration(space, 4).least(4, 2);
+      INFO("seed " << seed << ", " << plan.stages.size() << " stages");
+      CHECK(plan.best_estimate.value() == Approx(least.value()).epsilon(rounding));
+      CHECK(plan.lower_bound <= least * (1 + rounding));
+    }
+  }
+}
+
 // One state of all parameters never beats a state for each, however little memory there is.
 TEST_CASE("states chosen for each parameter are never worse than the best single state", "[search]") {
   int tight = 0;
