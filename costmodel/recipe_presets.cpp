@@ -116,10 +116,10 @@ Recipe alpa() {
        "alpa-projects/alpa, alpa/parallel_method.py: data parallel, Zero2Parallel (all-reduce becomes "
        "reduce-scatter and all-gather, optimizer state is partitioned), Zero3Parallel. Its ZeRO-2 is "
        "taken as zero1, assumed: gradients accumulate whole over microbatches and are reduced once"},
+      {"regather_saved_activations", "assumed: XLA keeps the values that the backward uses"},
       {"recompute_scope",
        "alpa-projects/alpa, alpa/pipeline_parallel/layer_construction.py: with remat_layer every layer is "
        "rematerialized, and layers cover the whole forward"},
-      {"regather_saved_activations", "assumed: XLA keeps the values that the backward uses"},
       {"elementwise_traffic", "assumed: XLA's loop fusion reaches what Megatron's fused kernels do"},
       {"overlap_sends",
        "Zhuang et al. 2023, section 4: eager 1F1B overlaps cross-mesh resharding; Alpa's 1F1B does not"},

@@ -82,7 +82,7 @@ class Builder {
     return parts;
   }
 
-  // Of an edge from its producer.
+  // Of an edge from its producer. A repeated op brings its result again to where it is used.
   ByRecompute<RecomputePart> parts_of_result(OpId producer, TensorId t) const {
     ByRecompute<RecomputePart> parts = parts_of_op(producer);
     for (std::size_t m = 0; m < parts.size() && !is_interface(t); ++m) parts[m].saving = saving_of(t, m);
@@ -321,7 +321,6 @@ class Builder {
     const auto& outputs = graph_.op(*producer).outputs;
     const auto output = static_cast<std::size_t>(std::find(outputs.begin(), outputs.end(), t) - outputs.begin());
     ModelEdge edge{node_of_op_.at(*producer), node_of_op_.at(id), t, input, {}, parts_of_result(*producer, t)};
-    for (std::size_t m = 0; m < edge.parts.size(); ++m) edge.parts[m].repeats = edge.parts[m].repeats && repeats(id)[m];
     const bool saved_to_start_from = !producer_reads(t) && saved_by_some_recompute(t);
     edge.costs.reserve(model_.nodes[edge.a].choices.size() * model_.nodes[edge.b].choices.size());
     for (const Choice& from : model_.nodes[edge.a].choices)

@@ -330,8 +330,8 @@ bool shares_parameters_outside(const PlanningLayers& layers, std::size_t first, 
 
 bool repeats(const Conversion& conversion, const ConversionEnds& ends) {
   if (ends.role == TensorRole::parameter || conversion.consumer == "receive") return false;
-  if (conversion.consumer.empty()) return ends.producer_repeats;
-  return ends.consumer_repeats && (ends.has_node || ends.producer_repeats);
+  const bool from_node = ends.has_node && !conversion.consumer.empty();
+  return from_node ? ends.consumer_repeats : ends.producer_repeats;
 }
 
 LinkClass link_between(const Cluster& cluster, const Stage& stage, const Stage& next) {

@@ -39,9 +39,9 @@ StageBoundary boundary_after(const SearchSpace& space, std::size_t layer, LinkCl
 // Gradients of parameters that other stages use, too: all-reduced between two stages once per step.
 Seconds shared_gradient_time(const Cluster& cluster, Bytes gradients, const Submesh& stage);
 
-// Whether recompute repeats the forward of a conversion of a stage: the ops at its ends run again. Not the gathering of
-// parameters, which then stay for the backward that follows at once, nor what was received, which is saved. A tensor
-// with a node of its own is converted again for each repeated op that reads it, and for its repeated producer.
+// Whether recompute repeats the forward of a conversion of a stage: from its producer when that runs again, from a
+// tensor's own node when the op that reads it does. Not the gathering of parameters, which then stay for the backward
+// that follows at once, nor what was received, which is saved.
 struct ConversionEnds {
   TensorRole role = TensorRole::intermediate;
   bool has_node = false;  // the tensor
