@@ -203,7 +203,7 @@ BAD_WORDS = {
     "expert parallelism beyond data parallelism": ([*BASELINE, "--tp", "2", "--dp", "2", "--ep", "4"],
                                                    "--ep: 4 must divide data parallelism, --dp 2"),
     "recompute that does not exist": ([*BASELINE, "--recompute", "selected"],
-                                      '--recompute: expected one of: none, selective, full; found "selected"'),
+                                      '--recompute: unknown value "selected"; expected one of: none, selective, full'),
     "threshold that is no share": (["compare", "a", "b", "--max-slowdown", "two"],
                                    '--max-slowdown: expected a share such as 2% or 0.02, found "two"'),
     "output in a folder that does not exist": ([*PLAN[:5], "-o", "absent/out.json"],

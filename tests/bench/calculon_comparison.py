@@ -42,8 +42,8 @@ def simulated(meshloom, folder, model, mode):
     layout = ["--tp", 8, "--pp", stages, "--microbatch-size", microbatch]
     layout += ["--vpp", chunks] if chunks > 1 else []
     layout += ["--recompute", mode] + (["--sequence-parallel"] if mode == "selective" else [])
-    run(meshloom, "baseline", graph, ROOT / "cluster_specs/dgx_a100.json", "--recipe", "megatron", "--hosts", stages, "--global-batch", batch,
-        *layout, "-o", plan)
+    run(meshloom, "baseline", graph, ROOT / "cluster_specs/dgx_a100.json", "--recipe", "megatron", "--hosts", stages,
+        "--global-batch", batch, *layout, "-o", plan)
     return json.loads(run(meshloom, "simulate", plan, "--json"))
 
 
