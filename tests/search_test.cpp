@@ -12,8 +12,8 @@
 #include "planner/materialize.hpp"
 #include "planner/plan/plan_json.hpp"
 #include "planner/stage_costs.hpp"
+#include "planner/state_choices.hpp"
 #include "tests/random_chain.hpp"
-#include "tests/state_choices.hpp"
 
 namespace meshloom {
 namespace {
@@ -50,7 +50,7 @@ class RangeEnumeration {
       : space_(space), solver_(space, mesh, std::vector<AxisRole>(mesh.dimensions(), AxisRole::free), microbatch_size) {
     for (const PlanningLayer& layer : space.layers.layers)
       models_.push_back(
-          with_states_as_choices(build_layer_model(solver_.context(), layer), ParameterStates(space.states)));
+          states_as_choices(build_layer_model(solver_.context(), layer), ParameterStates(space.states)).model);
     for (const Recompute recompute : space.recomputes)
       for (const LayerModel& model : models_)
         priced_[recompute].emplace_back(model, RangeSettings{ParameterState::replicated, recompute, {}});
@@ -223,27 +223,6 @@ TEST_CASE("on one stage the search finds the optimum of all shardings, states an
     CHECK(plan.lower_bound <= least * (1 + rounding));
     CHECK(plan.status == PlanStatus::optimal);
   }
-}
-
-// Layers x·W, the result's softmax over its square, times it: the core of attention, which selective recompute repeats.
-PlanningInput random_attention(std::mt19937& random, std::size_t layers) {
-  PlanningInput input = random_input(random, 1);
-  GraphDraft draft{"cores", "cores", "b", {}, DType::fp32, 0, {}, {}};
-  draft.tensors.push_back({"x", {"b", "4"}, DType::fp32});
-  std::string last = "x";
-  for (std::size_t l = 0; l < layers; ++l) {
-    const std::string tag = fmt::format("l{}", l), y = tag + ".y", p = tag + ".p", q = tag + ".q", o = tag + ".o";
-    draft.tensors.push_back({tag + ".w", {"4", "4"}, DType::fp32, TensorRole::parameter});
-    draft.ops.push_back({y, OpKind::einsum, tag, {last, tag + ".w"}, {y}, "b i, i j -> b j"});
-    draft.ops.push_back({p, OpKind::einsum, tag, {y, y}, {p}, "b i, b i -> b i"});
-    draft.ops.push_back({q, OpKind::softmax, tag, {p}, {q}, "b i~ -> b i"});
-    draft.ops.push_back({o, OpKind::einsum, tag, {q, y}, {o}, "b i, b i -> b i"});
-    last = o;
-  }
-  input.graph = check_graph(draft);
-  input.recipe.parameter_states = {ParameterState::zero3};  // as below: then all is exact
-  input.recipe.optimizer_traffic = 0;
-  return input;
 }
 
 TEST_CASE("with cores of attention the search finds the optimum of all pipelines and recomputations", "[search]") {
