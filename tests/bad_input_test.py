@@ -191,7 +191,12 @@ BAD_WORDS = {
     "number of microbatches that does not divide": ([*PLAN, "--microbatches", "3"],
                                                     "--microbatches: 3 does not divide the global batch 8"),
     "unknown schedule": ([*PLAN, "--schedule", "1f1"], '--schedule: unknown value "1f1"; expected one of: auto, 1f1b, '
-                                                       'gpipe; did you mean "1f1b"?'),
+                                                       'gpipe, interleaved-1f1b, zb-h1, zb-h2, zb-1p, zb-2p; did you '
+                                                       'mean "1f1b"?'),
+    "chunks without interleaving": ([*PLAN, "--schedule", "zb-h1", "--vpp", "2"],
+                                    "--vpp: the schedule zb-h1 has one chunk per rank; leave --vpp out or use "
+                                    "interleaved-1f1b"),
+    "one chunk to interleave": ([*PLAN, "--vpp", "1"], "--vpp: needs chunks to interleave, 2 or more, not 1"),
     "unknown recipe": ([*PLAN, "--recipe", "megatrom"], '--recipe: unknown recipe "megatrom"; give the path of a file '
                                                         'or one of: neutral, megatron, alpa; did you mean "megatron"?'),
     "degrees that do not multiply to the devices": ([*BASELINE, "--tp", "2"],
@@ -202,8 +207,8 @@ BAD_WORDS = {
                                                          "has 4 devices; change a degree or --hosts"),
     "expert parallelism beyond data parallelism": ([*BASELINE, "--tp", "2", "--dp", "2", "--ep", "4"],
                                                    "--ep: 4 must divide data parallelism, --dp 2"),
-    "selective recompute": ([*BASELINE, "--recompute", "selective"],
-                            "--recompute: selective recompute is not supported yet; use none or full"),
+    "recompute that does not exist": ([*BASELINE, "--recompute", "selected"],
+                                      '--recompute: unknown value "selected"; expected one of: none, selective, full'),
     "threshold that is no share": (["compare", "a", "b", "--max-slowdown", "two"],
                                    '--max-slowdown: expected a share such as 2% or 0.02, found "two"'),
     "output in a folder that does not exist": ([*PLAN[:5], "-o", "absent/out.json"],
