@@ -1,0 +1,69 @@
+// Prices all classes of layer ranges on one mesh at one microbatch size: candidates for stages, and what no stage there
+// takes less than.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "planner/stage_costs.hpp"
+
+namespace meshloom {
+
+// What is known of one mesh.
+struct MeshResult {
+  std::vector<std::vector<StageCandidate>> candidates;  // by class
+  std::vector<LeastTimes> least_times;                  // by class
+  std::vector<Bytes> least_memory;                      // by class
+  std::vector<std::size_t> hopeless;                    // by class: for how many of the recomputes nothing fits
+  Seconds least_single_stage = impossible;
+};
+
+// Leaves out what another one equals or betters in everything; of equal ones the first stays.
+void keep_undominated(std::vector<StageCandidate>& candidates);
+
+class MeshPricer {
+ public:
+  MeshPricer(const SearchSpace& space, std::uint32_t mesh, std::int64_t microbatch_size, std::int64_t microbatches);
+
+  // A first look at all classes: without prices of memory, and at the highest price.
+  void outline();
+  // Least times that see memory, of the wanted classes, as far as they stay below what a pipeline that takes less than
+  // `to_beat` has room for.
+  void bound(const std::vector<bool>& wanted, Seconds to_beat);
+  // All prices, for the wanted classes that the bounds leave.
+  void sweep(const std::vector<bool>& wanted, Seconds to_beat);
+
+  MeshResult take();
+  const MeshResult& result() const { return result_; }
+
+ private:
+  using Classes = std::vector<bool>;
+
+  std::size_t whole_graph() const { return space_.classes.of[0].back(); }
+  bool takes_all_devices() const;
+  // No pipeline with a stage of weighted time B·t + p takes less than that.
+  bool may_beat(double step) const { return step < to_beat_.value(); }
+  Seconds stage_bound() const { return to_beat_ / static_cast<double>(microbatches_); }
+  bool fits(const Cost& cost, std::int64_t in_flight) const;
+  std::int64_t most_in_flight(std::size_t c) const;
+  std::vector<ParameterStates> state_sets() const;
+  Classes add_candidates(const std::vector<Cost>& costs, const RangeSettings& settings);
+  void add_least_times(const Classes& wanted, std::size_t recompute);
+  void raise_with_memory(const std::vector<Cost>& unpriced, std::size_t recompute, std::size_t depth);
+  void bound_single_stage(Recompute recompute);
+  void sweep_prices(const ParameterStates& states, Recompute recompute, Classes& wanted, std::size_t prices);
+  std::vector<std::size_t> hopeless(const std::vector<Cost>& costs) const;
+
+  const SearchSpace& space_;
+  std::uint32_t mesh_;
+  std::int64_t microbatches_;
+  Bytes usable_;
+  Seconds to_beat_ = impossible;
+  MeshSolver solver_;
+  std::vector<std::int64_t> most_following_;           // by class: stages that may ever follow
+  std::vector<std::vector<LeastTimes>> by_recompute_;  // by position in the space's recomputes, by class
+  MeshResult result_;
+};
+
+}  // namespace meshloom
