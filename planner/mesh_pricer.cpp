@@ -1,6 +1,7 @@
 #include "planner/mesh_pricer.hpp"
 
 #include <algorithm>
+#include <map>
 #include <tuple>
 
 namespace meshloom {
@@ -72,29 +73,66 @@ MeshPricer::MeshPricer(const SearchSpace& space, std::uint32_t mesh, std::int64_
     }
 }
 
-void MeshPricer::outline() {
-  const Classes all(space_.classes.classes.size(), true);
+Seconds MeshPricer::floor_of_layer(std::size_t layer) const {
+  const ModelContext& context = solver_.context();
+  Seconds floor;
+  for (const OpId op : space_.layers.layers[layer].ops) {
+    Seconds least = impossible;
+    for (const Strategy& strategy : enumerate_strategies(context.strategies, op)) {
+      const OpTime time = op_time(context.cluster, context.recipe, context.strategies.graph,
+                                  space_.training.gradients[index(op)], op, strategy.local_sizes);
+      least = std::min(least, time.forward + time.backward);
+    }
+    floor += least;
+  }
+  return floor;
+}
+
+const std::vector<Seconds>& MeshPricer::floors() {
+  if (!floors_.empty()) return floors_;
+  std::map<std::uint32_t, Seconds> by_key;
+  floors_.assign(space_.classes.classes.size(), Seconds(0));
+  for (std::size_t c = 1; c < floors_.size(); ++c) {
+    const RangeClasses::Class& range = space_.classes.classes[c];
+    const auto [layer, added] = by_key.try_emplace(space_.layers.layers[range.last].key);
+    if (added) layer->second = floor_of_layer(range.last);
+    floors_[c] = floors_[range.parent] + layer->second;
+  }
+  return floors_;
+}
+
+void MeshPricer::outline(const Classes& wanted, Seconds to_beat) {
+  to_beat_ = to_beat;
+  Classes open = wanted;
+  for (std::size_t c = 1; c < floors_.size(); ++c) open[c] = open[c] && floors_[c] < stage_bound();
   for (std::size_t r = 0; r < space_.recomputes.size(); ++r) {
-    add_least_times(all, r);
-    Classes possible = all;
+    find_least_times(open, r);
+    keep_least_times(r);
+    open = open_below(open, by_recompute_[r]);  // to recompute more takes longer
+    Classes possible = open;
     sweep_prices(ParameterStates(space_.states), space_.recomputes[r], possible, 1);
     for (std::size_t c = 1; c < possible.size(); ++c) result_.hopeless[c] += possible[c] ? 0 : 1;
-    if (takes_all_devices()) bound_single_stage(space_.recomputes[r]);
+    if (takes_all_devices() && open[whole_graph()]) bound_single_stage(space_.recomputes[r], 0);
   }
 }
 
 void MeshPricer::bound(const Classes& wanted, Seconds to_beat) {
   to_beat_ = to_beat;
-  for (std::size_t r = 0; r < space_.recomputes.size(); ++r) add_least_times(wanted, r);
-  if (takes_all_devices() && wanted[whole_graph()])
-    for (const Recompute recompute : space_.recomputes) bound_single_stage(recompute);
+  Classes open = wanted;
+  for (std::size_t r = 0; r < space_.recomputes.size(); ++r) {
+    const std::vector<Cost> unpriced = find_least_times(open, r);
+    open = open_below(open, by_recompute_[r]);
+    if (takes_all_devices() && open[whole_graph()])
+      bound_single_stage(space_.recomputes[r], std::size(bounding_prices));
+    for (std::size_t depth = 0; depth < bounded_depths.size(); ++depth) raise_with_memory(unpriced, r, depth);
+    keep_least_times(r);
+  }
 }
 
 void MeshPricer::sweep(const Classes& wanted, Seconds to_beat) {
   to_beat_ = to_beat;
   for (std::size_t r = 0; r < space_.recomputes.size(); ++r) {
-    Classes open = wanted;
-    for (std::size_t c = 1; c < open.size(); ++c) open[c] = open[c] && by_recompute_[r][c].front() < stage_bound();
+    Classes open = open_below(wanted, by_recompute_[r]);
     for (const ParameterStates& states : state_sets())
       sweep_prices(states, space_.recomputes[r], open, std::size(memory_prices));
   }
@@ -145,17 +183,27 @@ MeshPricer::Classes MeshPricer::add_candidates(const std::vector<Cost>& costs, c
   return tight;
 }
 
+// Those of the wanted classes that have room below what is to beat.
+MeshPricer::Classes MeshPricer::open_below(const Classes& wanted, const std::vector<LeastTimes>& times) const {
+  Classes open = wanted;
+  for (std::size_t c = 1; c < open.size(); ++c) open[c] = open[c] && times[c].front() < stage_bound();
+  return open;
+}
+
 // The least time per microbatch: weight on nothing else. With nothing recomputed it is a candidate, too: where a
-// stage's work once per step hides behind other stages, nothing else counts. With something to beat memory counts, too.
-void MeshPricer::add_least_times(const Classes& wanted, std::size_t r) {
+// stage's work once per step hides behind other stages, nothing else counts.
+std::vector<Cost> MeshPricer::find_least_times(const Classes& wanted, std::size_t r) {
+  if (!any(wanted)) return std::vector<Cost>(wanted.size(), Cost{impossible});
   const RangeSettings settings{ParameterStates(space_.states), space_.recomputes[r], {1, 0, 0, 0}};
-  const std::vector<Cost> costs = solver_.ranges().solve(settings, wanted);
+  std::vector<Cost> costs = solver_.ranges().solve(settings, wanted);
   if (r == 0) add_candidates(costs, settings);
   for (std::size_t c = 1; c < costs.size(); ++c)
     if (possible(costs[c])) by_recompute_[r][c].fill(costs[c].per_microbatch());
-  if (to_beat_ < impossible)
-    for (std::size_t depth = 0; depth < bounded_depths.size(); ++depth) raise_with_memory(costs, r, depth);
-  for (std::size_t c = 1; c < costs.size(); ++c)
+  return costs;
+}
+
+void MeshPricer::keep_least_times(std::size_t r) {
+  for (std::size_t c = 1; c < by_recompute_[r].size(); ++c)
     for (std::size_t depth = 0; depth < bounded_depths.size(); ++depth)
       result_.least_times[c][depth] = std::min(result_.least_times[c][depth], by_recompute_[r][c][depth]);
 }
@@ -189,8 +237,8 @@ void MeshPricer::raise_with_memory(const std::vector<Cost>& unpriced, std::size_
   }
 }
 
-// As one stage on all devices a step is exactly B·t + p, and one microbatch is in flight.
-void MeshPricer::bound_single_stage(Recompute recompute) {
+// As one stage on all devices a step is exactly B·t + p, and one microbatch is in flight. Tries the first `prices`.
+void MeshPricer::bound_single_stage(Recompute recompute, std::size_t prices) {
   Classes whole(space_.classes.classes.size(), false);
   whole[whole_graph()] = true;
   RangeSettings settings{ParameterStates(space_.states), recompute, {static_cast<double>(microbatches_), 1, 0, 0}};
@@ -198,10 +246,9 @@ void MeshPricer::bound_single_stage(Recompute recompute) {
   const Cost unpriced = solve();
   if (!possible(unpriced)) return;
   double least = weighted(unpriced, settings.weights);
-  for (const double price : bounding_prices) {
-    if (!(to_beat_ < impossible) || fits(unpriced, 1) || !may_beat(least)) break;
+  for (std::size_t p = 0; p < prices && !fits(unpriced, 1) && may_beat(least); ++p) {
     settings.weights.seconds_per_fixed_byte = settings.weights.seconds_per_activation_byte =
-        price * to_beat_.value() / usable_.value();
+        bounding_prices[p] * to_beat_.value() / usable_.value();
     const Cost cost = solve();
     least = std::max(least, weighted(cost, settings.weights) * (1 - rounding_of_sums) -
                                 settings.weights.seconds_per_fixed_byte * usable_.value());

@@ -26,8 +26,10 @@ class MeshPricer {
  public:
   MeshPricer(const SearchSpace& space, std::uint32_t mesh, std::int64_t microbatch_size, std::int64_t microbatches);
 
-  // A first look at all classes: without prices of memory, and at the highest price.
-  void outline();
+  // What each class takes for its ops alone where each runs in its own best way: no way to run it takes less.
+  const std::vector<Seconds>& floors();
+  // A first look at the wanted classes: without prices of memory, and at the highest price.
+  void outline(const std::vector<bool>& wanted, Seconds to_beat);
   // Least times that see memory, of the wanted classes, as far as they stay below what a pipeline that takes less than
   // `to_beat` has room for.
   void bound(const std::vector<bool>& wanted, Seconds to_beat);
@@ -49,9 +51,12 @@ class MeshPricer {
   std::int64_t most_in_flight(std::size_t c) const;
   std::vector<ParameterStates> state_sets() const;
   Classes add_candidates(const std::vector<Cost>& costs, const RangeSettings& settings);
-  void add_least_times(const Classes& wanted, std::size_t recompute);
+  Seconds floor_of_layer(std::size_t layer) const;
+  Classes open_below(const Classes& wanted, const std::vector<LeastTimes>& times) const;
+  std::vector<Cost> find_least_times(const Classes& wanted, std::size_t recompute);
+  void keep_least_times(std::size_t recompute);
   void raise_with_memory(const std::vector<Cost>& unpriced, std::size_t recompute, std::size_t depth);
-  void bound_single_stage(Recompute recompute);
+  void bound_single_stage(Recompute recompute, std::size_t prices);
   void sweep_prices(const ParameterStates& states, Recompute recompute, Classes& wanted, std::size_t prices);
   std::vector<std::size_t> hopeless(const std::vector<Cost>& costs) const;
 
@@ -63,6 +68,7 @@ class MeshPricer {
   MeshSolver solver_;
   std::vector<std::int64_t> most_following_;           // by class: stages that may ever follow
   std::vector<std::vector<LeastTimes>> by_recompute_;  // by position in the space's recomputes, by class
+  std::vector<Seconds> floors_;                        // by class; empty until asked for
   MeshResult result_;
 };
 

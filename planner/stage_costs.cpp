@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <set>
 
 #include "planner/inter_op/reachable_offsets.hpp"
 #include "planner/mesh_pricer.hpp"
@@ -12,17 +13,35 @@
 namespace meshloom {
 namespace {
 
-std::vector<Submesh> all_submeshes(const Cluster& cluster) {
-  std::vector<Submesh> result;
-  for (std::int64_t devices = 1; devices <= cluster.devices_per_host; devices *= 2)
-    if (cluster.devices_per_host % devices == 0) result.push_back({1, devices});
-  if (result.back().devices_per_host != cluster.devices_per_host) result.push_back({1, cluster.devices_per_host});
-  for (std::int64_t hosts = 2; hosts <= cluster.hosts; hosts *= 2) result.push_back({hosts, cluster.devices_per_host});
-  if (result.back().hosts != cluster.hosts) result.push_back({cluster.hosts, cluster.devices_per_host});
-  return result;
+constexpr std::size_t most_divisors = 24;
+
+std::int64_t odd_part(std::int64_t number) {
+  while (number % 2 == 0) number /= 2;
+  return number;
+}
+
+// Powers of two and divisors, ascending.
+std::set<std::int64_t> stage_sizes(std::int64_t all) {
+  std::set<std::int64_t> divisors, sizes;
+  for (std::int64_t size = 1; size <= all; ++size)
+    if (all % size == 0) divisors.insert(size);
+  const bool many = divisors.size() > most_divisors;
+  for (const std::int64_t size : divisors)
+    if (!many || odd_part(size) == odd_part(all)) sizes.insert(size);
+  for (std::int64_t size = 1; size <= all; size *= 2) sizes.insert(size);
+  return sizes;
 }
 
 }  // namespace
+
+std::vector<Submesh> all_submeshes(const Cluster& cluster) {
+  std::vector<Submesh> result;
+  for (const std::int64_t devices : stage_sizes(cluster.devices_per_host))
+    if (cluster.devices_per_host % devices == 0) result.push_back({1, devices});
+  for (const std::int64_t hosts : stage_sizes(cluster.hosts))
+    if (hosts > 1) result.push_back({hosts, cluster.devices_per_host});
+  return result;
+}
 
 SearchSpace search_space(const PlanningInput& input, const SearchOptions& options) {
   SearchSpace space{input, options, differentiate(input.graph), dimension_meanings(input.graph), {}, {}, {}, {}, {}, {},
@@ -139,16 +158,39 @@ void keep_undominated(const SearchSpace& space, StageCosts& result) {
     for (auto& candidates : result.candidates[c]) keep_undominated(candidates);
 }
 
+// As least times, of the best mesh of each submesh.
+StageCosts floors_of(const SearchSpace& space, const std::vector<std::unique_ptr<MeshPricer>>& pricers) {
+  StageCosts result = nothing_known(space);
+  for (std::uint32_t mesh = 0; mesh < pricers.size(); ++mesh) {
+    const std::vector<Seconds>& floors = pricers[mesh]->floors();
+    for (std::size_t c = 1; c < floors.size(); ++c) {
+      Seconds& least = result.least_times[c][space.submesh_of[mesh]].front();
+      least = std::min(least, floors[c]);
+      result.may_fit[c][space.submesh_of[mesh]] = true;
+    }
+  }
+  return result;
+}
+
 bool any(const std::vector<bool>& set) { return std::find(set.begin(), set.end(), true) != set.end(); }
 
 }  // namespace
 
-StageCosts outline_stages(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches) {
-  std::vector<MeshResult> by_mesh(space.meshes.size());
-  tbb::parallel_for(std::uint32_t{0}, static_cast<std::uint32_t>(by_mesh.size()), [&](std::uint32_t mesh) {
-    MeshPricer pricer(space, mesh, microbatch_size, microbatches);
-    pricer.outline();
-    by_mesh[mesh] = pricer.take();
+StageCosts outline_stages(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches,
+                          Seconds to_beat) {
+  const auto meshes = static_cast<std::uint32_t>(space.meshes.size());
+  std::vector<std::unique_ptr<MeshPricer>> pricers(meshes);
+  tbb::parallel_for(std::uint32_t{0}, meshes, [&](std::uint32_t mesh) {
+    pricers[mesh] = std::make_unique<MeshPricer>(space, mesh, microbatch_size, microbatches);
+    if (to_beat < impossible) pricers[mesh]->floors();
+  });
+  Wanted wanted(space.submeshes.size(), std::vector<bool>(space.classes.classes.size(), true));
+  if (to_beat < impossible) wanted = promising(space, floors_of(space, pricers), microbatches, to_beat);
+  std::vector<MeshResult> by_mesh(meshes);
+  tbb::parallel_for(std::uint32_t{0}, meshes, [&](std::uint32_t mesh) {
+    pricers[mesh]->outline(wanted[space.submesh_of[mesh]], to_beat);
+    by_mesh[mesh] = pricers[mesh]->take();
+    pricers[mesh].reset();
   });
   StageCosts result = nothing_known(space);
   for (std::uint32_t mesh = 0; mesh < by_mesh.size(); ++mesh) {

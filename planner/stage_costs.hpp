@@ -20,13 +20,16 @@ struct SearchSpace {
   DimensionMeanings meanings;
   PlanningLayers layers;
   RangeClasses classes;
-  std::vector<Submesh> submeshes;         // (1, 2^k) inside a host, then (2^k, all) and (hosts, all)
+  std::vector<Submesh> submeshes;         // see all_submeshes
   std::vector<DeviceMesh> meshes;         // the logical shapes of all submeshes
   std::vector<std::uint32_t> submesh_of;  // by mesh
   std::vector<ParameterState> states;
   std::vector<Recompute> recomputes;
   PinnedGraph pins;
 };
+// (1, n) for powers of two and divisors n of a host's devices, then (n, all) for powers of two and divisors n of the
+// hosts. Of a number of hosts with many divisors, those with its whole odd part: hosts / 2^k.
+std::vector<Submesh> all_submeshes(const Cluster& cluster);
 SearchSpace search_space(const PlanningInput& input, const SearchOptions& options);
 
 // What a device may hold beyond the recipe's overhead: (memory − context) / (1 + fragmentation).
@@ -56,13 +59,15 @@ struct StageCosts {
   std::vector<std::vector<LeastTimes>> least_times;
   // No way to run all layers as one stage on all devices takes less than this for a step.
   Seconds least_single_stage{0};
-  // By class and submesh: whether it may fit. Where not, nothing that runs it holds less than a device has.
+  // By class and submesh: whether it may fit. Where not, nothing that runs it soon enough fits a device.
   std::vector<std::vector<bool>> may_fit;
   // By class and submesh: the least bytes a device was seen to need for one microbatch in flight.
   std::vector<std::vector<Bytes>> least_memory;
 };
-// A first look at a fraction of the work: time and memory each on its own.
-StageCosts outline_stages(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches);
+// A first look at a fraction of the work: time and memory each on its own, of stages that a pipeline which takes less
+// than `to_beat` may be made of.
+StageCosts outline_stages(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches,
+                          Seconds to_beat);
 
 class MeshPricer;
 
