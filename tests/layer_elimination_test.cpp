@@ -47,8 +47,9 @@ LayerModel random_model(std::mt19937& random) {
       for (const Choice& from : model.nodes[a].choices)
         for (const Choice& to : model.nodes[b].choices) {
           const bool blocked = random() % 8 == 0 || !(from.forward < impossible) || !(to.forward < impossible);
-          edge.costs.push_back(blocked ? EdgeCost{impossible, impossible, {}}
-                                       : EdgeCost{random_time(random), random_time(random), Bytes(random() % 16)});
+          edge.costs.push_back(
+              blocked ? EdgeCost{impossible, impossible, {}}
+                      : EdgeCost{random_time(random), random_time(random), Bytes(static_cast<double>(random() % 16))});
         }
       model.edges.push_back(std::move(edge));
     }

@@ -65,7 +65,7 @@ TEST_CASE("offsets on the way are those that some pipeline of usable stages pass
   std::mt19937 random(9);
   int passable = 0, blocked = 0;
   for (int trial = 0; trial < 200; ++trial) {
-    const std::uint32_t layers = 1 + random() % 5;
+    const auto layers = static_cast<std::uint32_t>(1 + random() % 5);
     const std::int64_t devices = 1 + random() % 9;
     const std::vector<std::int64_t> sizes{1, 2, 3};
     std::set<std::tuple<std::uint32_t, std::uint32_t, std::uint32_t>> usable;
