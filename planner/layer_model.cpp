@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 namespace meshloom {
 namespace {
@@ -82,6 +83,7 @@ class Builder {
   void add_op(OpId id) {
     const Op& op = graph_.op(id);
     ModelNode node{ModelNode::Kind::op, id, {}, {}};
+    priced_parameters_.clear();
     for (Strategy& strategy : enumerate_strategies(context_.strategies, id)) {
       Choice choice;
       const OpTime time =
@@ -130,18 +132,26 @@ class Builder {
               kept.extra_bytes_per_row * local_rows(op, strategy));
   }
 
-  void add_parameters(const Op& op, const Strategy& strategy, Choice& choice) const {
+  void add_parameters(const Op& op, const Strategy& strategy, Choice& choice) {
     for (std::size_t i = 0; i < op.inputs.size(); ++i) {
       if (tensor(op.inputs[i]).role != TensorRole::parameter || needs_node(op.inputs[i])) continue;
       add_parameter(op.inputs[i], strategy.inputs[i], local_elements(op.rule.inputs[i], strategy.local_sizes), choice);
     }
   }
 
-  void add_parameter(TensorId t, const Layout& layout, double elements_here, Choice& choice) const {
+  // Choices of one layout hold equal shards, so a layout is priced once.
+  void add_parameter(TensorId t, const Layout& layout, double elements_here, Choice& choice) {
+    const auto same = [&](const auto& priced) { return std::get<0>(priced) == t && std::get<1>(priced) == layout; };
+    const auto known = std::find_if(priced_parameters_.begin(), priced_parameters_.end(), same);
+    if (known != priced_parameters_.end()) {
+      choice.parameters.push_back(std::get<2>(*known));
+      return;
+    }
     ParameterChoices& parameter = choice.parameters.emplace_back();
     for (const ParameterState state : all_parameter_states)
       parameter[static_cast<std::size_t>(state)] = parameter_cost(
           context_.cluster, context_.recipe, context_.strategies.mesh, layout, elements_here, tensor(t).dtype, state);
+    priced_parameters_.emplace_back(t, layout, parameter);
   }
 
   void add_tensor_node(TensorId t) {
@@ -330,6 +340,7 @@ class Builder {
   const TrainingGraph& training_;
   const PlanningLayer& layer_;
   LayerModel model_;
+  std::vector<std::tuple<TensorId, Layout, ParameterChoices>> priced_parameters_;  // of the op at hand
   std::map<OpId, std::uint32_t> node_of_op_;
   std::map<TensorId, std::uint32_t> node_of_tensor_;
 };
