@@ -54,7 +54,7 @@ MeshPricer::MeshPricer(const SearchSpace& space, std::uint32_t mesh, std::int64_
     : space_(space),
       mesh_(mesh),
       microbatches_(microbatches),
-      usable_(usable_memory(space.input.cluster, space.input.recipe)),
+      usable_(usable_memory(space)),
       solver_(space, space.meshes[mesh], std::vector<AxisRole>(space.meshes[mesh].dimensions(), AxisRole::free),
               microbatch_size) {
   const std::size_t classes = space.classes.classes.size();
@@ -66,9 +66,12 @@ MeshPricer::MeshPricer(const SearchSpace& space, std::uint32_t mesh, std::int64_
   const auto layers = static_cast<std::int64_t>(space.layers.layers.size());
   const std::int64_t devices_left = space.input.cluster.devices() - space.meshes[mesh].submesh.devices();
   most_following_.assign(classes, 0);
+  allowed_.assign(classes, false);
   for (std::int64_t first = 0; first < layers; ++first)
     for (std::int64_t last = first; last < layers; ++last) {
-      std::int64_t& most = most_following_[space.classes.of[first][last - first]];
+      const std::size_t c = space.classes.of[first][last - first];
+      if (space.allowed.on(first, last, space.meshes[mesh])) allowed_[c] = true;
+      std::int64_t& most = most_following_[c];
       most = std::max(most, std::min(layers - 1 - last, devices_left));
     }
 }
@@ -103,7 +106,7 @@ const std::vector<Seconds>& MeshPricer::floors() {
 
 void MeshPricer::outline(const Classes& wanted, Seconds to_beat) {
   to_beat_ = to_beat;
-  Classes open = wanted;
+  Classes open = allowed_of(wanted);
   for (std::size_t c = 1; c < floors_.size(); ++c) open[c] = open[c] && floors_[c] < stage_bound();
   for (std::size_t r = 0; r < space_.recomputes.size(); ++r) {
     find_least_times(open, r);
@@ -118,7 +121,7 @@ void MeshPricer::outline(const Classes& wanted, Seconds to_beat) {
 
 void MeshPricer::bound(const Classes& wanted, Seconds to_beat) {
   to_beat_ = to_beat;
-  Classes open = wanted;
+  Classes open = allowed_of(wanted);
   for (std::size_t r = 0; r < space_.recomputes.size(); ++r) {
     const std::vector<Cost> unpriced = find_least_times(open, r);
     open = open_below(open, by_recompute_[r]);
@@ -144,6 +147,12 @@ MeshResult MeshPricer::take() {
     keep_undominated(candidates);
   }
   return std::move(result_);
+}
+
+MeshPricer::Classes MeshPricer::allowed_of(const Classes& wanted) const {
+  Classes both = wanted;
+  for (std::size_t c = 1; c < both.size(); ++c) both[c] = both[c] && allowed_[c];
+  return both;
 }
 
 bool MeshPricer::takes_all_devices() const {

@@ -43,6 +43,7 @@ class MeshPricer {
   using Classes = std::vector<bool>;
 
   std::size_t whole_graph() const { return space_.classes.of[0].back(); }
+  Classes allowed_of(const Classes& wanted) const;
   bool takes_all_devices() const;
   // No pipeline with a stage of weighted time B·t + p takes less than that.
   bool may_beat(double step) const { return step < to_beat_.value(); }
@@ -66,6 +67,7 @@ class MeshPricer {
   Bytes usable_;
   Seconds to_beat_ = impossible;
   MeshSolver solver_;
+  Classes allowed_;                                    // some range of the class may be a stage on this mesh
   std::vector<std::int64_t> most_following_;           // by class: stages that may ever follow
   std::vector<std::vector<LeastTimes>> by_recompute_;  // by position in the space's recomputes, by class
   std::vector<Seconds> floors_;                        // by class; empty until asked for

@@ -5,51 +5,19 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
-#include <set>
 
 #include "planner/inter_op/reachable_offsets.hpp"
 #include "planner/mesh_pricer.hpp"
 
 namespace meshloom {
-namespace {
-
-constexpr std::size_t most_divisors = 24;
-
-std::int64_t odd_part(std::int64_t number) {
-  while (number % 2 == 0) number /= 2;
-  return number;
-}
-
-// Powers of two and divisors, ascending.
-std::set<std::int64_t> stage_sizes(std::int64_t all) {
-  std::set<std::int64_t> divisors, sizes;
-  for (std::int64_t size = 1; size <= all; ++size)
-    if (all % size == 0) divisors.insert(size);
-  const bool many = divisors.size() > most_divisors;
-  for (const std::int64_t size : divisors)
-    if (!many || odd_part(size) == odd_part(all)) sizes.insert(size);
-  for (std::int64_t size = 1; size <= all; size *= 2) sizes.insert(size);
-  return sizes;
-}
-
-}  // namespace
-
-std::vector<Submesh> all_submeshes(const Cluster& cluster) {
-  std::vector<Submesh> result;
-  for (const std::int64_t devices : stage_sizes(cluster.devices_per_host))
-    if (cluster.devices_per_host % devices == 0) result.push_back({1, devices});
-  for (const std::int64_t hosts : stage_sizes(cluster.hosts))
-    if (hosts > 1) result.push_back({hosts, cluster.devices_per_host});
-  return result;
-}
-
 SearchSpace search_space(const PlanningInput& input, const SearchOptions& options) {
-  SearchSpace space{input, options, differentiate(input.graph), dimension_meanings(input.graph), {}, {}, {}, {}, {}, {},
-                    {},    {}};
+  SearchSpace space{
+      input, options, differentiate(input.graph), dimension_meanings(input.graph), {}, {}, {}, {}, {}, {}, {}, {}, {}};
   space.pins = PinnedGraph(input.graph, input.pins);
   space.layers = planning_layers(input.graph, space.training, options.layers, space.pins);
   space.classes = range_classes(space.layers);
-  space.submeshes = all_submeshes(input.cluster);
+  space.submeshes = allowed_submeshes(options.constraints, input.cluster);
+  space.allowed = AllowedStages(options.constraints, space.layers, input.cluster, options.max_mesh_axes);
   for (std::uint32_t s = 0; s < space.submeshes.size(); ++s)
     for (DeviceMesh& mesh : logical_shapes(space.submeshes[s], options.max_mesh_axes)) {
       space.meshes.push_back(std::move(mesh));
@@ -68,6 +36,14 @@ SearchSpace search_space(const PlanningInput& input, const SearchOptions& option
 
 Bytes usable_memory(const Cluster& cluster, const Recipe& recipe) {
   return (cluster.device.memory - recipe.context_memory) / (1 + recipe.memory_fragmentation);
+}
+
+Bytes device_memory(const SearchSpace& space) {
+  return space.input.cluster.device.memory * space.options.constraints.memory_share;
+}
+
+Bytes usable_memory(const SearchSpace& space) {
+  return (device_memory(space) - space.input.recipe.context_memory) / (1 + space.input.recipe.memory_fragmentation);
 }
 
 std::optional<std::int64_t> following_stages(const Cost& cost, Bytes usable, ScheduleKind schedule,
@@ -105,7 +81,7 @@ Wanted promising(const SearchSpace& space, const StageCosts& costs, std::int64_t
   for (const Submesh& submesh : space.submeshes) sizes.push_back(submesh.devices());
   const auto usable = [&](std::uint32_t first, std::uint32_t last, std::uint32_t submesh) {
     const std::size_t c = space.classes.of[first][last - first];
-    return costs.may_fit[c][submesh] &&
+    return space.allowed.on(first, last, space.submeshes[submesh]) && costs.may_fit[c][submesh] &&
            static_cast<double>(microbatches) * costs.least_times[c][submesh].front() < to_beat;
   };
   const std::vector<OffsetSet> offsets = offsets_on_the_way(layers, devices, sizes, usable);
@@ -154,6 +130,7 @@ void add_candidates(const SearchSpace& space, std::uint32_t mesh, const MeshResu
 }
 
 void keep_undominated(const SearchSpace& space, StageCosts& result) {
+  if (space.allowed.fix_meshes()) return;  // what one mesh does better may be no stage on it
   for (std::size_t c = 1; c < space.classes.classes.size(); ++c)
     for (auto& candidates : result.candidates[c]) keep_undominated(candidates);
 }

@@ -9,6 +9,7 @@
 
 #include "planner/range_solver.hpp"
 #include "planner/search.hpp"
+#include "planner/state_choices.hpp"
 
 namespace meshloom {
 
@@ -20,20 +21,21 @@ struct SearchSpace {
   DimensionMeanings meanings;
   PlanningLayers layers;
   RangeClasses classes;
-  std::vector<Submesh> submeshes;         // see all_submeshes
+  std::vector<Submesh> submeshes;         // inside a host, then of several; see Constraints
   std::vector<DeviceMesh> meshes;         // the logical shapes of all submeshes
   std::vector<std::uint32_t> submesh_of;  // by mesh
   std::vector<ParameterState> states;
   std::vector<Recompute> recomputes;
   PinnedGraph pins;
+  AllowedStages allowed;
 };
-// (1, n) for powers of two and divisors n of a host's devices, then (n, all) for powers of two and divisors n of the
-// hosts. Of a number of hosts with many divisors, those with its whole odd part: hosts / 2^k.
-std::vector<Submesh> all_submeshes(const Cluster& cluster);
 SearchSpace search_space(const PlanningInput& input, const SearchOptions& options);
 
 // What a device may hold beyond the recipe's overhead: (memory − context) / (1 + fragmentation).
 Bytes usable_memory(const Cluster& cluster, const Recipe& recipe);
+// The same of the share of memory that the constraints leave.
+Bytes device_memory(const SearchSpace& space);
+Bytes usable_memory(const SearchSpace& space);
 
 // How many stages may follow one with this cost (see StageOption), at most `most`; none: it does not fit at all.
 std::optional<std::int64_t> following_stages(const Cost& cost, Bytes usable, ScheduleKind schedule,
@@ -44,6 +46,7 @@ struct StageCandidate {
   std::uint32_t mesh = 0;
   RangeSettings settings;
   std::int64_t max_following_stages = 0;
+  std::optional<RangeOrigins> held = {};  // in place of the choices that the settings make
 };
 
 // Microbatches in flight for which least times are kept apart. A stage that k others follow has min(B, k + 1).

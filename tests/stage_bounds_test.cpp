@@ -8,8 +8,8 @@
 #include "planner/materialize.hpp"
 #include "planner/pipeline_search.hpp"
 #include "planner/stage_costs.hpp"
+#include "planner/state_choices.hpp"
 #include "tests/random_chain.hpp"
-#include "tests/state_choices.hpp"
 
 namespace meshloom {
 namespace {
@@ -30,7 +30,7 @@ class Ways {
       : space_(space), solver_(space, mesh, std::vector<AxisRole>(mesh.dimensions(), AxisRole::free), microbatch_size) {
     for (const PlanningLayer& layer : space.layers.layers)
       models_.push_back(
-          with_states_as_choices(build_layer_model(solver_.context(), layer), ParameterStates(space.states)));
+          states_as_choices(build_layer_model(solver_.context(), layer), ParameterStates(space.states)).model);
   }
 
   // The undominated ways to run the layers.
@@ -304,7 +304,7 @@ std::vector<std::int64_t> hosts_of_submeshes(std::int64_t hosts) {
   Cluster cluster;
   cluster.hosts = hosts, cluster.devices_per_host = 8;
   std::vector<std::int64_t> result;
-  for (const Submesh& submesh : all_submeshes(cluster))
+  for (const Submesh& submesh : allowed_submeshes({}, cluster))
     if (submesh.devices_per_host == 8) result.push_back(submesh.hosts);
   return result;
 }
@@ -319,7 +319,7 @@ TEST_CASE("submeshes are powers of two and divisors of hosts, fewer where there 
         std::vector<std::int64_t>{1, 2, 4, 8, 16, 32, 45, 64, 90, 128, 180, 256, 360, 512, 720});
   Cluster cluster;
   cluster.devices_per_host = 6;
-  CHECK(all_submeshes(cluster) == std::vector<Submesh>{{1, 1}, {1, 2}, {1, 3}, {1, 6}});
+  CHECK(allowed_submeshes({}, cluster) == std::vector<Submesh>{{1, 1}, {1, 2}, {1, 3}, {1, 6}});
 }
 
 }  // namespace
