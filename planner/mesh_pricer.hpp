@@ -45,7 +45,8 @@ class MeshPricer {
   std::size_t whole_graph() const { return space_.classes.of[0].back(); }
   Classes allowed_of(const Classes& wanted) const;
   bool takes_all_devices() const;
-  // No pipeline with a stage of weighted time B·t + p takes less than that.
+  // No pipeline takes less than B·t + p of any of its stages: by 1F1B's formula either p hides behind the backwards of
+  // the stages before it, whose times count besides B·t, or what does not hide counts. GPipe's formula is not below.
   bool may_beat(double step) const { return step < to_beat_.value(); }
   Seconds stage_bound() const { return to_beat_ / static_cast<double>(microbatches_); }
   bool fits(const Cost& cost, std::int64_t in_flight) const;
