@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "planner/inter_op/reachable_offsets.hpp"
 #include "planner/mesh_pricer.hpp"
