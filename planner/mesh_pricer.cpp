@@ -111,8 +111,8 @@ void MeshPricer::outline(const Classes& wanted, Seconds to_beat) {
   for (std::size_t r = 0; r < space_.recomputes.size(); ++r) {
     find_least_times(open, r);
     keep_least_times(r);
-    open = open_below(open, by_recompute_[r]);  // to recompute more takes longer
-    Classes possible = open;
+    Classes possible = open_below(open, by_recompute_[r]);
+    if (r == 0) open = possible;  // the first recomputes least
     sweep_prices(ParameterStates(space_.states), space_.recomputes[r], possible, 1);
     for (std::size_t c = 1; c < possible.size(); ++c) result_.hopeless[c] += possible[c] ? 0 : 1;
     if (takes_all_devices() && open[whole_graph()]) bound_single_stage(space_.recomputes[r], 0);
@@ -124,7 +124,7 @@ void MeshPricer::bound(const Classes& wanted, Seconds to_beat) {
   Classes open = allowed_of(wanted);
   for (std::size_t r = 0; r < space_.recomputes.size(); ++r) {
     const std::vector<Cost> unpriced = find_least_times(open, r);
-    open = open_below(open, by_recompute_[r]);
+    if (r == 0) open = open_below(open, by_recompute_[r]);  // the first recomputes least
     if (takes_all_devices() && open[whole_graph()])
       bound_single_stage(space_.recomputes[r], std::size(bounding_prices));
     for (std::size_t depth = 0; depth < bounded_depths.size(); ++depth) raise_with_memory(unpriced, r, depth);

@@ -21,6 +21,12 @@ ParameterChoices random_parameter(std::mt19937& random) {
   return parameter;
 }
 
+ByRecompute<RecomputePart> random_parts(std::mt19937& random) {
+  ByRecompute<RecomputePart> parts;
+  for (RecomputePart& part : parts) part = {random() % 2 == 0, static_cast<Saving>(random() % 3)};
+  return parts;
+}
+
 // Nodes of up to 4 choices with and without parameters, joined at random; some pairs by two edges; some conversions and
 // choices impossible.
 LayerModel random_model(std::mt19937& random) {
@@ -29,7 +35,7 @@ LayerModel random_model(std::mt19937& random) {
   const std::size_t nodes = model.interior + 1 + random() % 2;
   for (std::size_t n = 0; n < nodes; ++n) {
     const bool parameter = n < model.interior && random() % 4 == 0;
-    ModelNode node{parameter ? ModelNode::Kind::parameter : ModelNode::Kind::op, {}, {}, {}};
+    ModelNode node{parameter ? ModelNode::Kind::parameter : ModelNode::Kind::op, {}, {}, {}, random_parts(random)};
     for (std::size_t c = 0, choices = 1 + random() % 4; c < choices; ++c) {
       Choice choice;
       choice.forward = n < model.interior && random() % 8 == 0 ? impossible : random_time(random);
@@ -43,7 +49,7 @@ LayerModel random_model(std::mt19937& random) {
   for (std::uint32_t a = 0; a < nodes; ++a)
     for (std::uint32_t b = 0; b < nodes; ++b) {
       if (a == b || random() % 2 == 0) continue;
-      ModelEdge edge{a, b, {}, 0, {}};
+      ModelEdge edge{a, b, {}, 0, {}, random_parts(random)};
       for (const Choice& from : model.nodes[a].choices)
         for (const Choice& to : model.nodes[b].choices) {
           const bool blocked = random() % 8 == 0 || !(from.forward < impossible) || !(to.forward < impossible);
@@ -60,7 +66,7 @@ RangeSettings random_settings(std::mt19937& random) {
   RangeSettings settings;
   settings.states =
       ParameterStates(std::vector{all_parameter_states[random() % 4], all_parameter_states[random() % 4]});
-  settings.recompute = random() % 2 == 0 ? Recompute::none : Recompute::full;
+  settings.recompute = all_recomputes[random() % all_recomputes.size()];
   settings.weights = {static_cast<double>(1 + random() % 8), static_cast<double>(random() % 2),
                       static_cast<double>(random() % 3) / 4, static_cast<double>(random() % 3) / 4};
   return settings;
@@ -159,9 +165,9 @@ TEST_CASE("with one node held, a layer's table knows only that choice", "[layer_
 TEST_CASE("of equally cheap choices a layer's node takes the lowest", "[layer_elimination]") {
   LayerModel model;
   model.interior = 1;
-  for (int n = 0; n < 2; ++n) model.nodes.push_back({ModelNode::Kind::op, {}, {}, std::vector<Choice>(3)});
+  for (int n = 0; n < 2; ++n) model.nodes.push_back({ModelNode::Kind::op, {}, {}, std::vector<Choice>(3), {}});
   model.nodes[0].choices[0].forward = Seconds(1);  // dearer than the two behind it, which cost nothing
-  model.edges.push_back({0, 1, {}, 0, std::vector<EdgeCost>(9)});
+  model.edges.push_back({0, 1, {}, 0, std::vector<EdgeCost>(9), {}});
   LayerElimination elimination(model);
   elimination.run({});
   CHECK(elimination.scalars() == std::vector<double>{0, 0, 0});

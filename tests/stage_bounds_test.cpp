@@ -100,7 +100,7 @@ class Ways {
     const InterfaceVariable& v = variable(l, n);
     if (v.parameter) return add_layers(cost, cost_of_variable(models_[l].nodes[n], choice, settings_));
     const auto saves = [&](const InterfaceVariable& here) {
-      return settings_.recompute == Recompute::full ? here.incoming : here.saved_here;
+      return here.saved[static_cast<std::size_t>(settings_.recompute)];
     };
     if (!saves(v)) return cost;
     for (std::size_t before = first_; before < l; ++before)
