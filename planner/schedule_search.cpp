@@ -17,8 +17,8 @@ class BottleneckOfCuts {
  public:
   BottleneckOfCuts(const SearchSpace& space, const StageCosts& costs, std::uint32_t submesh)
       : space_(space), costs_(costs), submesh_(submesh) {
-    for (std::size_t c = 1; c < costs.least_time.size(); ++c)
-      if (costs.least_time[c][submesh] < impossible) times_.push_back(costs.least_time[c][submesh]);
+    for (std::size_t c = 1; c < costs.least_times.size(); ++c)
+      if (time_of(c) < impossible) times_.push_back(time_of(c));
     std::sort(times_.begin(), times_.end());
   }
 
@@ -36,11 +36,13 @@ class BottleneckOfCuts {
     for (std::uint32_t first = 0; first < layers; ++first) {
       if (after[first].empty()) continue;
       for (std::uint32_t last = first; last < layers; ++last)
-        if (costs_.least_time[space_.classes.of[first][last - first]][submesh_] <= largest)
+        if (time_of(space_.classes.of[first][last - first]) <= largest)
           after[last + 1].insert_moved_up(after[first], 1);
     }
     return after.back().contains(stages);
   }
+
+  Seconds time_of(std::size_t range_class) const { return costs_.least_times[range_class][submesh_].front(); }
 
   const SearchSpace& space_;
   const StageCosts& costs_;
