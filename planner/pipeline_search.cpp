@@ -72,9 +72,11 @@ InterOpProblem in_larger_units(InterOpProblem problem) {
   return problem;
 }
 
+bool lies_in_a_row(ScheduleKind kind) { return kind != ScheduleKind::interleaved && !splits_backward(kind); }
+
 // Whether pipelines of this kind may have stages on this submesh.
 bool may_lie_on(const SearchSpace& space, ScheduleKind kind, std::int64_t microbatches, std::uint32_t submesh) {
-  if (kind != ScheduleKind::interleaved && !splits_backward(kind)) return true;
+  if (lies_in_a_row(kind)) return true;
   const std::optional<std::int64_t> ranks = ranks_that_tile(space, submesh);
   if (!ranks || *ranks > static_cast<std::int64_t>(space.layers.layers.size())) return false;
   return kind != ScheduleKind::interleaved || can_interleave(*ranks, microbatches);
@@ -160,9 +162,8 @@ Seconds lower_bound_in_a_row(const SearchSpace& space, const StageCosts& costs, 
 Seconds lower_bound(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
                     std::int64_t microbatches, Seconds limit) {
   for (const ScheduleKind kind : space.schedules)
-    limit = kind == ScheduleKind::interleaved || splits_backward(kind)
-                ? lower_bound_on_equal_submeshes(space, costs, microbatches, kind, limit)
-                : lower_bound_in_a_row(space, costs, microbatch_size, microbatches, limit);
+    limit = lies_in_a_row(kind) ? lower_bound_in_a_row(space, costs, microbatch_size, microbatches, limit)
+                                : lower_bound_on_equal_submeshes(space, costs, microbatches, kind, limit);
   return limit;
 }
 
@@ -215,14 +216,24 @@ void improve(SizeResult& result, const SearchSpace& space, const StageCosts& cos
     result.needs = std::move(needs);
 }
 
+// Whether pricing may find something below `limit`. Bounds of schedules on equal submeshes do not see memory and so
+// rule out little: where another schedule is searched, they count only if the outline showed a pipeline close to the
+// best.
+bool worth_pricing(const SizeResult& result, const SearchSpace& space, const StageCosts& bounds, Seconds limit) {
+  if (!(result.lower_bound < limit)) return false;
+  const bool any_in_a_row = std::any_of(space.schedules.begin(), space.schedules.end(), lies_in_a_row);
+  if (!(limit < impossible) || !any_in_a_row || best_of(result) != nullptr) return true;
+  return lower_bound_in_a_row(space, bounds, result.microbatch_size, result.microbatches, limit) < limit;
+}
+
 // Prices everything, unless a bound that sees memory tells that nothing stays below `limit`.
 void price(SizeResult& result, const SearchSpace& space, Seconds limit) {
-  if (!(result.lower_bound < limit)) return;
+  if (!worth_pricing(result, space, result.outline, limit)) return;
   StagePricing pricing(space, result.microbatch_size, result.microbatches, result.outline, limit);
   if (limit < impossible)
     result.lower_bound = std::max(
         result.lower_bound, lower_bound(space, pricing.bounds(), result.microbatch_size, result.microbatches, limit));
-  if (result.lower_bound < limit) improve(result, space, pricing.price(), limit);
+  if (worth_pricing(result, space, pricing.bounds(), limit)) improve(result, space, pricing.price(), limit);
 }
 
 std::string progress_line(const SizeResult& result) {
