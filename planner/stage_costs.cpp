@@ -22,9 +22,10 @@ constexpr double activation_weights[] = {1, 8};
 struct MeshResult {
   std::vector<std::vector<StageCandidate>> candidates;
   std::vector<Seconds> least_time;
-  std::vector<Bytes> least_memory;
-  std::vector<std::size_t> hopeless;  // by class: for how many of the recomputes nothing fits
+  std::vector<std::vector<LeanWay>> lean;  // by class
+  std::vector<std::size_t> hopeless;       // by class: for how many of the recomputes nothing fits
   Seconds least_single_stage = impossible;
+  bool complete = true;
 };
 
 bool dominates(const StageCandidate& a, const StageCandidate& b) {
@@ -41,6 +42,24 @@ void keep_undominated(std::vector<StageCandidate>& candidates) {
     kept.push_back(candidate);
   }
   candidates = std::move(kept);
+}
+
+void keep_lean(std::vector<LeanWay>& ways, const LeanWay& way) {
+  const auto needs_no_more = [](const LeanWay& a, const LeanWay& b) {
+    return a.cost.activations <= b.cost.activations &&
+           a.cost.fixed + a.cost.transient() <= b.cost.fixed + b.cost.transient();
+  };
+  if (std::any_of(ways.begin(), ways.end(), [&](const auto& other) { return needs_no_more(other, way); })) return;
+  std::erase_if(ways, [&](const auto& other) { return needs_no_more(way, other); });
+  ways.push_back(way);
+}
+
+// Where meshes differ in what they may run, each one's ways stay.
+void add_lean(const SearchSpace& space, std::vector<LeanWay>& ways, const std::vector<LeanWay>& more) {
+  if (space.allowed.fix_meshes())
+    ways.insert(ways.end(), more.begin(), more.end());
+  else
+    for (const LeanWay& way : more) keep_lean(ways, way);
 }
 
 // Of equal candidates the one stays whose weights say most: low prices, all microbatches, the work once per step.
@@ -65,7 +84,7 @@ class MeshPricer {
                 microbatch_size) {
     result_.candidates.resize(space.classes.classes.size());
     result_.least_time.assign(space.classes.classes.size(), impossible);
-    result_.least_memory.assign(space.classes.classes.size(), Bytes(1e30));
+    result_.lean.resize(space.classes.classes.size());
     result_.hopeless.assign(space.classes.classes.size(), 0);
     const auto layers = static_cast<std::int64_t>(space.layers.layers.size());
     const std::int64_t devices_left = space.input.cluster.devices() - space.meshes[mesh].submesh.devices();
@@ -146,8 +165,7 @@ class MeshPricer {
           following_stages(costs[c], usable_, space_.options.schedule.value_or(ScheduleKind::one_f_one_b),
                            microbatches_, most_following_[c]);
       tight[c] = following.value_or(-1) < most_following_[c];
-      result_.least_memory[c] =
-          std::min(result_.least_memory[c], costs[c].fixed + costs[c].activations + costs[c].transient());
+      keep_lean(result_.lean[c], {costs[c], mesh_});
       result_.candidates[c].push_back({costs[c], mesh_, settings, following.value_or(-1)});
     }
     return tight;
@@ -171,6 +189,10 @@ class MeshPricer {
     for (std::size_t p = 0; p < prices; ++p)
       for (const double activations : activation_weights) {
         if (std::find(tight.begin(), tight.end(), true) == tight.end()) return;
+        if (space_.options.deadline.passed()) {
+          result_.complete = false;
+          return;
+        }
         settings.weights.seconds_per_fixed_byte = memory_prices[p] * step / usable_.value();
         settings.weights.seconds_per_activation_byte = settings.weights.seconds_per_fixed_byte * activations;
         const std::vector<Cost> costs = solver_.ranges().solve(settings, tight);
@@ -300,16 +322,17 @@ StageCosts joined(const SearchSpace& space, const std::vector<MeshResult>& by_me
   result.candidates.assign(classes, std::vector<std::vector<StageCandidate>>(space.submeshes.size()));
   result.least_time.assign(classes, std::vector<Seconds>(space.submeshes.size(), impossible));
   result.may_fit.assign(classes, std::vector<bool>(space.submeshes.size(), false));
-  result.least_memory.assign(classes, std::vector<Bytes>(space.submeshes.size(), Bytes(1e30)));
+  result.lean.assign(classes, std::vector<std::vector<LeanWay>>(space.submeshes.size()));
   result.least_single_stage = impossible;
   for (std::size_t mesh = 0; mesh < by_mesh.size(); ++mesh) {
     const MeshResult& of_mesh = by_mesh[mesh];
+    result.complete = result.complete && of_mesh.complete;
     if (of_mesh.candidates.empty()) continue;  // not priced
     const std::uint32_t submesh = space.submesh_of[mesh];
     for (std::size_t c = 1; c < classes; ++c) {
       for (const StageCandidate& candidate : of_mesh.candidates[c])
         if (candidate.max_following_stages >= 0) result.candidates[c][submesh].push_back(candidate);
-      result.least_memory[c][submesh] = std::min(result.least_memory[c][submesh], of_mesh.least_memory[c]);
+      add_lean(space, result.lean[c][submesh], of_mesh.lean[c]);
       result.least_time[c][submesh] = std::min(result.least_time[c][submesh], of_mesh.least_time[c]);
       if (of_mesh.hopeless[c] < space.recomputes.size()) result.may_fit[c][submesh] = true;
     }
@@ -327,6 +350,10 @@ StageCosts price_meshes(const SearchSpace& space, std::int64_t microbatch_size, 
                         const std::vector<std::uint32_t>& meshes, const Price& price) {
   std::vector<MeshResult> by_mesh(space.meshes.size());
   tbb::parallel_for(std::size_t{0}, meshes.size(), [&](std::size_t m) {
+    if (space.options.deadline.passed()) {
+      by_mesh[meshes[m]].complete = false;
+      return;
+    }
     MeshPricer pricer(space, meshes[m], microbatch_size, microbatches);
     price(pricer, space.submesh_of[meshes[m]]);
     by_mesh[meshes[m]] = pricer.take();
@@ -357,9 +384,8 @@ StageCosts price_stages(const SearchSpace& space, std::int64_t microbatch_size, 
   costs.least_single_stage = std::min(costs.least_single_stage, outline.least_single_stage);
   costs.least_time = outline.least_time;
   costs.may_fit = outline.may_fit;
-  for (std::size_t c = 0; c < costs.least_memory.size(); ++c)
-    for (std::size_t s = 0; s < costs.least_memory[c].size(); ++s)
-      costs.least_memory[c][s] = std::min(costs.least_memory[c][s], outline.least_memory[c][s]);
+  for (std::size_t c = 0; c < costs.lean.size(); ++c)
+    for (std::size_t s = 0; s < costs.lean[c].size(); ++s) add_lean(space, costs.lean[c][s], outline.lean[c][s]);
   return costs;
 }
 

@@ -45,6 +45,11 @@ struct StageCandidate {
   std::int64_t max_following_stages = 0;
 };
 
+struct LeanWay {
+  Cost cost;
+  std::uint32_t mesh = 0;
+};
+
 struct StageCosts {
   // By class and submesh; undominated in (forward, time, per step, following stages).
   std::vector<std::vector<std::vector<StageCandidate>>> candidates;
@@ -54,8 +59,10 @@ struct StageCosts {
   Seconds least_single_stage{0};
   // By class and submesh: whether it may fit. Where not, nothing that runs it holds less than a device has.
   std::vector<std::vector<bool>> may_fit;
-  // By class and submesh: the least bytes a device was seen to need for one microbatch in flight.
-  std::vector<std::vector<Bytes>> least_memory;
+  // By class and submesh: the ways seen that need least, undominated in bytes per microbatch in flight and other bytes;
+  // whether they fit or not.
+  std::vector<std::vector<std::vector<LeanWay>>> lean;
+  bool complete = true;  // false: the deadline left something out, so nothing here is a bound
 };
 // A first look at a fraction of the work: time and memory each on its own.
 StageCosts outline_stages(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches);
