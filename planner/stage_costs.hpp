@@ -7,6 +7,7 @@
 
 #include "planner/range_solver.hpp"
 #include "planner/search.hpp"
+#include "planner/state_choices.hpp"
 
 namespace meshloom {
 
@@ -43,6 +44,7 @@ struct StageCandidate {
   std::uint32_t mesh = 0;
   RangeSettings settings;
   std::int64_t max_following_stages = 0;
+  std::optional<RangeOrigins> held = {};  // in place of the choices that the settings make
 };
 
 struct LeanWay {
