@@ -15,7 +15,9 @@ namespace meshloom {
 namespace {
 
 constexpr std::size_t most_tried = 8;          // of pins, boundaries and numbers of stages, each by a search of its own
-constexpr std::int64_t most_times_hosts = 64;  // as many hosts as there are
+constexpr std::int64_t most_times_hosts = 16;  // as many hosts as there are
+// Searches take longer on large clusters; what they find must not depend on the clock. So many searches times devices:
+constexpr std::int64_t most_work = 30'000, fewest_searches = 8, most_searches = 200;
 constexpr double gibibyte = 1024.0 * 1024 * 1024;
 
 class RemedySearch {
@@ -25,6 +27,7 @@ class RemedySearch {
     options_.candidates = 1;
     options_.remedies = false;
     options_.progress = nullptr;
+    searches_left_ = std::clamp(most_work / input.cluster.devices(), fewest_searches, most_searches);
     if (!infeasible.reasons.empty()) needs_ = infeasible.reasons.front().needs;
   }
 
@@ -40,16 +43,19 @@ class RemedySearch {
     stage_list();
     layers();
     pins();
-    hosts();
     device_memory();
+    hosts();
     return std::move(remedies_);
   }
 
  private:
-  // Whether the changed question has an answer; nothing has one once the time is over.
+  bool is_over() const { return searches_left_ == 0 || options_.deadline.passed(); }
+
+  // Whether the changed question has an answer; nothing has one once it is over.
   template <typename Change>
-  bool helps(const Change& change) const {
-    if (options_.deadline.passed()) return false;
+  bool helps(const Change& change) {
+    if (is_over()) return false;
+    --searches_left_;
     PlanningInput input = input_;
     SearchOptions options = options_;
     change(input, options);
@@ -65,8 +71,7 @@ class RemedySearch {
   // The least number above `from`, at most `most`, that helps, where the one below it does not; looked for from a guess
   // on in growing steps, then between.
   template <typename Helps>
-  std::optional<std::int64_t> least(std::int64_t from, std::int64_t most, std::int64_t guess,
-                                    const Helps& helps) const {
+  std::optional<std::int64_t> least(std::int64_t from, std::int64_t most, std::int64_t guess, const Helps& helps) {
     if (from >= most) return std::nullopt;
     std::int64_t high = std::clamp(guess, from + 1, most), low = from;
     if (helps(high)) {
@@ -80,7 +85,7 @@ class RemedySearch {
     } else {
       for (std::int64_t step = 1;; step *= 2) {
         low = high;
-        if (low == most) return std::nullopt;
+        if (low == most || is_over()) return std::nullopt;
         high = std::min(most, low + step);
         if (helps(high)) break;
       }
@@ -89,7 +94,7 @@ class RemedySearch {
       const std::int64_t middle = low + (high - low) / 2;
       (helps(middle) ? high : low) = middle;
     }
-    if (options_.deadline.passed()) return std::nullopt;
+    if (is_over()) return std::nullopt;  // not looked at to the end
     return high;
   }
 
@@ -209,9 +214,9 @@ class RemedySearch {
       add("leave out all pins", "");
   }
 
-  // Large clusters in steps of a 64th.
+  // More than 32 hosts in steps of a 16th.
   void hosts() {
-    const std::int64_t now = input_.cluster.hosts, step = std::max<std::int64_t>(1, now / 64);
+    const std::int64_t now = input_.cluster.hosts, step = now > 32 ? now / 16 : 1;
     const Bytes context = input_.recipe.context_memory;
     const Bytes room = input_.cluster.device.memory * options_.constraints.memory_share - context;
     // What the tightest stage lacks, were it shared out over all hosts.
@@ -245,6 +250,7 @@ class RemedySearch {
   const PlanningInput& input_;
   SearchOptions options_;
   const Finds& finds_;
+  std::int64_t searches_left_ = 0;
   std::optional<Bytes> needs_;
   std::vector<Remedy> remedies_;
 };
