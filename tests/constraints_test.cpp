@@ -132,7 +132,7 @@ TEST_CASE("constraints that no pipeline keeps are refused with what would do", "
              Equals("--submeshes: 2x1 cannot be: a stage on several hosts takes all "
                     "their devices; write 2x2 or 1x1"));
   CHECK_THAT(complaint({.boundaries = {"h11"}}), Equals("--boundaries: there is no layer \"h11\"; did you mean "
-                                                        "\"h0\"?"));
+                                                        "\"h1\"?"));
   CHECK_THAT(complaint(listed(R"({"layers": 5, "submesh": [4, 2]})")),
              Equals("s.json: /stages: end with layer 4 (5 of 6 layers); add the rest, from head on"));
   CHECK_THAT(complaint(listed(R"({"layers": 6, "submesh": [2, 2]})")),
