@@ -115,13 +115,10 @@ class RemedySearch {
 
   void recompute() {
     if (!options_.recompute) return;
-    bool more = false;
-    for (const std::string_view each : {"none", "selective", "full"}) {  // ascending, as far as they exist
-      const std::optional<Recompute> value = recompute_named(each);
-      if (more && value && helps([&](auto&, auto& options) { options.recompute = value; }))
-        return add(each == "full" ? "recompute activations" : fmt::format("recompute activations ({})", each),
-                   fmt::format("--recompute {}", each));
-      more = more || value == options_.recompute;
+    for (const Recompute more : all_recomputes) {
+      if (more <= *options_.recompute || !helps([&](auto&, auto& options) { options.recompute = more; })) continue;
+      return add(more == Recompute::selective ? "recompute the cores of attention" : "recompute activations",
+                 fmt::format("--recompute {}", name(more)));
     }
   }
 
