@@ -4,6 +4,7 @@
 #include <tbb/parallel_for.h>
 
 #include <algorithm>
+#include <cmath>
 #include <mutex>
 #include <numeric>
 #include <optional>
@@ -53,7 +54,7 @@ std::optional<Pipeline> best_pipeline(const SearchSpace& space, const StageCosts
   std::vector<const StageCandidate*> origin;
   for_each_range(space, [&](std::uint32_t first, std::uint32_t last, std::size_t c, std::uint32_t submesh) {
     if (only && submesh != *only) return;
-    if (!(static_cast<double>(microbatches) * costs.least_time[c][submesh] < limit)) return;
+    if (!(static_cast<double>(microbatches) * costs.least_times[c][submesh].front() < limit)) return;
     const bool shares = shares_parameters_outside(space.layers, first, last);
     for (const StageCandidate& candidate : costs.candidates[c][submesh]) {
       if (!space.allowed.on(first, last, space.meshes[candidate.mesh])) continue;
@@ -91,19 +92,32 @@ std::optional<Pipeline> best_even_pipeline(const SearchSpace& space, const Stage
   return best;
 }
 
-// The 1F1B formula with the least time of every stage, without per-step work and with memory left out: no plan of this
-// space takes less. (GPipe's formula is never below 1F1B's.) A bound that is not below `limit` is reported as that.
+// By how many stages may follow: a stage's least times as options without per-step work.
+void add_least_times(InterOpProblem& problem, const StageOption& place, const LeastTimes& times, Seconds limit) {
+  for (std::size_t depth = 0; depth < times.size(); ++depth) {
+    if (!(static_cast<double>(problem.microbatches) * times[depth] < limit)) return;
+    const bool deepest = depth + 1 == times.size() || bounded_depths[depth + 1] > problem.microbatches;
+    StageOption option = place;
+    option.backward = times[depth];
+    // So many that one more would reach the next depth.
+    option.max_following_stages = deepest ? problem.layers : bounded_depths[depth + 1] - 2;
+    problem.options.push_back(option);
+    if (deepest) return;
+  }
+}
+
+// The 1F1B formula with the least time of every stage that its place in the pipeline allows, without per-step work: no
+// plan of this space takes less. (GPipe's formula is never below 1F1B's.) A bound that is not below `limit` is reported
+// as that.
 Seconds lower_bound(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
                     std::int64_t microbatches, Seconds limit) {
   InterOpProblem problem = empty_problem(space, microbatch_size, microbatches);
   const std::size_t whole = space.classes.of[0].back();
   for_each_range(space, [&](std::uint32_t first, std::uint32_t last, std::size_t c, std::uint32_t submesh) {
-    Seconds time = costs.least_time[c][submesh];
-    if (!(time < impossible)) return;
+    LeastTimes times = costs.least_times[c][submesh];
     if (c == whole && space.submeshes[submesh].devices() == space.input.cluster.devices())
-      time = std::max(time, costs.least_single_stage / static_cast<double>(microbatches));
-    if (!(static_cast<double>(microbatches) * time < limit)) return;
-    problem.options.push_back({first, last, submesh, Seconds(0), time, Seconds(0), problem.layers});
+      for (Seconds& time : times) time = std::max(time, costs.least_single_stage / static_cast<double>(microbatches));
+    add_least_times(problem, {first, last, submesh, Seconds(0), Seconds(0), Seconds(0), 0}, times, limit);
   });
   const InterOpSolution solution = solve_inter_op(in_larger_units(std::move(problem)), limit);
   return solution.feasible ? std::min(solution.objective, limit) : limit;
@@ -151,8 +165,13 @@ std::string progress_line(const SizeResult& result) {
 // The simulation may prefer a plan whose estimate is so much above the least.
 constexpr double simulated_tolerance = 1.05;
 
-void outline(SizeResult& result, const SearchSpace& space) {
-  result.outline = outline_stages(space, result.microbatch_size, result.microbatches);
+// Looks for what beats `to_beat`.
+void outline(SizeResult& result, const SearchSpace& space, Seconds to_beat) {
+  if (space.options.deadline.passed()) {
+    result.cut_short = true;
+    return;
+  }
+  result.outline = outline_stages(space, result.microbatch_size, result.microbatches, to_beat);
   result.even = best_even_pipeline(space, result.outline, result.microbatch_size, result.microbatches);
   result.cut_short = !result.outline.complete;
 }
@@ -168,14 +187,33 @@ void look_at_outline(SizeResult& result, const SearchSpace& space, Seconds to_be
   if (result.lower_bound < to_beat || !(to_beat < impossible)) improve(result, space, result.outline, to_beat);
 }
 
-void price(SizeResult& result, const SearchSpace& space, Seconds to_beat) {
-  if (!(result.lower_bound < to_beat)) return;
+// Prices everything, unless a bound that sees memory tells that nothing stays below `limit`.
+void price(SizeResult& result, const SearchSpace& space, Seconds limit) {
+  if (!(result.lower_bound < limit)) return;
   result.cut_short = result.cut_short || space.options.deadline.passed();
   if (result.cut_short) return;
-  const StageCosts costs = price_stages(space, result.microbatch_size, result.microbatches, result.outline, to_beat);
+  StagePricing pricing(space, result.microbatch_size, result.microbatches, result.outline, limit);
+  result.cut_short = !pricing.bounds().complete;
+  if (result.cut_short) return;
+  if (limit < impossible)
+    result.lower_bound = std::max(
+        result.lower_bound, lower_bound(space, pricing.bounds(), result.microbatch_size, result.microbatches, limit));
+  if (!(result.lower_bound < limit)) return;
+  StageCosts costs = pricing.price();
   result.cut_short = !costs.complete;
-  improve(result, space, costs, to_beat);
-  result.outline.lean = costs.lean;
+  improve(result, space, costs, limit);
+  result.outline.lean = std::move(costs.lean);
+}
+
+// Sizes near 8 first: the best is mostly among them, and what it takes spares work on the others.
+std::vector<std::size_t> outline_order(const std::vector<SizeResult>& results) {
+  std::vector<std::size_t> order(results.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  const auto distance = [&](std::size_t k) {
+    return std::abs(std::log2(static_cast<double>(results[k].microbatch_size) / 8));
+  };
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return distance(a) < distance(b); });
+  return order;
 }
 
 // Outlines every microbatch size, then prices those that may be best.
@@ -183,10 +221,11 @@ std::vector<SizeResult> search_sizes(const SearchSpace& space) {
   std::vector<SizeResult> results;
   for (const std::int64_t size : microbatch_sizes(space.input, space.options))
     results.push_back({size, space.options.global_batch / size});
-  tbb::parallel_for(std::size_t{0}, results.size(), [&](std::size_t k) { outline(results[k], space); });
   Seconds to_beat = impossible;
-  for (const SizeResult& result : results)
-    if (result.even) to_beat = std::min(to_beat, result.even->estimate * simulated_tolerance);
+  for (const std::size_t k : outline_order(results)) {
+    outline(results[k], space, to_beat);
+    if (results[k].even) to_beat = std::min(to_beat, results[k].even->estimate * simulated_tolerance);
+  }
   tbb::parallel_for(std::size_t{0}, results.size(),
                     [&](std::size_t k) { look_at_outline(results[k], space, to_beat); });
   for (const SizeResult& result : results)
@@ -238,12 +277,13 @@ bool has_pipeline(const SearchSpace& space) {
     return best_pipeline(space, costs, size, space.options.global_batch / size, impossible).has_value();
   };
   for (const std::int64_t size : sizes) {
-    outlines.push_back(outline_stages(space, size, space.options.global_batch / size));
+    outlines.push_back(outline_stages(space, size, space.options.global_batch / size, impossible));
     if (fits(outlines.back(), size)) return true;
   }
-  for (std::size_t k = 0; k < sizes.size(); ++k)
-    if (fits(price_stages(space, sizes[k], space.options.global_batch / sizes[k], outlines[k], impossible), sizes[k]))
-      return true;
+  for (std::size_t k = 0; k < sizes.size(); ++k) {
+    StagePricing pricing(space, sizes[k], space.options.global_batch / sizes[k], outlines[k], impossible);
+    if (fits(pricing.price(), sizes[k])) return true;
+  }
   return false;
 }
 
