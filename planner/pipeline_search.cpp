@@ -13,6 +13,7 @@
 #include "planner/materialize.hpp"
 #include "planner/plan/ranks.hpp"
 #include "planner/schedule_search.hpp"
+#include "planner/work_bound.hpp"
 
 namespace meshloom {
 namespace {
@@ -49,27 +50,6 @@ void for_each_range(const SearchSpace& space, const Visit& visit) {
       for (std::uint32_t submesh = 0; submesh < space.submeshes.size(); ++submesh)
         if (space.allowed.on(first, last, space.submeshes[submesh]))
           visit(first, last, space.classes.of[first][last - first], submesh);
-}
-
-// The problem with only the submeshes that have options, in units of as many hosts as all of them are multiples of.
-// Only what the solver compares is kept: links between hosts stay links between hosts.
-InterOpProblem in_larger_units(InterOpProblem problem) {
-  std::vector<std::optional<std::uint32_t>> position(problem.submeshes.size());
-  std::vector<Submesh> used;
-  for (StageOption& option : problem.options) {
-    if (!position[option.submesh]) {
-      position[option.submesh] = static_cast<std::uint32_t>(used.size());
-      used.push_back(problem.submeshes[option.submesh]);
-    }
-    option.submesh = *position[option.submesh];
-  }
-  std::int64_t unit = problem.hosts;
-  for (const Submesh& submesh : used)
-    unit = submesh.devices_per_host == problem.devices_per_host ? std::gcd(unit, submesh.hosts) : 1;
-  for (Submesh& submesh : used) submesh.hosts /= unit;
-  problem.hosts /= unit;
-  problem.submeshes = std::move(used);
-  return problem;
 }
 
 bool lies_in_a_row(ScheduleKind kind) { return kind != ScheduleKind::interleaved && !splits_backward(kind); }
@@ -114,17 +94,18 @@ std::optional<Pipeline> best_pipeline(const SearchSpace& space, ScheduleKind kin
   return pipeline;
 }
 
-// The least estimate of pipelines whose stages are all on equal submeshes: quickly found, and something to beat.
-Seconds best_even_estimate(const SearchSpace& space, ScheduleKind kind, const StageCosts& costs,
-                           std::int64_t microbatch_size, std::int64_t microbatches, Seconds best) {
+// The best, if better than `best`, of the pipelines whose stages are all on equal submeshes: quickly found, and
+// something to beat.
+void improve_with_even_stages(std::optional<Pipeline>& best, const SearchSpace& space, ScheduleKind kind,
+                              const StageCosts& costs, std::int64_t microbatch_size, std::int64_t microbatches) {
   for (std::uint32_t submesh = 0; submesh < space.submeshes.size(); ++submesh) {
     const std::int64_t devices = space.submeshes[submesh].devices();
     if (space.input.cluster.devices() % devices != 0) continue;
     if (space.input.cluster.devices() / devices > static_cast<std::int64_t>(space.layers.layers.size())) continue;
-    if (const auto found = best_pipeline(space, kind, costs, microbatch_size, microbatches, best, submesh))
-      best = std::min(best, found->estimate);
+    const Seconds limit = best ? best->estimate : impossible;
+    auto found = best_pipeline(space, kind, costs, microbatch_size, microbatches, limit, submesh);
+    if (found && found->estimate < limit) best = std::move(found);
   }
-  return best;
 }
 
 // By how many stages may follow: a stage's least times as options without per-step work.
@@ -188,9 +169,10 @@ std::vector<std::int64_t> microbatch_sizes(const PlanningInput& input, const Sea
 struct SizeResult {
   std::int64_t microbatch_size = 1, microbatches = 1;
   StageCosts outline;
+  std::optional<Pipeline> even;
   std::vector<std::optional<Pipeline>> pipelines;  // by position in SearchSpace::schedules
   Seconds lower_bound;
-  std::vector<MemoryNeed> needs;
+  bool cut_short = false;
 };
 
 const Pipeline* best_of(const SizeResult& result) {
@@ -200,7 +182,7 @@ const Pipeline* best_of(const SizeResult& result) {
   return best;
 }
 
-// Looks for pipelines below `limit`, of each schedule. What memory is short matters only as long as none is known.
+// Looks for pipelines below `limit`, of each schedule.
 void improve(SizeResult& result, const SearchSpace& space, const StageCosts& costs, Seconds limit) {
   result.pipelines.resize(space.schedules.size());
   for (std::size_t k = 0; k < space.schedules.size(); ++k) {
@@ -209,11 +191,6 @@ void improve(SizeResult& result, const SearchSpace& space, const StageCosts& cos
         best_pipeline(space, space.schedules[k], costs, result.microbatch_size, result.microbatches, limit);
     if (found && (!known || found->estimate < known->estimate)) known = std::move(found);
   }
-  if (best_of(result) != nullptr || limit < impossible) return;
-  std::vector<MemoryNeed> needs;
-  add_needs(needs, space, costs);
-  if (result.needs.empty() || (!needs.empty() && needs.front().needs < result.needs.front().needs))
-    result.needs = std::move(needs);
 }
 
 // Whether pricing may find something below `limit`. Bounds of schedules on equal submeshes do not see memory and so
@@ -226,16 +203,6 @@ bool worth_pricing(const SizeResult& result, const SearchSpace& space, const Sta
   return lower_bound_in_a_row(space, bounds, result.microbatch_size, result.microbatches, limit) < limit;
 }
 
-// Prices everything, unless a bound that sees memory tells that nothing stays below `limit`.
-void price(SizeResult& result, const SearchSpace& space, Seconds limit) {
-  if (!worth_pricing(result, space, result.outline, limit)) return;
-  StagePricing pricing(space, result.microbatch_size, result.microbatches, result.outline, limit);
-  if (limit < impossible)
-    result.lower_bound = std::max(
-        result.lower_bound, lower_bound(space, pricing.bounds(), result.microbatch_size, result.microbatches, limit));
-  if (worth_pricing(result, space, pricing.bounds(), limit)) improve(result, space, pricing.price(), limit);
-}
-
 std::string progress_line(const SizeResult& result) {
   const Pipeline* best = best_of(result);
   return fmt::format("{} microbatches of {}: {}", result.microbatches, result.microbatch_size,
@@ -246,6 +213,47 @@ std::string progress_line(const SizeResult& result) {
 
 // The simulation may prefer a plan whose estimate is so much above the least.
 constexpr double simulated_tolerance = 1.05;
+
+// Looks for what beats `to_beat`.
+void outline(SizeResult& result, const SearchSpace& space, Seconds to_beat) {
+  if (space.options.deadline.passed()) {
+    result.cut_short = true;
+    return;
+  }
+  result.outline = outline_stages(space, result.microbatch_size, result.microbatches, to_beat);
+  for (const ScheduleKind kind : space.schedules)
+    improve_with_even_stages(result.even, space, kind, result.outline, result.microbatch_size, result.microbatches);
+  result.cut_short = !result.outline.complete;
+}
+
+// What the deadline left unknown is bounded by its arithmetic.
+void look_at_outline(SizeResult& result, const SearchSpace& space, Seconds to_beat) {
+  result.cut_short = result.cut_short || space.options.deadline.passed();
+  if (result.cut_short) {
+    result.lower_bound = std::min(to_beat, least_time_of_products(space.input, space.options.global_batch));
+    return;
+  }
+  result.lower_bound = lower_bound(space, result.outline, result.microbatch_size, result.microbatches, to_beat);
+  if (result.lower_bound < to_beat || !(to_beat < impossible)) improve(result, space, result.outline, to_beat);
+}
+
+// Prices everything, unless a bound that sees memory tells that nothing stays below `limit`.
+void price(SizeResult& result, const SearchSpace& space, Seconds limit) {
+  if (!worth_pricing(result, space, result.outline, limit)) return;
+  result.cut_short = result.cut_short || space.options.deadline.passed();
+  if (result.cut_short) return;
+  StagePricing pricing(space, result.microbatch_size, result.microbatches, result.outline, limit);
+  result.cut_short = !pricing.bounds().complete;
+  if (result.cut_short) return;
+  if (limit < impossible)
+    result.lower_bound = std::max(
+        result.lower_bound, lower_bound(space, pricing.bounds(), result.microbatch_size, result.microbatches, limit));
+  if (!worth_pricing(result, space, pricing.bounds(), limit)) return;
+  StageCosts costs = pricing.price();
+  result.cut_short = !costs.complete;
+  improve(result, space, costs, limit);
+  result.outline.lean = std::move(costs.lean);
+}
 
 // Sizes near 8 first: the best is mostly among them, and what it takes spares work on the others.
 std::vector<std::size_t> outline_order(const std::vector<SizeResult>& results) {
@@ -262,32 +270,36 @@ std::vector<std::size_t> outline_order(const std::vector<SizeResult>& results) {
 std::vector<SizeResult> search_sizes(const SearchSpace& space) {
   std::vector<SizeResult> results;
   for (const std::int64_t size : microbatch_sizes(space.input, space.options))
-    results.push_back({size, space.options.global_batch / size, {}, {}, {}, {}});
+    results.push_back({size, space.options.global_batch / size});
   Seconds to_beat = impossible;
   for (const std::size_t k : outline_order(results)) {
-    SizeResult& result = results[k];
-    result.outline = outline_stages(space, result.microbatch_size, result.microbatches, to_beat);
-    Seconds even = impossible;
-    for (const ScheduleKind kind : space.schedules)
-      even = best_even_estimate(space, kind, result.outline, result.microbatch_size, result.microbatches, even);
-    if (even < impossible) to_beat = std::min(to_beat, even * simulated_tolerance);
+    outline(results[k], space, to_beat);
+    if (results[k].even) to_beat = std::min(to_beat, results[k].even->estimate * simulated_tolerance);
   }
-  tbb::parallel_for(std::size_t{0}, results.size(), [&](std::size_t k) {
-    SizeResult& result = results[k];
-    result.lower_bound = lower_bound(space, result.outline, result.microbatch_size, result.microbatches, to_beat);
-    if (result.lower_bound < to_beat || !(to_beat < impossible)) improve(result, space, result.outline, to_beat);
-  });
+  tbb::parallel_for(std::size_t{0}, results.size(),
+                    [&](std::size_t k) { look_at_outline(results[k], space, to_beat); });
   for (const SizeResult& result : results)
     if (const Pipeline* best = best_of(result)) to_beat = std::min(to_beat, best->estimate * simulated_tolerance);
   std::mutex progress;
   tbb::parallel_for(std::size_t{0}, results.size(), [&](std::size_t k) {
-    SizeResult& result = results[k];
-    price(result, space, to_beat);
+    price(results[k], space, to_beat);
     if (!space.options.progress) return;
     const std::lock_guard lock(progress);
-    space.options.progress(progress_line(result));
+    space.options.progress(progress_line(results[k]));
   });
+  for (SizeResult& result : results)
+    if (result.cut_short && best_of(result) == nullptr) result.pipelines = {std::move(result.even)};
   return results;
+}
+
+// The microbatch size that needs least decides.
+std::optional<MemoryNeed> least_need(const SearchSpace& space, const std::vector<SizeResult>& sizes) {
+  std::optional<MemoryNeed> least;
+  for (const SizeResult& size : sizes) {
+    const auto below = least ? std::optional(least->needs) : std::nullopt;
+    if (const auto need = tightest_stage(space, size.outline, size.microbatches, below)) least = need;
+  }
+  return least;
 }
 
 bool faster(const Pipeline& a, const Pipeline& b) { return a.estimate < b.estimate; }
@@ -312,15 +324,38 @@ std::vector<Pipeline> worth_simulating(std::vector<Pipeline> pipelines, std::siz
 
 PipelineSearchResult search_pipelines(const SearchSpace& space) {
   PipelineSearchResult result;
+  std::vector<SizeResult> sizes = search_sizes(space);
   std::vector<Pipeline> pipelines;
-  for (SizeResult& size : search_sizes(space)) {
+  for (SizeResult& size : sizes) {
     result.lower_bound = std::min(result.lower_bound, size.lower_bound);
+    result.cut_short = result.cut_short || size.cut_short;
     for (std::optional<Pipeline>& pipeline : size.pipelines)
       if (pipeline) pipelines.push_back(std::move(*pipeline));
-    result.needs.insert(result.needs.end(), size.needs.begin(), size.needs.end());
   }
   result.pipelines = worth_simulating(std::move(pipelines), space.options.candidates);
+  if (result.pipelines.empty() && !result.cut_short) result.need = least_need(space, sizes);
   return result;
+}
+
+// Small microbatches first: they need the least memory.
+bool has_pipeline(const SearchSpace& space) {
+  if (!(usable_memory(space) > Bytes(0))) return false;
+  const std::vector<std::int64_t> sizes = microbatch_sizes(space.input, space.options);
+  std::vector<StageCosts> outlines;
+  const auto fits = [&](const StageCosts& costs, std::int64_t size) {
+    return std::any_of(space.schedules.begin(), space.schedules.end(), [&](ScheduleKind kind) {
+      return best_pipeline(space, kind, costs, size, space.options.global_batch / size, impossible).has_value();
+    });
+  };
+  for (const std::int64_t size : sizes) {
+    outlines.push_back(outline_stages(space, size, space.options.global_batch / size, impossible));
+    if (fits(outlines.back(), size)) return true;
+  }
+  for (std::size_t k = 0; k < sizes.size(); ++k) {
+    StagePricing pricing(space, sizes[k], space.options.global_batch / sizes[k], outlines[k], impossible);
+    if (fits(pricing.price(), sizes[k])) return true;
+  }
+  return false;
 }
 
 }  // namespace meshloom
