@@ -182,6 +182,10 @@ void improve(SizeResult& result, const SearchSpace& space, const StageCosts& cos
 // Prices everything, unless a bound that sees memory tells that nothing stays below `limit`.
 void price(SizeResult& result, const SearchSpace& space, Seconds limit) {
   if (!(result.lower_bound < limit)) return;
+  if (result.outline.exact) {  // what there is below the limit has been found
+    result.lower_bound = result.pipeline ? std::min(result.pipeline->estimate, limit) : limit;
+    return;
+  }
   StagePricing pricing(space, result.microbatch_size, result.microbatches, result.outline, limit);
   if (limit < impossible)
     result.lower_bound = std::max(

@@ -8,6 +8,7 @@
 #include "graphs/attention_core.hpp"
 #include "planner/inter_op/reachable_offsets.hpp"
 #include "planner/mesh_pricer.hpp"
+#include "planner/stage_fronts.hpp"
 
 namespace meshloom {
 namespace {
@@ -79,6 +80,17 @@ MeshSolver::MeshSolver(const SearchSpace& space, const DeviceMesh& mesh, std::ve
           conversions_},
       ranges_(context_, space.layers, space.classes) {}
 
+StageCosts nothing_known(const SearchSpace& space) {
+  const std::size_t classes = space.classes.classes.size(), submeshes = space.submeshes.size();
+  StageCosts result;
+  result.candidates.assign(classes, std::vector<std::vector<StageCandidate>>(submeshes));
+  result.least_times.assign(classes, std::vector<LeastTimes>(submeshes, never));
+  result.may_fit.assign(classes, std::vector<bool>(submeshes, false));
+  result.least_memory.assign(classes, std::vector<Bytes>(submeshes, Bytes(1e30)));
+  result.least_single_stage = impossible;
+  return result;
+}
+
 namespace {
 
 using Wanted = std::vector<std::vector<bool>>;
@@ -106,17 +118,6 @@ Wanted promising(const SearchSpace& space, const StageCosts& costs, std::int64_t
         ends.intersect(offsets[last + 1]);
         if (!ends.empty()) result[s][space.classes.of[first][last - first]] = true;
       }
-  return result;
-}
-
-StageCosts nothing_known(const SearchSpace& space) {
-  const std::size_t classes = space.classes.classes.size(), submeshes = space.submeshes.size();
-  StageCosts result;
-  result.candidates.assign(classes, std::vector<std::vector<StageCandidate>>(submeshes));
-  result.least_times.assign(classes, std::vector<LeastTimes>(submeshes, never));
-  result.may_fit.assign(classes, std::vector<bool>(submeshes, false));
-  result.least_memory.assign(classes, std::vector<Bytes>(submeshes, Bytes(1e30)));
-  result.least_single_stage = impossible;
   return result;
 }
 
@@ -166,6 +167,7 @@ bool any(const std::vector<bool>& set) { return std::find(set.begin(), set.end()
 
 StageCosts outline_stages(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches,
                           Seconds to_beat) {
+  if (std::optional<StageCosts> exact = exact_stage_costs(space, microbatch_size, microbatches)) return *exact;
   const auto meshes = static_cast<std::uint32_t>(space.meshes.size());
   std::vector<std::unique_ptr<MeshPricer>> pricers(meshes);
   tbb::parallel_for(std::uint32_t{0}, meshes, [&](std::uint32_t mesh) {

@@ -53,6 +53,15 @@ void add_plan(CLI::App& root, Parsed& parsed) {
              [&plan](const std::string& text) { plan.search.recompute = recompute_named(text); });
   add_integer(app, "--layers", plan.search.layers, most_layers,
               "Plan with N layers: groups of the graph's layers, or of its ops where it names none");
+  add_choice(
+      app, "--thinning", {"auto", "always", "never"},
+      "Keep only shardings that are best at some weights of time and memory; auto, unless told: not where all of "
+      "them can be kept",
+      [&plan](const std::string& text) {
+        plan.search.thinning = text == "auto"     ? Thinning::automatic
+                               : text == "always" ? Thinning::always
+                                                  : Thinning::never;
+      });
   add_text(app, "--max-mesh-axes", "1|2|3|4", "Axes of a device mesh at most; 2 unless told",
            [&plan](const std::string& text) {
              check_choice("--max-mesh-axes", text, {"1", "2", "3", "4"});
