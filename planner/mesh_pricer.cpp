@@ -49,6 +49,16 @@ void keep_undominated(std::vector<StageCandidate>& candidates) {
   candidates = std::move(kept);
 }
 
+void keep_lean(std::vector<LeanWay>& ways, const LeanWay& way) {
+  const auto needs_no_more = [](const LeanWay& a, const LeanWay& b) {
+    return a.cost.activations <= b.cost.activations &&
+           a.cost.fixed + a.cost.transient() <= b.cost.fixed + b.cost.transient();
+  };
+  if (std::any_of(ways.begin(), ways.end(), [&](const auto& other) { return needs_no_more(other, way); })) return;
+  std::erase_if(ways, [&](const auto& other) { return needs_no_more(way, other); });
+  ways.push_back(way);
+}
+
 MeshPricer::MeshPricer(const SearchSpace& space, std::uint32_t mesh, std::int64_t microbatch_size,
                        std::int64_t microbatches)
     : space_(space),
@@ -60,7 +70,7 @@ MeshPricer::MeshPricer(const SearchSpace& space, std::uint32_t mesh, std::int64_
   const std::size_t classes = space.classes.classes.size();
   result_.candidates.resize(classes);
   result_.least_times.assign(classes, never);
-  result_.least_memory.assign(classes, Bytes(1e30));
+  result_.lean.resize(classes);
   result_.hopeless.assign(classes, 0);
   by_recompute_.assign(space.recomputes.size(), std::vector<LeastTimes>(classes, never));
   const auto layers = static_cast<std::int64_t>(space.layers.layers.size());
@@ -184,8 +194,7 @@ MeshPricer::Classes MeshPricer::add_candidates(const std::vector<Cost>& costs, c
         following_stages(costs[c], usable_, space_.options.schedule.value_or(ScheduleKind::one_f_one_b), microbatches_,
                          most_following_[c]);
     tight[c] = following.value_or(-1) < most_following_[c];
-    result_.least_memory[c] =
-        std::min(result_.least_memory[c], costs[c].fixed + costs[c].activations + costs[c].transient());
+    keep_lean(result_.lean[c], {costs[c], mesh_});
     if (following && may_beat(weighted(costs[c], step)))
       result_.candidates[c].push_back({costs[c], mesh_, settings, *following});
   }
@@ -287,6 +296,10 @@ void MeshPricer::sweep_prices(const ParameterStates& states, Recompute recompute
   for (std::size_t p = 0; p < prices; ++p)
     for (const double activations : activation_weights) {
       if (!any(tight)) return;
+      if (space_.options.deadline.passed()) {
+        result_.complete = false;
+        return;
+      }
       settings.weights.seconds_per_fixed_byte = memory_prices[p] * step / usable_.value();
       settings.weights.seconds_per_activation_byte = settings.weights.seconds_per_fixed_byte * activations;
       const std::vector<Cost> costs = solver_.ranges().solve(settings, tight);

@@ -14,13 +14,15 @@ namespace meshloom {
 struct MeshResult {
   std::vector<std::vector<StageCandidate>> candidates;  // by class
   std::vector<LeastTimes> least_times;                  // by class
-  std::vector<Bytes> least_memory;                      // by class
+  std::vector<std::vector<LeanWay>> lean;               // by class
   std::vector<std::size_t> hopeless;                    // by class: for how many of the recomputes nothing fits
   Seconds least_single_stage = impossible;
+  bool complete = true;
 };
 
 // Leaves out what another one equals or betters in everything; of equal ones the first stays.
 void keep_undominated(std::vector<StageCandidate>& candidates);
+void keep_lean(std::vector<LeanWay>& ways, const LeanWay& way);  // adds it, unless another needs no more
 
 class MeshPricer {
  public:

@@ -11,6 +11,7 @@
 #include <set>
 
 #include "planner/materialize.hpp"
+#include "planner/work_bound.hpp"
 
 namespace meshloom {
 namespace {
@@ -45,27 +46,6 @@ void for_each_range(const SearchSpace& space, const Visit& visit) {
           visit(first, last, space.classes.of[first][last - first], submesh);
 }
 
-// The problem with only the submeshes that have options, in units of as many hosts as all of them are multiples of.
-// Only what the solver compares is kept: links between hosts stay links between hosts.
-InterOpProblem in_larger_units(InterOpProblem problem) {
-  std::vector<std::optional<std::uint32_t>> position(problem.submeshes.size());
-  std::vector<Submesh> used;
-  for (StageOption& option : problem.options) {
-    if (!position[option.submesh]) {
-      position[option.submesh] = static_cast<std::uint32_t>(used.size());
-      used.push_back(problem.submeshes[option.submesh]);
-    }
-    option.submesh = *position[option.submesh];
-  }
-  std::int64_t unit = problem.hosts;
-  for (const Submesh& submesh : used)
-    unit = submesh.devices_per_host == problem.devices_per_host ? std::gcd(unit, submesh.hosts) : 1;
-  for (Submesh& submesh : used) submesh.hosts /= unit;
-  problem.hosts /= unit;
-  problem.submeshes = std::move(used);
-  return problem;
-}
-
 // None: no pipeline stays below `limit`. With `only` all stages are on that submesh.
 std::optional<Pipeline> best_pipeline(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
                                       std::int64_t microbatches, Seconds limit,
@@ -97,16 +77,17 @@ std::optional<Pipeline> best_pipeline(const SearchSpace& space, const StageCosts
   return pipeline;
 }
 
-// The least estimate of pipelines whose stages are all on equal submeshes: quickly found, and something to beat.
-Seconds best_even_estimate(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
-                           std::int64_t microbatches) {
-  Seconds best = impossible;
+// The best of the pipelines whose stages are all on equal submeshes: quickly found, and something to beat.
+std::optional<Pipeline> best_even_pipeline(const SearchSpace& space, const StageCosts& costs,
+                                           std::int64_t microbatch_size, std::int64_t microbatches) {
+  std::optional<Pipeline> best;
   for (std::uint32_t submesh = 0; submesh < space.submeshes.size(); ++submesh) {
     const std::int64_t devices = space.submeshes[submesh].devices();
     if (space.input.cluster.devices() % devices != 0) continue;
     if (space.input.cluster.devices() / devices > static_cast<std::int64_t>(space.layers.layers.size())) continue;
-    if (const auto found = best_pipeline(space, costs, microbatch_size, microbatches, best, submesh))
-      best = std::min(best, found->estimate);
+    const Seconds limit = best ? best->estimate : impossible;
+    if (auto found = best_pipeline(space, costs, microbatch_size, microbatches, limit, submesh))
+      best = std::move(found);
   }
   return best;
 }
@@ -163,34 +144,15 @@ std::vector<std::int64_t> microbatch_sizes(const PlanningInput& input, const Sea
 struct SizeResult {
   std::int64_t microbatch_size = 1, microbatches = 1;
   StageCosts outline;
-  std::optional<Pipeline> pipeline;
+  std::optional<Pipeline> even, pipeline;
   Seconds lower_bound;
-  std::vector<MemoryNeed> needs;
+  bool cut_short = false;
 };
 
-// Looks for pipelines below `limit`. What memory is short matters only as long as none is known.
+// Looks for pipelines below `limit`.
 void improve(SizeResult& result, const SearchSpace& space, const StageCosts& costs, Seconds limit) {
   std::optional<Pipeline> found = best_pipeline(space, costs, result.microbatch_size, result.microbatches, limit);
   if (found && (!result.pipeline || found->estimate < result.pipeline->estimate)) result.pipeline = std::move(found);
-  if (result.pipeline || limit < impossible) return;
-  std::vector<MemoryNeed> needs;
-  add_needs(needs, space, costs);
-  if (result.needs.empty() || (!needs.empty() && needs.front().needs < result.needs.front().needs))
-    result.needs = std::move(needs);
-}
-
-// Prices everything, unless a bound that sees memory tells that nothing stays below `limit`.
-void price(SizeResult& result, const SearchSpace& space, Seconds limit) {
-  if (!(result.lower_bound < limit)) return;
-  if (result.outline.exact) {  // what there is below the limit has been found
-    result.lower_bound = result.pipeline ? std::min(result.pipeline->estimate, limit) : limit;
-    return;
-  }
-  StagePricing pricing(space, result.microbatch_size, result.microbatches, result.outline, limit);
-  if (limit < impossible)
-    result.lower_bound = std::max(
-        result.lower_bound, lower_bound(space, pricing.bounds(), result.microbatch_size, result.microbatches, limit));
-  if (result.lower_bound < limit) improve(result, space, pricing.price(), limit);
 }
 
 std::string progress_line(const SizeResult& result) {
@@ -202,6 +164,50 @@ std::string progress_line(const SizeResult& result) {
 
 // The simulation may prefer a plan whose estimate is so much above the least.
 constexpr double simulated_tolerance = 1.05;
+
+// Looks for what beats `to_beat`.
+void outline(SizeResult& result, const SearchSpace& space, Seconds to_beat) {
+  if (space.options.deadline.passed()) {
+    result.cut_short = true;
+    return;
+  }
+  result.outline = outline_stages(space, result.microbatch_size, result.microbatches, to_beat);
+  result.even = best_even_pipeline(space, result.outline, result.microbatch_size, result.microbatches);
+  result.cut_short = !result.outline.complete;
+}
+
+// What the deadline left unknown is bounded by its arithmetic.
+void look_at_outline(SizeResult& result, const SearchSpace& space, Seconds to_beat) {
+  result.cut_short = result.cut_short || space.options.deadline.passed();
+  if (result.cut_short) {
+    result.lower_bound = std::min(to_beat, least_time_of_products(space.input, space.options.global_batch));
+    return;
+  }
+  result.lower_bound = lower_bound(space, result.outline, result.microbatch_size, result.microbatches, to_beat);
+  if (result.lower_bound < to_beat || !(to_beat < impossible)) improve(result, space, result.outline, to_beat);
+}
+
+// Prices everything, unless a bound that sees memory tells that nothing stays below `limit`.
+void price(SizeResult& result, const SearchSpace& space, Seconds limit) {
+  if (!(result.lower_bound < limit)) return;
+  result.cut_short = result.cut_short || space.options.deadline.passed();
+  if (result.cut_short) return;
+  if (result.outline.exact) {  // what there is below the limit has been found
+    result.lower_bound = result.pipeline ? std::min(result.pipeline->estimate, limit) : limit;
+    return;
+  }
+  StagePricing pricing(space, result.microbatch_size, result.microbatches, result.outline, limit);
+  result.cut_short = !pricing.bounds().complete;
+  if (result.cut_short) return;
+  if (limit < impossible)
+    result.lower_bound = std::max(
+        result.lower_bound, lower_bound(space, pricing.bounds(), result.microbatch_size, result.microbatches, limit));
+  if (!(result.lower_bound < limit)) return;
+  StageCosts costs = pricing.price();
+  result.cut_short = !costs.complete;
+  improve(result, space, costs, limit);
+  result.outline.lean = std::move(costs.lean);
+}
 
 // Sizes near 8 first: the best is mostly among them, and what it takes spares work on the others.
 std::vector<std::size_t> outline_order(const std::vector<SizeResult>& results) {
@@ -218,44 +224,72 @@ std::vector<std::size_t> outline_order(const std::vector<SizeResult>& results) {
 std::vector<SizeResult> search_sizes(const SearchSpace& space) {
   std::vector<SizeResult> results;
   for (const std::int64_t size : microbatch_sizes(space.input, space.options))
-    results.push_back({size, space.options.global_batch / size, {}, {}, {}, {}});
+    results.push_back({size, space.options.global_batch / size});
   Seconds to_beat = impossible;
   for (const std::size_t k : outline_order(results)) {
-    SizeResult& result = results[k];
-    result.outline = outline_stages(space, result.microbatch_size, result.microbatches, to_beat);
-    const Seconds even = best_even_estimate(space, result.outline, result.microbatch_size, result.microbatches);
-    if (even < impossible) to_beat = std::min(to_beat, even * simulated_tolerance);
+    outline(results[k], space, to_beat);
+    if (results[k].even) to_beat = std::min(to_beat, results[k].even->estimate * simulated_tolerance);
   }
-  tbb::parallel_for(std::size_t{0}, results.size(), [&](std::size_t k) {
-    SizeResult& result = results[k];
-    result.lower_bound = lower_bound(space, result.outline, result.microbatch_size, result.microbatches, to_beat);
-    if (result.lower_bound < to_beat || !(to_beat < impossible)) improve(result, space, result.outline, to_beat);
-  });
+  tbb::parallel_for(std::size_t{0}, results.size(),
+                    [&](std::size_t k) { look_at_outline(results[k], space, to_beat); });
   for (const SizeResult& result : results)
     if (result.pipeline) to_beat = std::min(to_beat, result.pipeline->estimate * simulated_tolerance);
   std::mutex progress;
   tbb::parallel_for(std::size_t{0}, results.size(), [&](std::size_t k) {
-    SizeResult& result = results[k];
-    price(result, space, to_beat);
+    price(results[k], space, to_beat);
     if (!space.options.progress) return;
     const std::lock_guard lock(progress);
-    space.options.progress(progress_line(result));
+    space.options.progress(progress_line(results[k]));
   });
+  for (SizeResult& result : results)
+    if (result.cut_short && !result.pipeline) result.pipeline = std::move(result.even);
   return results;
+}
+
+// The microbatch size that needs least decides.
+std::optional<MemoryNeed> least_need(const SearchSpace& space, const std::vector<SizeResult>& sizes) {
+  std::optional<MemoryNeed> least;
+  for (const SizeResult& size : sizes) {
+    const auto below = least ? std::optional(least->needs) : std::nullopt;
+    if (const auto need = tightest_stage(space, size.outline, size.microbatches, below)) least = need;
+  }
+  return least;
 }
 
 }  // namespace
 
 PipelineSearchResult search_pipelines(const SearchSpace& space) {
   PipelineSearchResult result;
-  for (SizeResult& size : search_sizes(space)) {
+  std::vector<SizeResult> sizes = search_sizes(space);
+  for (SizeResult& size : sizes) {
     result.lower_bound = std::min(result.lower_bound, size.lower_bound);
+    result.cut_short = result.cut_short || size.cut_short;
     if (size.pipeline) result.pipelines.push_back(std::move(*size.pipeline));
-    result.needs.insert(result.needs.end(), size.needs.begin(), size.needs.end());
   }
+  if (result.pipelines.empty() && !result.cut_short) result.need = least_need(space, sizes);
   std::stable_sort(result.pipelines.begin(), result.pipelines.end(),
                    [](const Pipeline& a, const Pipeline& b) { return a.estimate < b.estimate; });
   return result;
+}
+
+// Small microbatches first: they need the least memory.
+bool has_pipeline(const SearchSpace& space) {
+  if (!(usable_memory(space) > Bytes(0))) return false;
+  const std::vector<std::int64_t> sizes = microbatch_sizes(space.input, space.options);
+  std::vector<StageCosts> outlines;
+  const auto fits = [&](const StageCosts& costs, std::int64_t size) {
+    return best_pipeline(space, costs, size, space.options.global_batch / size, impossible).has_value();
+  };
+  for (const std::int64_t size : sizes) {
+    outlines.push_back(outline_stages(space, size, space.options.global_batch / size, impossible));
+    if (fits(outlines.back(), size)) return true;
+  }
+  for (std::size_t k = 0; k < sizes.size(); ++k) {
+    if (outlines[k].exact) continue;
+    StagePricing pricing(space, sizes[k], space.options.global_batch / sizes[k], outlines[k], impossible);
+    if (fits(pricing.price(), sizes[k])) return true;
+  }
+  return false;
 }
 
 }  // namespace meshloom

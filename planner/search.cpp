@@ -12,6 +12,7 @@
 #include "planner/infeasibility.hpp"
 #include "planner/materialize.hpp"
 #include "planner/pipeline_search.hpp"
+#include "planner/remedies.hpp"
 
 namespace meshloom {
 namespace {
@@ -98,6 +99,18 @@ Plan materialize(const SearchSpace& space, const Pipeline& pipeline) {
   return materialize_plan(space, std::move(request));
 }
 
+std::size_t threads_of(const SearchOptions& options) {
+  return options.threads == 0 ? tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism)
+                              : options.threads;
+}
+
+// `options.remedies`: with what would help.
+Plan infeasible_answer(const SearchSpace& space, const std::optional<MemoryNeed>& need) {
+  Plan plan = infeasible_plan(space, need);
+  if (space.options.remedies) plan.remedies = find_remedies(space.input, space.options, plan, finds_plan);
+  return plan;
+}
+
 std::string describe(const SearchOptions& options) {
   std::string text = fmt::format("--global-batch {}", options.global_batch);
   if (options.microbatch_size) text += fmt::format(" --microbatch-size {}", *options.microbatch_size);
@@ -112,25 +125,32 @@ std::string describe(const SearchOptions& options) {
 
 }  // namespace
 
+bool finds_plan(const PlanningInput& input, const SearchOptions& options) {
+  check(options);
+  const tbb::global_control limit(tbb::global_control::max_allowed_parallelism, threads_of(options));
+  const SearchSpace space = search_space(input, options);
+  check_pins(space);
+  return has_pipeline(space);
+}
+
 std::vector<Plan> search_plans(const PlanningInput& input, const SearchOptions& options) {
   check(options);
-  const std::size_t threads = options.threads == 0
-                                  ? tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism)
-                                  : options.threads;
-  const tbb::global_control limit(tbb::global_control::max_allowed_parallelism, threads);
+  const tbb::global_control limit(tbb::global_control::max_allowed_parallelism, threads_of(options));
   const SearchSpace space = search_space(input, options);
   check_pins(space);
   if (!(usable_memory(space) > Bytes(0))) {
-    Plan plan = infeasible_plan(space, {{0, space.layers.layers.size() - 1, input.recipe.context_memory}});
+    Plan plan = infeasible_answer(space, MemoryNeed{0, space.layers.layers.size() - 1, input.recipe.context_memory});
     plan.options = describe(options);
     return {plan};
   }
   const PipelineSearchResult result = search_pipelines(space);
   if (result.pipelines.empty()) {
-    Plan plan = infeasible_plan(space, result.needs);
+    Plan plan =
+        result.cut_short ? plan_without_stages(space, PlanStatus::time_limit) : infeasible_answer(space, result.need);
     plan.options = describe(options);
     return {plan};
   }
+  const PlanStatus unproven = result.cut_short ? PlanStatus::time_limit : PlanStatus::feasible;
   std::vector<Plan> plans;
   for (std::size_t p = 0; p < result.pipelines.size() && p < std::max<std::size_t>(1, options.candidates); ++p) {
     Plan plan = materialize(space, result.pipelines[p]);
@@ -145,8 +165,7 @@ std::vector<Plan> search_plans(const PlanningInput& input, const SearchOptions& 
       throw std::logic_error(fmt::format("the lower bound {} s exceeds the best estimate {} s",
                                          result.lower_bound.value(), plan.best_estimate.value()));
     plan.lower_bound = std::min(result.lower_bound * (1 - rounding_of_sums), plan.best_estimate);
-    plan.status =
-        plan.gap() <= 1e-9 && plan.estimate == plan.best_estimate ? PlanStatus::optimal : PlanStatus::feasible;
+    plan.status = plan.gap() <= 1e-9 && plan.estimate == plan.best_estimate ? PlanStatus::optimal : unproven;
   }
   return plans;
 }

@@ -86,7 +86,7 @@ StageCosts nothing_known(const SearchSpace& space) {
   result.candidates.assign(classes, std::vector<std::vector<StageCandidate>>(submeshes));
   result.least_times.assign(classes, std::vector<LeastTimes>(submeshes, never));
   result.may_fit.assign(classes, std::vector<bool>(submeshes, false));
-  result.least_memory.assign(classes, std::vector<Bytes>(submeshes, Bytes(1e30)));
+  result.lean.assign(classes, std::vector<std::vector<LeanWay>>(submeshes));
   result.least_single_stage = impossible;
   return result;
 }
@@ -121,13 +121,22 @@ Wanted promising(const SearchSpace& space, const StageCosts& costs, std::int64_t
   return result;
 }
 
+// Where meshes differ in what they may run, each one's ways stay.
+void add_lean(const SearchSpace& space, std::vector<LeanWay>& ways, const std::vector<LeanWay>& more) {
+  if (space.allowed.fix_meshes())
+    ways.insert(ways.end(), more.begin(), more.end());
+  else
+    for (const LeanWay& way : more) keep_lean(ways, way);
+}
+
 void add_bounds(const SearchSpace& space, std::uint32_t mesh, const MeshResult& of_mesh, StageCosts& result) {
   const std::uint32_t submesh = space.submesh_of[mesh];
+  result.complete = result.complete && of_mesh.complete;
   for (std::size_t c = 1; c < space.classes.classes.size(); ++c) {
     LeastTimes& least = result.least_times[c][submesh];
     for (std::size_t depth = 0; depth < least.size(); ++depth)
       least[depth] = std::min(least[depth], of_mesh.least_times[c][depth]);
-    result.least_memory[c][submesh] = std::min(result.least_memory[c][submesh], of_mesh.least_memory[c]);
+    add_lean(space, result.lean[c][submesh], of_mesh.lean[c]);
     if (of_mesh.hopeless[c] < space.recomputes.size()) result.may_fit[c][submesh] = true;
   }
   if (space.submeshes[submesh].devices() == space.input.cluster.devices())
@@ -178,6 +187,11 @@ StageCosts outline_stages(const SearchSpace& space, std::int64_t microbatch_size
   if (to_beat < impossible) wanted = promising(space, floors_of(space, pricers), microbatches, to_beat);
   std::vector<MeshResult> by_mesh(meshes);
   tbb::parallel_for(std::uint32_t{0}, meshes, [&](std::uint32_t mesh) {
+    if (space.options.deadline.passed()) {
+      by_mesh[mesh] = pricers[mesh]->take();
+      by_mesh[mesh].complete = false;
+      return;
+    }
     pricers[mesh]->outline(wanted[space.submesh_of[mesh]], to_beat);
     by_mesh[mesh] = pricers[mesh]->take();
     pricers[mesh].reset();
@@ -202,12 +216,13 @@ StagePricing::StagePricing(const SearchSpace& space, std::int64_t microbatch_siz
   const Wanted wanted = promising(space, outline, microbatches, to_beat);
   tbb::parallel_for(std::uint32_t{0}, static_cast<std::uint32_t>(pricers_.size()), [&](std::uint32_t mesh) {
     const std::vector<bool>& classes = wanted[space.submesh_of[mesh]];
-    if (!any(classes)) return;
+    if (!any(classes) || space.options.deadline.passed()) return;
     pricers_[mesh] = std::make_unique<MeshPricer>(space, mesh, microbatch_size, microbatches);
     pricers_[mesh]->bound(classes, to_beat);
   });
   for (std::uint32_t mesh = 0; mesh < pricers_.size(); ++mesh)
     if (pricers_[mesh]) add_bounds(space, mesh, pricers_[mesh]->result(), bounds_);
+  bounds_.complete = bounds_.complete && !space.options.deadline.passed();
   bounds_.may_fit = outline.may_fit;
   if (!(bounds_.least_single_stage < impossible)) bounds_.least_single_stage = outline.least_single_stage;
 }
@@ -228,12 +243,13 @@ StageCosts StagePricing::price() {
   StageCosts result = bounds_;
   for (std::uint32_t mesh = 0; mesh < by_mesh.size(); ++mesh) {
     if (by_mesh[mesh].candidates.empty()) continue;  // nothing wanted
+    result.complete = result.complete && by_mesh[mesh].complete;
     add_candidates(space_, mesh, by_mesh[mesh], result);
-    for (std::size_t c = 1; c < space_.classes.classes.size(); ++c) {
-      Bytes& least = result.least_memory[c][space_.submesh_of[mesh]];
-      least = std::min({least, by_mesh[mesh].least_memory[c], outline_.least_memory[c][space_.submesh_of[mesh]]});
-    }
+    for (std::size_t c = 1; c < space_.classes.classes.size(); ++c)
+      add_lean(space_, result.lean[c][space_.submesh_of[mesh]], by_mesh[mesh].lean[c]);
   }
+  for (std::size_t c = 1; c < space_.classes.classes.size(); ++c)
+    for (std::size_t s = 0; s < space_.submeshes.size(); ++s) add_lean(space_, result.lean[c][s], outline_.lean[c][s]);
   keep_undominated(space_, result);
   return result;
 }

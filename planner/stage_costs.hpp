@@ -55,6 +55,11 @@ inline constexpr std::array<std::int64_t, 4> bounded_depths{1, 4, 16, 64};
 using LeastTimes = std::array<Seconds, bounded_depths.size()>;
 inline constexpr LeastTimes never{impossible, impossible, impossible, impossible};
 
+struct LeanWay {
+  Cost cost;
+  std::uint32_t mesh = 0;
+};
+
 struct StageCosts {
   // By class and submesh; undominated in (forward, time, per step, following stages).
   std::vector<std::vector<std::vector<StageCandidate>>> candidates;
@@ -65,8 +70,10 @@ struct StageCosts {
   bool exact = false;  // no way to run a stage that may be part of the best pipeline is missing
   // By class and submesh: whether it may fit. Where not, nothing that runs it soon enough fits a device.
   std::vector<std::vector<bool>> may_fit;
-  // By class and submesh: the least bytes a device was seen to need for one microbatch in flight.
-  std::vector<std::vector<Bytes>> least_memory;
+  // By class and submesh: the ways seen that need least, undominated in bytes per microbatch in flight and other bytes;
+  // whether they fit or not.
+  std::vector<std::vector<std::vector<LeanWay>>> lean;
+  bool complete = true;  // false: the deadline left something out, so nothing here is a bound
 };
 StageCosts nothing_known(const SearchSpace& space);  // all impossible
 // A first look at a fraction of the work: time and memory each on its own, of stages that a pipeline which takes less

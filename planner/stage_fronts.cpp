@@ -6,6 +6,7 @@
 #include <set>
 
 #include "graphs/input_error.hpp"
+#include "planner/mesh_pricer.hpp"
 
 namespace meshloom {
 namespace {
@@ -306,8 +307,7 @@ class ExactCosts {
   void add(std::uint32_t mesh, std::size_t c, const RangeSettings& settings, FrontPoint point) {
     const std::uint32_t submesh = space_.submesh_of[mesh];
     const Cost& cost = point.cost;
-    Bytes& least = result_.least_memory[c][submesh];
-    least = std::min(least, cost.fixed + cost.activations + cost.transient());
+    keep_lean(result_.lean[c][submesh], {cost, mesh});
     const auto most = static_cast<std::int64_t>(space_.layers.layers.size());
     const auto following = following_stages(cost, usable_, space_.options.schedule.value_or(ScheduleKind::one_f_one_b),
                                             microbatches_, most);

@@ -106,7 +106,6 @@ TEST_CASE("reading a plan refuses what is wrong, with the place") {
       {"/gap", 0.5, "p.json: /gap: is 0.5, but the numbers it follows from give 0.125"},
       {"/microbatches", 4, "p.json: /microbatches: microbatch_size 4 times microbatches 4 is not global_batch 12"},
       {"/microbatches", 0, "p.json: /microbatches: must be at least 1, is 0"},
-      {"/status", "time_limit", R"(p.json: /stages: has 2 stages, but the status is "time_limit")"},
       {"/stages", Json::array(), R"(p.json: /stages: has 0 stages, but the status is "feasible")"},
       {"/schema", "meshloom.plan/2", R"(p.json: /schema: is "meshloom.plan/2"; expected "meshloom.plan/1")"},
   };

@@ -400,8 +400,10 @@ void apply(const std::string& words, PlanningInput& input, SearchOptions& option
     options.recompute = recompute_named(value).value();
   else if (option == "--parameter-state")
     options.parameter_state = parameter_state_named(value).value();
-  else if (words == "--microbatch-size auto")
-    options.microbatch_size.reset();
+  else if (option == "--microbatch-size")
+    options.microbatch_size = std::stoll(value);
+  else if (option == "--device-memory")
+    input.cluster.device.memory = Bytes(std::stod(value.substr(1)) * 1024 * 1024 * 1024);  // "96 GiB" in quotes
   else
     FAIL("unknown remedy " << words);
 }

@@ -1,6 +1,7 @@
 #include "planner/inter_op/problem.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "planner/inter_op/placement.hpp"
 
@@ -69,6 +70,25 @@ std::optional<Seconds> objective_of(const InterOpProblem& problem, const std::ve
   }
   if (next_layer != problem.layers || offset != device_count(problem)) return std::nullopt;
   return sum + static_cast<double>(problem.microbatches - 1) * largest + exposed;
+}
+
+InterOpProblem in_larger_units(InterOpProblem problem) {
+  std::vector<std::optional<std::uint32_t>> position(problem.submeshes.size());
+  std::vector<Submesh> used;
+  for (StageOption& option : problem.options) {
+    if (!position[option.submesh]) {
+      position[option.submesh] = static_cast<std::uint32_t>(used.size());
+      used.push_back(problem.submeshes[option.submesh]);
+    }
+    option.submesh = *position[option.submesh];
+  }
+  std::int64_t unit = problem.hosts;
+  for (const Submesh& submesh : used)
+    unit = submesh.devices_per_host == problem.devices_per_host ? std::gcd(unit, submesh.hosts) : 1;
+  for (Submesh& submesh : used) submesh.hosts /= unit;
+  problem.hosts /= unit;
+  problem.submeshes = std::move(used);
+  return problem;
 }
 
 InterOpSolution solve_inter_op_by_enumeration(const InterOpProblem& problem) { return Enumeration(problem).run(); }

@@ -50,6 +50,10 @@ struct InterOpSolution {
   std::vector<std::uint32_t> options;  // positions in InterOpProblem::options, in pipeline order
 };
 
+// The problem with only the submeshes that have options, in units of as many hosts as all of them are multiples of.
+// Only what the solvers compare is kept: links between hosts stay links between hosts.
+InterOpProblem in_larger_units(InterOpProblem problem);
+
 // Objective: Σt + (B−1)·max t + max_i max(0, per_step_i − Σ_{j<i} b_j). The forward send over the cut at a stage's end
 // counts into its f, the backward send over the cut at its begin into its b. None when the options (positions, in
 // pipeline order) are no pipeline: stages cover all layers in order, use exactly all devices, lie contiguously in stage

@@ -28,6 +28,8 @@ void add_constraints(CLI::App& app, PlanCommand& plan) {
            [&constraints](const std::string& text) {
              constraints.memory_share = parse_share_of_memory("--memory-share", text);
            });
+  add_text(app, "--time-limit", "S", "Seconds after which the best plan so far is the answer; no limit unless told",
+           [&plan](const std::string& text) { plan.time_limit = Seconds(parse_seconds("--time-limit", text)); });
 }
 
 void add_plan(CLI::App& root, Parsed& parsed) {

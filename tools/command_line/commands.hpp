@@ -47,6 +47,7 @@ struct PlanCommand {
   std::optional<std::string> pins;           // a file
   std::optional<std::string> stage_list;     // a file
   std::optional<std::int64_t> microbatches;  // the other way to say search.microbatch_size
+  std::optional<Seconds> time_limit;
   bool without_baselines = false;
   PlanOutputs outputs;
 };

@@ -32,6 +32,7 @@ std::string canonical_options(const PlanCommand& command, const SearchOptions& s
   if (command.inputs.device_memory)
     text += fmt::format(" --device-memory \"{}\"", text_of(*command.inputs.device_memory));
   if (command.pins) text += fmt::format(" --pin {}", *command.pins);
+  if (command.time_limit) text += fmt::format(" --time-limit {}", command.time_limit->value());
   if (command.without_baselines) text += " --no-baselines";
   return text;
 }
@@ -44,11 +45,21 @@ std::int64_t size_from_number(std::int64_t global_batch, std::int64_t microbatch
   return global_batch / microbatches;
 }
 
+// Where the command said a number of microbatches, remedies say it, too.
+void say_numbers_of_microbatches(Plan& plan) {
+  const std::string option = "--microbatch-size ";
+  for (Remedy& remedy : plan.remedies)
+    if (remedy.options.starts_with(option))
+      remedy.options =
+          fmt::format("--microbatches {}", plan.global_batch / std::stoll(remedy.options.substr(option.size())));
+}
+
 }  // namespace
 
 ExitCode run(const PlanCommand& command) {
   check_outputs(command.inputs, command.outputs);
   SearchOptions search = command.search;
+  if (command.time_limit) search.deadline = Deadline::after(*command.time_limit);
   if (command.microbatches) search.microbatch_size = size_from_number(search.global_batch, *command.microbatches);
   if (search.microbatch_size && search.global_batch % *search.microbatch_size != 0)
     throw InputError("--microbatch-size", fmt::format("{} does not divide the global batch {}", *search.microbatch_size,
@@ -65,6 +76,7 @@ ExitCode run(const PlanCommand& command) {
     search_time = progress.elapsed();
   }
   plan.options = canonical_options(command, search);
+  if (command.microbatches) say_numbers_of_microbatches(plan);
   return write_outputs(plan, search_time, command.outputs);
 }
 
