@@ -29,6 +29,8 @@ struct DeviceGroup {
   std::int64_t size = 1;             // devices of one group
   std::int64_t hosts = 1;            // hosts that one group spans
   std::int64_t groups_per_host = 1;  // groups that run at once with a member on one host, thus share its NICs
+  std::int64_t host_stride = 1;      // from one of its hosts to the nearest
+  std::int64_t host_span = 1;        // from its first host to its last, both counted; at least as hosts and stride say
   auto operator<=>(const DeviceGroup&) const = default;
 };
 

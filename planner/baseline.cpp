@@ -300,8 +300,8 @@ Seconds estimate_of(const SearchSpace& space, const UniformLayout& layout, const
     const bool crosses = (s + 1) * submesh.devices() % cluster.devices_per_host == 0;
     const StageBoundary boundary =
         boundary_after(space, last, crosses ? LinkClass::inter_host : LinkClass::intra_host, microbatch_size);
-    times.back().forward += boundary.forward_time;
-    gradient_send = boundary.backward_time;
+    times.back().forward += boundary.formula_forward;
+    gradient_send = boundary.formula_backward;
   }
   return schedule_formula(layout.schedule, times, microbatches);
 }

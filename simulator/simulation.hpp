@@ -43,7 +43,8 @@ struct Conditions {
   Sends sends = Sends::blocking;
   // By sending stage; empty: no transfer slows another.
   std::vector<Route> activations, gradients;
-  std::size_t links = 0;  // how many the routes may name
+  std::vector<Route> synchronizations;  // by rank, of buckets and of the rest; empty: as above
+  std::size_t links = 0;                // how many the routes may name
   Jitter jitter;
 };
 
