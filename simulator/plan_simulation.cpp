@@ -70,8 +70,8 @@ class Routes {
   void add(Route& route, const LinkLoads& loads, Seconds alone) {
     if (!(alone > Seconds(0))) return;
     for (const auto& [link, bytes] : loads) {
-      const double share = bytes / links_.capacity(link) / alone;
-      users_[link].emplace_back(routes_.size(), share > 1 && share < 1 + rounding ? 1 : share);
+      // The plan's time is believed: alone, nothing needs more than a link has.
+      users_[link].emplace_back(routes_.size(), std::min(1.0, bytes / links_.capacity(link) / alone));
     }
     routes_.push_back(&route);
   }

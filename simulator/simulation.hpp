@@ -93,7 +93,8 @@ struct MemoryTimeline {
 std::vector<MemoryTimeline> memory_timelines(const Plan& plan, const Simulation& simulation);
 
 // Chrome/Perfetto trace-event JSON: one track per rank, named, and one for its sends where they overlap; flows from
-// sends to receives; a memory counter per rank.
-std::string chrome_trace(const Plan& plan, const Simulation& simulation);
+// sends to receives; a memory counter per rank. Of a longer timeline only the first `most` instructions, and the memory
+// until the last of them begins.
+std::string chrome_trace(const Plan& plan, const Simulation& simulation, std::size_t most = SIZE_MAX);
 
 }  // namespace meshloom
