@@ -105,8 +105,9 @@ std::vector<SwitchLevel> read_switch_levels(const JsonInput& json) {
     const SwitchLevel level{hosts.integer(1, 1'000'000), element.at("oversubscription").number(1)};
     if (!levels.empty() && (level.hosts_per_switch % levels.back().hosts_per_switch != 0 ||
                             level.hosts_per_switch == levels.back().hosts_per_switch))
-      hosts.fail(fmt::format("is {}, but a switch of this level joins whole switches of {} hosts; give a larger multiple",
-                             level.hosts_per_switch, levels.back().hosts_per_switch));
+      hosts.fail(
+          fmt::format("is {}, but a switch of this level joins whole switches of {} hosts; give a larger multiple",
+                      level.hosts_per_switch, levels.back().hosts_per_switch));
     levels.push_back(level);
   }
   return levels;

@@ -1,8 +1,8 @@
 // The links of a cluster as numbered resources, and what transfers between devices put on them.
 //
-// A device reaches other hosts over its own lane: with as many NICs as devices its NIC, with more its share of them, with
-// fewer the NIC that it shares with its neighbours. Inside a host it has one connection. A group of hosts below a switch
-// has one uplink. All links carry both directions at full speed.
+// A device reaches other hosts over its own lane: with as many NICs as devices its NIC, with more its share of them,
+// with fewer the NIC that it shares with its neighbours. Inside a host it has one connection. A group of hosts below a
+// switch has one uplink. All links carry both directions at full speed.
 #pragma once
 
 #include <cstdint>

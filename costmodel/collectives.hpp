@@ -25,8 +25,8 @@ BytesPerSecond host_bandwidth(const Cluster& cluster);
 double share_of_switches(const Cluster& cluster, std::size_t level);
 
 // Ring bandwidth of a group: the least of a device's intra-host link, its share of its host's NICs, which all groups of
-// the host that run at once divide between them, and its share of the uplinks of switches that it crosses: a ring enters
-// and leaves each switch once, so one with k hosts below a switch takes a k-th of what one host could send.
+// the host that run at once divide between them, and its share of the uplinks of switches that it crosses: a ring
+// enters and leaves each switch once, so one with k hosts below a switch takes a k-th of what one host could send.
 BytesPerSecond ring_bandwidth(const Cluster& cluster, const DeviceGroup& group);
 
 // steps · latency + bytes on the wire / bandwidth. Steps: n − 1 (all-gather, reduce-scatter, all-to-all), 2(n − 1)

@@ -98,9 +98,8 @@ void choose_senders(const ClusterLinks& links, std::vector<Demand>& demands) {
       const std::size_t distance = links.distance(from, transfer.to);
       return std::tuple(distance, distance == 0 ? Bytes(0) : by_lane[links.lane_out(from)], by_device[from], from);
     };
-    transfer.from = *std::min_element(each->sources.begin(), each->sources.end(), [&](std::int64_t a, std::int64_t b) {
-      return preference(a) < preference(b);
-    });
+    transfer.from = *std::min_element(each->sources.begin(), each->sources.end(),
+                                      [&](std::int64_t a, std::int64_t b) { return preference(a) < preference(b); });
     if (links.distance(transfer.from, transfer.to) > 0) by_lane[links.lane_out(transfer.from)] += transfer.bytes;
     by_device[transfer.from] += transfer.bytes;
   }

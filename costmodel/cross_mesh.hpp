@@ -1,5 +1,5 @@
-// Resharding between meshes: tensors that lie in a layout on one stage's devices are to lie in another layout on another
-// stage's [Zhuang et al. 2023, On optimizing the communication of model parallelism].
+// Resharding between meshes: tensors that lie in a layout on one stage's devices are to lie in another layout on
+// another stage's [Zhuang et al. 2023, On optimizing the communication of model parallelism].
 //
 // Each element travels once. Where several devices of the destination are to hold the same tile, each receives an equal
 // share of it, a box; an all-gather among them, which is the destination stage's business, then makes the tile whole
@@ -37,12 +37,12 @@ struct Tile {
 // What the device in this place of the mesh holds of a tensor of `shape`; axes cut in the mesh's order, major first.
 // Throws InputError: an axis does not divide its dimension.
 Tile tile_of(const PlacedLayout& placed, const std::vector<std::int64_t>& shape, std::size_t place);
-// The part of `tile` that one of its holders receives: cut along the first dimension that the holders divide, else along
-// the longest, so that shares may differ or be empty. A scalar is not cut: only its first holder receives it.
+// The part of `tile` that one of its holders receives: cut along the first dimension that the holders divide, else
+// along the longest, so that shares may differ or be empty. A scalar is not cut: only its first holder receives it.
 Tile share_of(const Tile& tile, std::int64_t holder, std::int64_t holders);
 
-// A tensor on its way. A partial sum is refused as a source: it is reduced before it is sent. Of a gradient that becomes
-// a partial sum where it arrives, each device has its share, and zero elsewhere.
+// A tensor on its way. A partial sum is refused as a source: it is reduced before it is sent. Of a gradient that
+// becomes a partial sum where it arrives, each device has its share, and zero elsewhere.
 struct Resharding {
   std::vector<std::int64_t> shape;
   Bytes element;

@@ -367,7 +367,8 @@ void join_stages(const SearchSpace& space, Plan& plan) {
                                     link_between(plan.cluster, stage, next), plan.microbatch_size);
     if (!shape.sends_after(s)) stage.boundary.formula_forward = stage.boundary.formula_backward = Seconds(0);
   }
-  set_transfers(plan, plan.cluster, [&](const std::string& tensor) { return sent_tensor(space, tensor, plan.microbatch_size); });
+  set_transfers(plan, plan.cluster,
+                [&](const std::string& tensor) { return sent_tensor(space, tensor, plan.microbatch_size); });
   if (plan.schedule.kind == ScheduleKind::inference) keep_for_inference(plan);
   count_activations(plan);
   for (std::size_t rank = 0; rank < static_cast<std::size_t>(shape.ranks); ++rank) {

@@ -235,7 +235,8 @@ class Repricer {
     const auto found = tensors_.find(id);
     if (found == tensors_.end())
       throw InputError("plan", fmt::format("sends \"{}\", but the graph has no such tensor; give the graph that was "
-                                           "planned", id));
+                                           "planned",
+                                           id));
     const Tensor& tensor = graph_.tensor(found->second);
     return {sizes_of(tensor, plan_.microbatch_size), element_size(plan_.recipe, tensor.dtype),
             training_.relations.needs_gradient[index(found->second)]};

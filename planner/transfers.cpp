@@ -51,9 +51,9 @@ class Boundaries {
   void require_devices(std::size_t s) const {
     for (const std::int64_t device : plan_.stages[s].devices)
       if (device >= cluster_.devices())
-        throw InputError(fmt::format("/stages/{}/devices", s),
-                         fmt::format("device {} is outside the cluster, whose devices are 0 to {}", device,
-                                     cluster_.devices() - 1));
+        throw InputError(
+            fmt::format("/stages/{}/devices", s),
+            fmt::format("device {} is outside the cluster, whose devices are 0 to {}", device, cluster_.devices() - 1));
   }
 
   const std::vector<Holder>& holders(std::size_t boundary, const std::string& tensor) const {

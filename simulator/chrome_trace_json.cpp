@@ -86,8 +86,7 @@ class TraceWriter {
         simulation_(simulation),
         shape_(plan.shape()),
         shown_(simulation.timeline.begin(),
-               simulation.timeline.begin() +
-                   static_cast<std::ptrdiff_t>(std::min(most, simulation.timeline.size()))) {}
+               simulation.timeline.begin() + static_cast<std::ptrdiff_t>(std::min(most, simulation.timeline.size()))) {}
 
   std::string write() {
     text_ = fmt::format(

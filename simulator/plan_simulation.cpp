@@ -49,7 +49,8 @@ class Routes {
     for (const auto& [link, users] : users_) {
       double wanted = 0;
       for (const auto& [route, share] : users) wanted += share;
-      if (wanted <= 1 + rounding || !numbers.emplace(users, static_cast<std::uint32_t>(numbers.size())).second) continue;
+      if (wanted <= 1 + rounding || !numbers.emplace(users, static_cast<std::uint32_t>(numbers.size())).second)
+        continue;
       for (const auto& [route, share] : users) routes_[route]->links.push_back({numbers.at(users), share});
     }
     return numbers.size();

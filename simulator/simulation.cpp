@@ -87,8 +87,8 @@ class PipelineRun {
   }
 
  private:
-  // A rank's turn (its number), the end of what a stream does (the ranks' count, then streams·rank and the stream), or a
-  // transfer that leaves its links (streams times the count more, then as before).
+  // A rank's turn (its number), the end of what a stream does (the ranks' count, then streams·rank and the stream), or
+  // a transfer that leaves its links (streams times the count more, then as before).
   struct Event {
     Picoseconds time;
     std::uint64_t sequence;
@@ -306,8 +306,7 @@ class PipelineRun {
   const Route* route_of(std::size_t rank, Instruction transfer) const {
     if (transfer.kind == synchronize)
       return conditions_.synchronizations.empty() ? nullptr : &conditions_.synchronizations[rank];
-    const std::vector<Route>& routes =
-        transfer.kind == send_gradient ? conditions_.gradients : conditions_.activations;
+    const std::vector<Route>& routes = transfer.kind == send_gradient ? conditions_.gradients : conditions_.activations;
     return routes.empty() ? nullptr : &routes[stage_of(rank, transfer.chunk)];
   }
 

@@ -62,8 +62,9 @@ Stage first_stage() {
                   .transient = Bytes(300),
                   .overhead = Bytes(100),
                   .in_flight = 2};
-  stage.boundary = {{"h1.out"},    Bytes(4096),   Bytes(8192),   LinkClass::intra_host, Seconds(1e-6), Seconds(1e-6),
-                    Seconds(1e-6), Seconds(1e-6), {},            {}};
+  stage.boundary = {
+      {"h1.out"},    Bytes(4096), Bytes(8192), LinkClass::intra_host, Seconds(1e-6), Seconds(1e-6), Seconds(1e-6),
+      Seconds(1e-6), {},          {}};
   for (const std::int64_t k : {0, 1}) {
     stage.boundary.activations.push_back({0, k, 2 + k, {{8 * k, 0}, {8, 128}}, Bytes(2048)});
     stage.boundary.gradients.push_back({0, 2 + k, k, {{8 * k, 0}, {8, 128}}, Bytes(4096)});
@@ -204,11 +205,16 @@ Stage random_stage(std::mt19937& random) {
   stage.shared_gradients_time = any_time(random);
   stage.memory = {any_bytes(random), any_bytes(random), any_bytes(random), any_bytes(random),
                   any_bytes(random), any_bytes(random), draw(random, 1, 9)};
-  stage.boundary = {{"a", "b"},        any_bytes(random),
-                    any_bytes(random), pick(random, {LinkClass::intra_host, LinkClass::inter_host}),
-                    any_time(random),  any_time(random),
-                    any_time(random),  any_time(random),
-                    {},                {}};
+  stage.boundary = {{"a", "b"},
+                    any_bytes(random),
+                    any_bytes(random),
+                    pick(random, {LinkClass::intra_host, LinkClass::inter_host}),
+                    any_time(random),
+                    any_time(random),
+                    any_time(random),
+                    any_time(random),
+                    {},
+                    {}};
   return stage;
 }
 

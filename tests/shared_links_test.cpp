@@ -208,8 +208,9 @@ TEST_CASE("buckets of gradients are reduced beside the last backward, the last o
 }
 
 TEST_CASE("a bucket and a send over one link take as long as both one after the other") {
-  // Two stages, 1F1B, one microbatch, overlapped sends; backward of stage 1 from 20 to 30, its gradient sent from 30 on,
-  // 10 alone; its one bucket of 10 is ready at 30, too. Over one link both take until 50; stage 0 runs backward to 60.
+  // Two stages, 1F1B, one microbatch, overlapped sends; backward of stage 1 from 20 to 30, its gradient sent from 30
+  // on, 10 alone; its one bucket of 10 is ready at 30, too. Over one link both take until 50; stage 0 runs backward
+  // to 60.
   const PipelineProgram program = make_program(ScheduleKind::one_f_one_b, 2, 1);
   const std::vector<StageDurations> durations{{10, 10, 0, 0, 0, 1}, {10, 10, 0, 10, 10, 1, 0, 10, 1}};
   Conditions apart;

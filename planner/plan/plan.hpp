@@ -88,8 +88,8 @@ struct StageMemory {
 
 // What crosses the cut between a stage and the next for each microbatch, and comes back as gradient. The schedule's
 // formula knows neither layouts nor lanes: it takes all tensors at the cut, each tile once, over one lane of the link
-// (send_time). The plan's transfers go from the layout here to the layout there over the lanes that they really use, and
-// a tensor that is used beyond the next stage straight to each stage that uses it.
+// (send_time). The plan's transfers go from the layout here to the layout there over the lanes that they really use,
+// and a tensor that is used beyond the next stage straight to each stage that uses it.
 struct StageBoundary {
   std::vector<std::string> tensors;     // at the cut
   Bytes forward_bytes, backward_bytes;  // of them, each tile once
@@ -180,8 +180,8 @@ struct Plan {
 };
 
 // The iteration time that the schedule's formula gives [DESIGN section 6; docs/schedules.md]. Sends that block the
-// sender, at the formula's price, count into its forward and backward: f_i = forward_i + send_i, b_i = backward_i + send of the gradient_i; w_i
-// is the weight gradients' part of b_i, t = f + b. p ranks of v chunks:
+// sender, at the formula's price, count into its forward and backward: f_i = forward_i + send_i, b_i = backward_i +
+// send of the gradient_i; w_i is the weight gradients' part of b_i, t = f + b. p ranks of v chunks:
 //   1F1B, eager 1F1B:  Σt + (B−1)·max t + max_i max(0, sync_i − Σ_{j<i} b_j)        sync = synchronization + update
 //   GPipe:             Σf + (B−1)·max f + Σb + (B−1)·max b + the same
 //   interleaved:       B·max Σt + (p−1)·max t + the same by rank, b of first chunks; Σt over a rank's chunks

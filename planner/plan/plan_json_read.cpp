@@ -13,7 +13,11 @@ namespace {
 
 constexpr std::int64_t most_count = 1'000'000'000'000;
 
-Seconds seconds_at(const JsonInput& input, const std::string& key) { return Seconds(input.at(key).number(0)); }
+constexpr double most_seconds = 1e6;  // what the simulation's clock takes for one instruction
+
+Seconds seconds_at(const JsonInput& input, const std::string& key) {
+  return Seconds(input.at(key).number(0, most_seconds));
+}
 Bytes bytes_at(const JsonInput& input, const std::string& key) { return Bytes(input.at(key).number(0)); }
 
 // The key must be there; null is 0, which stands for "does not exist".
@@ -123,8 +127,7 @@ Transfer read_transfer(const JsonInput& input, std::size_t tensors) {
   if (parts.size() != 6) input.fail("expected [tensor, from, to, [begin, …], [size, …], bytes]");
   Transfer transfer;
   transfer.tensor = static_cast<std::uint32_t>(parts[0].integer(0, most_count));
-  if (transfer.tensor >= tensors)
-    parts[0].fail(fmt::format("is no position among the boundary's {} tensors", tensors));
+  if (transfer.tensor >= tensors) parts[0].fail(fmt::format("is no position among the boundary's {} tensors", tensors));
   transfer.from = parts[1].integer(0, most_count);
   transfer.to = parts[2].integer(0, most_count);
   for (const JsonInput& each : parts[3].elements()) transfer.slice.begin.push_back(each.integer(0, most_count));
@@ -299,14 +302,15 @@ bool has_device(const Stage& stage, std::int64_t device) {
 
 // Activations leave the stage for later ones, gradients the next stage for this or earlier ones.
 void check_transfers(const JsonInput& boundary, const Plan& plan, std::size_t s) {
-  const auto check = [&](const char* key, const std::vector<Transfer>& transfers, std::size_t sender,
-                         std::size_t first, std::size_t last) {
+  const auto check = [&](const char* key, const std::vector<Transfer>& transfers, std::size_t sender, std::size_t first,
+                         std::size_t last) {
     for (std::size_t k = 0; k < transfers.size(); ++k) {
       if (!has_device(plan.stages[sender], transfers[k].from))
         boundary.at(key).elements()[k].fail(
             fmt::format("device {} is not one of stage {}, which sends", transfers[k].from, sender));
       bool receives = false;
-      for (std::size_t to = first; to <= last && !receives; ++to) receives = has_device(plan.stages[to], transfers[k].to);
+      for (std::size_t to = first; to <= last && !receives; ++to)
+        receives = has_device(plan.stages[to], transfers[k].to);
       if (!receives)
         boundary.at(key).elements()[k].fail(
             fmt::format("device {} is not one of stages {} to {}, which may receive", transfers[k].to, first, last));

@@ -67,12 +67,13 @@ void write_trace(const SimulateCommand& command, const Plan& plan, const Simulat
   const auto most = static_cast<std::size_t>(command.trace_limit);
   write_file(*command.trace, chrome_trace(plan, simulation, most));
   if (count > most)
-    fmt::print(stderr,
-               "note: {} shows the first {} of {} instructions, until {} of the step; --trace-limit {} writes all, about "
-               "{:.0f} MB\n",
-               *command.trace, most, count,
-               readable(Seconds(static_cast<double>(simulation.timeline[most - 1].start) * 1e-12)), count,
-               static_cast<double>(count) * 315e-6);
+    fmt::print(
+        stderr,
+        "note: {} shows the first {} of {} instructions, until {} of the step; --trace-limit {} writes all, about "
+        "{:.0f} MB\n",
+        *command.trace, most, count,
+        readable(Seconds(static_cast<double>(simulation.timeline[most - 1].start) * 1e-12)), count,
+        static_cast<double>(count) * 315e-6);
 }
 
 void write_files(const SimulateCommand& command, const Plan& plan, const Simulation& simulation) {
