@@ -24,7 +24,7 @@ class Repricer {
       : plan_(plan),
         graph_(graph),
         training_(differentiate(graph)),
-        tokens_(token_dimensions(graph)),
+        meanings_(dimension_meanings(graph)),
         cluster_(cluster),
         tolerance_(tolerance) {
     for (std::uint32_t o = 0; o < graph.ops.size(); ++o) ops_[graph.ops[o].id] = OpId{o};
@@ -106,7 +106,7 @@ class Repricer {
     const Op& op = graph_.op(found->second);
     const StrategyContext context{graph_,
                                   training_,
-                                  tokens_,
+                                  meanings_,
                                   mesh,
                                   std::vector<AxisRole>(mesh.dimensions(), AxisRole::free),
                                   plan_.microbatch_size};
@@ -152,7 +152,7 @@ class Repricer {
       if (const auto found = ops_.find(op.op); found != ops_.end())
         for (const TensorId t : graph_.op(found->second).outputs) own.insert(graph_.tensor(t).id);
     ConversionTables tables(cluster_, mesh);
-    const ModelContext context{{graph_, training_, tokens_, mesh,
+    const ModelContext context{{graph_, training_, meanings_, mesh,
                                 std::vector<AxisRole>(mesh.dimensions(), AxisRole::free), plan_.microbatch_size},
                                cluster_,
                                plan_.recipe,
@@ -293,7 +293,7 @@ class Repricer {
   const Plan& plan_;
   const Graph& graph_;
   TrainingGraph training_;
-  TokenDimensions tokens_;
+  DimensionMeanings meanings_;
   const Cluster& cluster_;
   double tolerance_;
   Plan priced_;
