@@ -301,6 +301,17 @@ bool agrees(const UniformLayout& layout, const SearchOptions& options) {
          options.global_batch % layout.data_parallel == 0;
 }
 
+bool keeps_constraints(const UniformLayout& layout, const SearchSpace& space) {
+  if (space.allowed.count() && layout.pipeline_parallel != *space.allowed.count()) return false;
+  const Submesh submesh = stage_mesh(space.input.cluster, layout).submesh;
+  if (!space.options.constraints.submeshes.empty() &&
+      std::find(space.submeshes.begin(), space.submeshes.end(), submesh) == space.submeshes.end())
+    return false;
+  const LayerRanges ranges = equal_stages(space.layers, layout);
+  return std::all_of(ranges.begin(), ranges.end(),
+                     [&](const auto& range) { return space.allowed.on(range.first, range.second, submesh); });
+}
+
 std::vector<std::int64_t> sizes_for(const UniformLayout& layout, const SearchOptions& options) {
   std::vector<std::int64_t> sizes;
   for (std::int64_t size = layout.data_parallel; size <= options.global_batch; size *= 2)
@@ -338,8 +349,8 @@ Seconds estimate_of(const SearchSpace& space, const UniformLayout& layout, const
     const auto [first, last] = ranges[static_cast<std::size_t>(s)];
     const Cost& cost = costs[space.classes.of[first][last - first]];
     if (!(cost.forward < impossible)) return impossible;
-    const auto following = following_stages(cost, usable_memory(cluster, space.input.recipe), layout.schedule.kind,
-                                            microbatches, stages - 1 - s);
+    const auto following =
+        following_stages(cost, usable_memory(space), layout.schedule.kind, microbatches, stages - 1 - s);
     if (!following || *following < stages - 1 - s) return impossible;
     Seconds per_step = cost.per_step();
     if (cost.shared_gradients > Bytes(0) && shares_parameters_outside(space.layers, first, last))
@@ -373,13 +384,16 @@ void price(PricedTogether& priced, const SearchSpace& space, const std::vector<U
 }  // namespace
 
 std::optional<Plan> best_uniform_plan(const PlanningInput& input, const SearchOptions& options) {
+  if (options.constraints.stage_list) return std::nullopt;
   std::vector<UniformLayout> layouts = uniform_layouts(input);
   for (UniformLayout& layout : layouts)
     if (options.schedule) layout.schedule = *options.schedule;
   SearchOptions searched;
   searched.global_batch = options.global_batch;
   searched.max_mesh_axes = 0;  // the meshes are the layouts' own
+  searched.constraints = options.constraints;
   const SearchSpace space = search_space(input, searched);
+  std::erase_if(layouts, [&](const UniformLayout& layout) { return !keeps_constraints(layout, space); });
   std::vector<PricedTogether> priced = price_together(layouts, options);
   const tbb::global_control limit(tbb::global_control::max_allowed_parallelism,
                                   options.threads == 0

@@ -35,8 +35,7 @@ class StageWriter {
   }
 
   Stage write() {
-    const std::optional<RangeChoices> choices =
-        solver_.ranges().choices(request_.settings, request_.first, request_.last);
+    const std::optional<RangeChoices> choices = range_choices();
     if (!choices)
       throw InputError("layout",
                        fmt::format("layers {} to {} cannot be sharded so on {}: a size (vocabulary, heads, sequence, "
@@ -54,6 +53,21 @@ class StageWriter {
 
  private:
   const Graph& graph() const { return space_.input.graph; }
+
+  std::optional<RangeChoices> range_choices() {
+    if (!request_.held) return solver_.ranges().choices(request_.settings, request_.first, request_.last);
+    RangeChoices choices;
+    for (const std::vector<StateChoices::Origin>& layer : *request_.held) {
+      choices.emplace_back();
+      for (const StateChoices::Origin& origin : layer) choices.back().push_back(origin.choice);
+    }
+    return choices;
+  }
+
+  ParameterState state_of(std::size_t l, std::size_t node, std::size_t position, const ParameterChoices& parameter) {
+    if (request_.held) return (*request_.held)[l - request_.first][node].states[position];
+    return best_state(parameter, request_.settings);
+  }
 
   std::string axes_text() const {
     std::string text;
@@ -84,16 +98,17 @@ class StageWriter {
     for (std::size_t n = layer.ops.size(); n < model.nodes.size(); ++n)
       with_node_.insert(actual_.at(model.nodes[n].tensor));
     recomputed_ = Bytes(0);
-    for (std::size_t k = 0; k < layer.ops.size(); ++k) write_op(layer.ops[k], model.nodes[k].choices[choices[k]]);
+    for (std::size_t k = 0; k < layer.ops.size(); ++k) write_op(l, k, model.nodes[k].choices[choices[k]]);
     for (std::size_t n = layer.ops.size(); n < model.nodes.size(); ++n)
-      write_tensor(l, model.nodes[n], model.nodes[n].choices[choices[n]], n >= model.interior);
+      write_tensor(l, n, model.nodes[n], model.nodes[n].choices[choices[n]], n >= model.interior);
     for (const ModelEdge& edge : model.edges) write_edge(model, layer, edge, choices);
     largest_recomputed_ = std::max(largest_recomputed_, recomputed_);
   }
 
   void save(Bytes bytes) { (request_.settings.recompute == Recompute::full ? recomputed_ : activations_) += bytes; }
 
-  void write_op(OpId id, const Choice& choice) {
+  void write_op(std::size_t l, std::size_t node, const Choice& choice) {
+    const OpId id = space_.layers.layers[l].ops[node];
     const Op& op = graph().op(id);
     OpSharding sharding{op.id, {}, choice.strategy.inputs, choice.strategy.outputs, choice.forward, choice.backward};
     for (std::size_t axis = 0; axis < request_.mesh.dimensions(); ++axis)
@@ -109,18 +124,19 @@ class StageWriter {
     Bytes working = choice.working;
     for (std::size_t i = 0, next = 0; i < op.inputs.size() && next < choice.parameters.size(); ++i) {
       if (graph().tensor(op.inputs[i]).role != TensorRole::parameter || with_node_.contains(op.inputs[i])) continue;
-      const ParameterCost& cost =
-          write_parameter(op.inputs[i], choice.strategy.inputs[i], choice.parameters[next++], op.id);
+      const ParameterChoices& parameter = choice.parameters[next];
+      const ParameterCost& cost = write_parameter(op.inputs[i], choice.strategy.inputs[i], parameter,
+                                                  state_of(l, node, next, parameter), op.id);
+      ++next;
       const bool with_layer = request_.settings.recompute == Recompute::full;  // held until the layer's backward
       (with_layer ? recomputed_ : working) += cost.gathered;
     }
     largest_working_ = std::max(largest_working_, working);
   }
 
-  // Returns what it costs in the state that it takes.
+  // Returns what it costs in its state.
   const ParameterCost& write_parameter(TensorId t, const Layout& layout, const ParameterChoices& parameter,
-                                       const std::string& consumer) {
-    const ParameterState state = best_state(parameter, request_.settings);
+                                       ParameterState state, const std::string& consumer) {
     const ParameterCost& cost = parameter[static_cast<std::size_t>(state)];
     stage_.tensors.push_back({name_of(t), true, layout, layout, state, cost.parameters});
     stage_.memory.parameters += cost.parameters;
@@ -142,12 +158,13 @@ class StageWriter {
   }
 
   // An activation or a parameter with a node of its own; one that crosses layers is written where it first appears.
-  void write_tensor(std::size_t l, const ModelNode& node, const Choice& choice, bool crosses) {
+  void write_tensor(std::size_t l, std::size_t position, const ModelNode& node, const Choice& choice, bool crosses) {
     const TensorId t = actual_.at(node.tensor);
     if (crosses && saved_in_range(l, t)) save_crossing(choice.saved);
     if (!written_.insert(t).second) return;
     if (node.kind == ModelNode::Kind::parameter) {
-      const ParameterCost& cost = write_parameter(t, choice.layout, choice.parameters.front(), "");
+      const ParameterCost& cost = write_parameter(t, choice.layout, choice.parameters.front(),
+                                                  state_of(l, position, 0, choice.parameters.front()), "");
       if (crosses && outside(variable_of(l, t))) shared_gradients_ += cost.gradients;
       gathered_ += cost.gathered;
       return;

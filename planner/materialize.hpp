@@ -2,6 +2,8 @@
 // memory and times that add up from them.
 #pragma once
 
+#include <optional>
+
 #include "planner/stage_costs.hpp"
 
 namespace meshloom {
@@ -11,7 +13,8 @@ struct StageRequest {
   const DeviceMesh& mesh;
   std::vector<AxisRole> roles;
   RangeSettings settings;
-  std::int64_t first_device = 0;  // the stage takes as many as the mesh has, from here on
+  std::int64_t first_device = 0;          // the stage takes as many as the mesh has, from here on
+  std::optional<RangeOrigins> held = {};  // in place of the choices that the settings make
 };
 
 // One stage without its boundary, in-flight count and overhead, which the pipeline decides.

@@ -21,6 +21,7 @@ InterOpProblem empty_problem(const SearchSpace& space, std::int64_t microbatch_s
   problem.devices_per_host = space.input.cluster.devices_per_host;
   problem.microbatches = microbatches;
   problem.submeshes = space.submeshes;
+  problem.stages = space.allowed.count();
   for (std::size_t cut = 0; cut + 1 < space.layers.layers.size(); ++cut) {
     InterOpProblem::Cut prices{};
     for (const LinkClass link : {LinkClass::intra_host, LinkClass::inter_host}) {
@@ -33,13 +34,14 @@ InterOpProblem empty_problem(const SearchSpace& space, std::int64_t microbatch_s
   return problem;
 }
 
-// Calls visit(first, last, class, submesh) for every range and submesh.
+// Calls visit(first, last, class, submesh) for every range and submesh that may be a stage.
 template <typename Visit>
 void for_each_range(const SearchSpace& space, const Visit& visit) {
   for (std::uint32_t first = 0; first < space.layers.layers.size(); ++first)
     for (std::uint32_t last = first; last < space.layers.layers.size(); ++last)
       for (std::uint32_t submesh = 0; submesh < space.submeshes.size(); ++submesh)
-        visit(first, last, space.classes.of[first][last - first], submesh);
+        if (space.allowed.on(first, last, space.submeshes[submesh]))
+          visit(first, last, space.classes.of[first][last - first], submesh);
 }
 
 // The problem with only the submeshes that have options, in units of as many hosts as all of them are multiples of.
@@ -74,6 +76,7 @@ std::optional<Pipeline> best_pipeline(const SearchSpace& space, const StageCosts
     if (!(static_cast<double>(microbatches) * costs.least_time[c][submesh] < limit)) return;
     const bool shares = shares_parameters_outside(space.layers, first, last);
     for (const StageCandidate& candidate : costs.candidates[c][submesh]) {
+      if (!space.allowed.on(first, last, space.meshes[candidate.mesh])) continue;
       Seconds per_step = candidate.cost.per_step();
       if (shares && candidate.cost.shared_gradients > Bytes(0))
         per_step +=

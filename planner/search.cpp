@@ -104,7 +104,7 @@ std::string describe(const SearchOptions& options) {
   if (options.parameter_state) text += fmt::format(" --parameter-state {}", name(*options.parameter_state));
   if (options.recompute) text += fmt::format(" --recompute {}", name(*options.recompute));
   if (options.layers) text += fmt::format(" --layers {}", *options.layers);
-  return text + fmt::format(" --max-mesh-axes {}", options.max_mesh_axes);
+  return text + options_text(options.constraints) + fmt::format(" --max-mesh-axes {}", options.max_mesh_axes);
 }
 
 }  // namespace
@@ -117,7 +117,7 @@ std::vector<Plan> search_plans(const PlanningInput& input, const SearchOptions& 
   const tbb::global_control limit(tbb::global_control::max_allowed_parallelism, threads);
   const SearchSpace space = search_space(input, options);
   check_pins(space);
-  if (!(usable_memory(input.cluster, input.recipe) > Bytes(0))) {
+  if (!(usable_memory(space) > Bytes(0))) {
     Plan plan = infeasible_plan(space, {{0, space.layers.layers.size() - 1, input.recipe.context_memory}});
     plan.options = describe(options);
     return {plan};

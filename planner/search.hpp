@@ -10,6 +10,7 @@
 #include "costmodel/cluster.hpp"
 #include "costmodel/recipe.hpp"
 #include "graphs/graph.hpp"
+#include "planner/constraints.hpp"
 #include "planner/plan/pins.hpp"
 #include "planner/plan/plan.hpp"
 
@@ -32,6 +33,7 @@ struct SearchOptions {
   std::optional<Recompute> recompute;             // none: each, per stage
   std::optional<std::size_t> layers;              // none: as tagged, or chosen; else groups (planner/layers.hpp)
   std::size_t max_mesh_axes = 2;                  // raise to 3 for hierarchical meshes; the search slows down
+  Constraints constraints;                        // stages, submeshes, memory
   std::size_t candidates = 4;                     // plans returned for the simulation to choose from
   std::size_t threads = 0;                        // 0: all cores; the answer does not depend on it
   bool remedies = true;                           // when nothing fits, search for changes that help

@@ -60,7 +60,7 @@ class MeshPricer {
       : space_(space),
         mesh_(mesh),
         microbatches_(microbatches),
-        usable_(usable_memory(space.input.cluster, space.input.recipe)),
+        usable_(usable_memory(space)),
         solver_(space, space.meshes[mesh], std::vector<AxisRole>(space.meshes[mesh].dimensions(), AxisRole::free),
                 microbatch_size) {
     result_.candidates.resize(space.classes.classes.size());
@@ -89,10 +89,10 @@ class MeshPricer {
 
   // A first look: without prices, and at the highest price.
   void outline() {
-    const std::vector<bool> all(space_.classes.classes.size(), true);
-    bound_times(all);
+    const std::vector<bool> allowed = allowed_classes();
+    bound_times(allowed);
     for (const Recompute recompute : space_.recomputes) {
-      std::vector<bool> possible = all;
+      std::vector<bool> possible = allowed;
       sweep(ParameterStates(space_.states), recompute, possible, 1);
       for (std::size_t c = 1; c < possible.size(); ++c) result_.hopeless[c] += possible[c] ? 0 : 1;
     }
@@ -117,6 +117,16 @@ class MeshPricer {
 
  private:
   std::size_t whole_graph() const { return space_.classes.of[0].back(); }
+
+  // The classes of which some range may be a stage on this mesh.
+  std::vector<bool> allowed_classes() const {
+    std::vector<bool> allowed(space_.classes.classes.size(), false);
+    for (std::size_t first = 0; first < space_.layers.layers.size(); ++first)
+      for (std::size_t last = first; last < space_.layers.layers.size(); ++last)
+        if (space_.allowed.on(first, last, space_.meshes[mesh_]))
+          allowed[space_.classes.of[first][last - first]] = true;
+    return allowed;
+  }
 
   // A state for each parameter, and all parameters in one: prices are tried at a few points only and do not count what
   // comes and goes, so one state for all may fit where the mixture found is too large.
@@ -195,25 +205,16 @@ class MeshPricer {
   MeshResult result_;
 };
 
-std::vector<Submesh> all_submeshes(const Cluster& cluster) {
-  std::vector<Submesh> result;
-  for (std::int64_t devices = 1; devices <= cluster.devices_per_host; devices *= 2)
-    if (cluster.devices_per_host % devices == 0) result.push_back({1, devices});
-  if (result.back().devices_per_host != cluster.devices_per_host) result.push_back({1, cluster.devices_per_host});
-  for (std::int64_t hosts = 2; hosts <= cluster.hosts; hosts *= 2) result.push_back({hosts, cluster.devices_per_host});
-  if (result.back().hosts != cluster.hosts) result.push_back({cluster.hosts, cluster.devices_per_host});
-  return result;
-}
-
 }  // namespace
 
 SearchSpace search_space(const PlanningInput& input, const SearchOptions& options) {
-  SearchSpace space{input, options, differentiate(input.graph), dimension_meanings(input.graph), {}, {}, {}, {}, {}, {},
-                    {},    {}};
+  SearchSpace space{
+      input, options, differentiate(input.graph), dimension_meanings(input.graph), {}, {}, {}, {}, {}, {}, {}, {}, {}};
   space.pins = PinnedGraph(input.graph, input.pins);
   space.layers = planning_layers(input.graph, space.training, options.layers, space.pins);
   space.classes = range_classes(space.layers);
-  space.submeshes = all_submeshes(input.cluster);
+  space.submeshes = allowed_submeshes(options.constraints, input.cluster);
+  space.allowed = AllowedStages(options.constraints, space.layers, input.cluster, options.max_mesh_axes);
   for (std::uint32_t s = 0; s < space.submeshes.size(); ++s)
     for (DeviceMesh& mesh : logical_shapes(space.submeshes[s], options.max_mesh_axes)) {
       space.meshes.push_back(std::move(mesh));
@@ -232,6 +233,14 @@ SearchSpace search_space(const PlanningInput& input, const SearchOptions& option
 
 Bytes usable_memory(const Cluster& cluster, const Recipe& recipe) {
   return (cluster.device.memory - recipe.context_memory) / (1 + recipe.memory_fragmentation);
+}
+
+Bytes device_memory(const SearchSpace& space) {
+  return space.input.cluster.device.memory * space.options.constraints.memory_share;
+}
+
+Bytes usable_memory(const SearchSpace& space) {
+  return (device_memory(space) - space.input.recipe.context_memory) / (1 + space.input.recipe.memory_fragmentation);
 }
 
 std::optional<std::int64_t> following_stages(const Cost& cost, Bytes usable, ScheduleKind schedule,
@@ -268,7 +277,8 @@ std::vector<std::vector<bool>> promising(const SearchSpace& space, const StageCo
   for (const Submesh& submesh : space.submeshes) sizes.push_back(submesh.devices());
   const auto usable = [&](std::uint32_t first, std::uint32_t last, std::uint32_t submesh) {
     const std::size_t c = space.classes.of[first][last - first];
-    return outline.may_fit[c][submesh] && static_cast<double>(microbatches) * outline.least_time[c][submesh] < to_beat;
+    return space.allowed.on(first, last, space.submeshes[submesh]) && outline.may_fit[c][submesh] &&
+           static_cast<double>(microbatches) * outline.least_time[c][submesh] < to_beat;
   };
   const std::vector<OffsetSet> offsets = offsets_on_the_way(layers, devices, sizes, usable);
   std::vector<std::vector<bool>> result(space.submeshes.size(), std::vector<bool>(space.classes.classes.size(), false));
@@ -306,6 +316,7 @@ StageCosts joined(const SearchSpace& space, const std::vector<MeshResult>& by_me
     if (space.submeshes[submesh].devices() == space.input.cluster.devices())
       result.least_single_stage = std::min(result.least_single_stage, of_mesh.least_single_stage);
   }
+  if (space.allowed.fix_meshes()) return result;  // what one mesh does better may be no stage on it
   for (std::size_t c = 1; c < classes; ++c)
     for (auto& candidates : result.candidates[c]) keep_undominated(candidates);
   return result;

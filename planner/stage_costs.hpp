@@ -7,6 +7,7 @@
 
 #include "planner/range_solver.hpp"
 #include "planner/search.hpp"
+#include "planner/state_choices.hpp"
 
 namespace meshloom {
 
@@ -18,17 +19,21 @@ struct SearchSpace {
   DimensionMeanings meanings;
   PlanningLayers layers;
   RangeClasses classes;
-  std::vector<Submesh> submeshes;         // (1, 2^k) inside a host, then (2^k, all) and (hosts, all)
+  std::vector<Submesh> submeshes;         // inside a host, then of several; see Constraints
   std::vector<DeviceMesh> meshes;         // the logical shapes of all submeshes
   std::vector<std::uint32_t> submesh_of;  // by mesh
   std::vector<ParameterState> states;
   std::vector<Recompute> recomputes;
   PinnedGraph pins;
+  AllowedStages allowed;
 };
 SearchSpace search_space(const PlanningInput& input, const SearchOptions& options);
 
 // What a device may hold beyond the recipe's overhead: (memory − context) / (1 + fragmentation).
 Bytes usable_memory(const Cluster& cluster, const Recipe& recipe);
+// The same of the share of memory that the constraints leave.
+Bytes device_memory(const SearchSpace& space);
+Bytes usable_memory(const SearchSpace& space);
 
 // How many stages may follow one with this cost (see StageOption), at most `most`; none: it does not fit at all.
 std::optional<std::int64_t> following_stages(const Cost& cost, Bytes usable, ScheduleKind schedule,
@@ -39,6 +44,7 @@ struct StageCandidate {
   std::uint32_t mesh = 0;
   RangeSettings settings;
   std::int64_t max_following_stages = 0;
+  std::optional<RangeOrigins> held = {};  // in place of the choices that the settings make
 };
 
 struct StageCosts {

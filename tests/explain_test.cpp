@@ -8,8 +8,8 @@
 
 #include "graphs/graph_json.hpp"
 #include "planner/search.hpp"
+#include "planner/state_choices.hpp"
 #include "tests/mesh_case.hpp"
-#include "tests/state_choices.hpp"
 
 using namespace meshloom;
 
@@ -38,7 +38,7 @@ std::vector<Held> held_by_enumeration(const Plan& plan, const Graph& graph, std:
   const Stage& stage = plan.stages[0];
   MeshCase on_mesh(graph, plan.cluster, {stage.submesh, stage.mesh}, plan.recipe, plan.microbatch_size,
                    {"the plan", plan.pins});
-  const LayerModel model = with_states_as_choices(on_mesh.solver().ranges().full_model(0), stage.allowed_states);
+  const LayerModel model = states_as_choices(on_mesh.solver().ranges().full_model(0), stage.allowed_states).model;
   const PricedLayer priced(model, {ParameterState::replicated, stage.recompute, stage.weights});
   std::vector<Held> result;
   for (std::size_t c = 0; c < model.nodes[op].choices.size(); ++c) {

@@ -67,6 +67,31 @@ TEST_CASE("the dynamic program finds the optimum of 300 random stage tables", "[
   CHECK(exposed > 60);
 }
 
+TEST_CASE("with a fixed number of stages it finds the optimum of 500 random stage tables", "[inter_op]") {
+  Random random(12);
+  int infeasible = 0, feasible_otherwise = 0, dearer = 0, more = 0;
+  for (int trial = 0; trial < 500; ++trial) {
+    InterOpProblem problem = random_problem(random);
+    const InterOpSolution free = solve_inter_op(problem);
+    problem.stages = static_cast<std::uint32_t>(random.between(1, problem.layers));
+    const InterOpSolution oracle = solve_inter_op_by_enumeration(problem), solution = solve_inter_op(problem);
+    INFO("trial " << trial);
+    REQUIRE(solution.feasible == oracle.feasible);
+    CHECK(solution.objective == oracle.objective);
+    infeasible += !oracle.feasible;
+    feasible_otherwise += !oracle.feasible && free.feasible;
+    if (!oracle.feasible) continue;
+    CHECK(solution.options.size() == *problem.stages);
+    CHECK(objective_of(problem, solution.options) == solution.objective);
+    dearer += free.objective < solution.objective;
+    more += free.options.size() < solution.options.size() && free.objective < solution.objective;
+  }
+  CHECK(infeasible > 50);
+  CHECK(feasible_otherwise > 50);
+  CHECK(dearer > 50);
+  CHECK(more > 20);
+}
+
 // Two layers on two hosts of two devices; the first two options are one layer per host.
 InterOpProblem two_stages() {
   InterOpProblem problem;

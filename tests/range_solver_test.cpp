@@ -8,8 +8,8 @@
 
 #include "graphs/builders.hpp"
 #include "graphs/graph_json.hpp"
+#include "planner/state_choices.hpp"
 #include "tests/mesh_case.hpp"
-#include "tests/state_choices.hpp"
 
 using namespace meshloom;
 
@@ -146,7 +146,7 @@ IntraOpProblem joined(MeshCase& on_mesh, const RangeSettings& settings, std::siz
   std::map<TensorId, std::uint32_t> shared;
   std::map<TensorId, bool> charged;
   for (std::size_t l = first; l <= last; ++l) {
-    const LayerModel model = with_states_as_choices(on_mesh.solver().ranges().full_model(l), settings.states);
+    const LayerModel model = states_as_choices(on_mesh.solver().ranges().full_model(l), settings.states).model;
     const IntraOpProblem layer = PricedLayer(model, settings).problem();
     const auto& variables = on_mesh.space().layers.layers[l].variables;
     std::vector<std::uint32_t> position;

@@ -12,8 +12,8 @@
 #include "planner/materialize.hpp"
 #include "planner/plan/plan_json.hpp"
 #include "planner/stage_costs.hpp"
+#include "planner/state_choices.hpp"
 #include "tests/random_chain.hpp"
-#include "tests/state_choices.hpp"
 
 namespace meshloom {
 namespace {
@@ -50,7 +50,7 @@ class RangeEnumeration {
       : space_(space), solver_(space, mesh, std::vector<AxisRole>(mesh.dimensions(), AxisRole::free), microbatch_size) {
     for (const PlanningLayer& layer : space.layers.layers)
       models_.push_back(
-          with_states_as_choices(build_layer_model(solver_.context(), layer), ParameterStates(space.states)));
+          states_as_choices(build_layer_model(solver_.context(), layer), ParameterStates(space.states)).model);
     for (const Recompute recompute : space.recomputes)
       for (const LayerModel& model : models_)
         priced_[recompute].emplace_back(model, RangeSettings{ParameterState::replicated, recompute, {}});

@@ -1,4 +1,5 @@
-// Where stages lie on the devices and what sending costs there; private to the inter-operator solvers.
+// Where stages lie on the devices and what sending costs there; private to the inter-operator solvers and the check of
+// constraints.
 #pragma once
 
 #include "planner/inter_op/problem.hpp"

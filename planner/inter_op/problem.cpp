@@ -49,6 +49,7 @@ class Enumeration {
 }  // namespace
 
 std::optional<Seconds> objective_of(const InterOpProblem& problem, const std::vector<std::uint32_t>& options) {
+  if (problem.stages && options.size() != *problem.stages) return std::nullopt;
   std::uint32_t next_layer = 0;
   std::int64_t offset = 0, following = static_cast<std::int64_t>(options.size());
   Seconds sum, largest, exposed, backward_before;

@@ -41,6 +41,7 @@ struct InterOpProblem {
   };
   std::vector<Cut> cuts;
   Placement placement = Placement::contiguous_on_hosts;
+  std::optional<std::uint32_t> stages;  // exactly so many; none: any number
 };
 
 struct InterOpSolution {
@@ -52,7 +53,7 @@ struct InterOpSolution {
 // Objective: Σt + (B−1)·max t + max_i max(0, per_step_i − Σ_{j<i} b_j). The forward send over the cut at a stage's end
 // counts into its f, the backward send over the cut at its begin into its b. None when the options (positions, in
 // pipeline order) are no pipeline: stages cover all layers in order, use exactly all devices, lie contiguously in stage
-// order as `placement` allows, and have at most max_following_stages after them.
+// order as `placement` allows, are as many as asked for, and have at most max_following_stages after them.
 std::optional<Seconds> objective_of(const InterOpProblem& problem, const std::vector<std::uint32_t>& options);
 
 // The least objective over all pipelines. Exact; of equal ones that are met, the one of fewest stages, then of the

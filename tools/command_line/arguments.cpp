@@ -12,6 +12,24 @@
 namespace meshloom {
 namespace {
 
+void add_constraints(CLI::App& app, PlanCommand& plan) {
+  Constraints& constraints = plan.search.constraints;
+  add_text(app, "--stages", "auto|N", "Number of pipeline stages", [&constraints](const std::string& text) {
+    constraints.stages.reset();
+    if (text != "auto") constraints.stages = static_cast<std::uint32_t>(parse_integer("--stages", text, most_layers));
+  });
+  add_text(app, "--submeshes", "all|LIST", "Submeshes that stages may have, hosts x devices of each, as in 1x4,1x8",
+           [&constraints](const std::string& text) { constraints.submeshes = parse_submeshes("--submeshes", text); });
+  add_text(app, "--boundaries", "none|LIST", "Layers that begin a stage, as in h4,h8; others may, too",
+           [&constraints](const std::string& text) { constraints.boundaries = parse_names("--boundaries", text); });
+  add_path(app, "--stages-from", plan.stage_list,
+           "Fix all stages: their layers, submeshes and mesh shapes (meshloom.stages/1)");
+  add_text(app, "--memory-share", "SHARE", "Share of a device's memory that a plan may take; all of it unless told",
+           [&constraints](const std::string& text) {
+             constraints.memory_share = parse_share_of_memory("--memory-share", text);
+           });
+}
+
 void add_plan(CLI::App& root, Parsed& parsed) {
   PlanCommand& plan = parsed.plan;
   CLI::App& app =
@@ -40,6 +58,7 @@ void add_plan(CLI::App& root, Parsed& parsed) {
              check_choice("--max-mesh-axes", text, {"1", "2", "3", "4"});
              plan.search.max_mesh_axes = static_cast<std::size_t>(parse_integer("--max-mesh-axes", text, 4));
            });
+  add_constraints(app, plan);
   add_path(app, "--pin", plan.pins, "Fix how ops and tensors are sharded: pins file (meshloom.pins/1)");
   app.add_flag("--no-baselines", plan.without_baselines, "Do not add uniform layouts to the candidates");
   add_outputs(app, plan.outputs);

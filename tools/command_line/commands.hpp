@@ -31,7 +31,8 @@ enum class ExitCode {
 struct InputPaths {
   std::string graph, cluster;
   std::string recipe = "neutral";
-  std::optional<std::int64_t> hosts;  // none: as the cluster file says
+  std::optional<std::int64_t> hosts;   // none: as the cluster file says
+  std::optional<Bytes> device_memory;  // none: the same
 };
 
 // What they write; none: not written. "-" is standard output.
@@ -44,6 +45,7 @@ struct PlanCommand {
   InputPaths inputs;
   SearchOptions search;
   std::optional<std::string> pins;           // a file
+  std::optional<std::string> stage_list;     // a file
   std::optional<std::int64_t> microbatches;  // the other way to say search.microbatch_size
   bool without_baselines = false;
   PlanOutputs outputs;

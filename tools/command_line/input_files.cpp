@@ -63,6 +63,7 @@ PlanningInput read_planning_input(const InputPaths& paths) {
   input.cluster = parse_unswapped(cluster, "meshloom.graph/1", "graph", parse_cluster);
   input.cluster_file = cluster.reference;
   if (paths.hosts) input.cluster.hosts = *paths.hosts;
+  if (paths.device_memory) input.cluster.device.memory = *paths.device_memory;
   input.recipe = find_recipe(paths.recipe);
   return input;
 }

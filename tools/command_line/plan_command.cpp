@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "costmodel/quantity_text.hpp"
 #include "graphs/files.hpp"
 #include "graphs/input_error.hpp"
 #include "tools/command_line/commands.hpp"
@@ -24,8 +25,12 @@ std::string canonical_options(const PlanCommand& command, const SearchOptions& s
   if (search.parameter_state) text += fmt::format(" --parameter-state {}", name(*search.parameter_state));
   if (search.recompute) text += fmt::format(" --recompute {}", name(*search.recompute));
   if (search.layers) text += fmt::format(" --layers {}", *search.layers);
+  text += options_text(search.constraints);
+  if (command.stage_list) text += fmt::format(" --stages-from {}", *command.stage_list);
   text += fmt::format(" --max-mesh-axes {} --recipe {}", search.max_mesh_axes, command.inputs.recipe);
   if (command.inputs.hosts) text += fmt::format(" --hosts {}", *command.inputs.hosts);
+  if (command.inputs.device_memory)
+    text += fmt::format(" --device-memory \"{}\"", text_of(*command.inputs.device_memory));
   if (command.pins) text += fmt::format(" --pin {}", *command.pins);
   if (command.without_baselines) text += " --no-baselines";
   return text;
@@ -50,6 +55,7 @@ ExitCode run(const PlanCommand& command) {
                                                       search.global_batch));
   PlanningInput input = read_planning_input(command.inputs);
   if (command.pins) input.pins = read_pins(*command.pins);
+  if (command.stage_list) search.constraints.stage_list = read_stage_list(*command.stage_list);
   Seconds search_time;
   Plan plan;
   {
