@@ -155,12 +155,23 @@ Seconds collective_time(const Cluster& cluster, Collective collective, Bytes who
          transfer(cluster, collective, whole, group);
 }
 
-Seconds send_time(const Cluster& cluster, Bytes bytes, LinkClass link, std::int64_t lanes) {
+double send_lanes(const Cluster& cluster, const Submesh& stage, LinkClass link) {
   switch (link) {
     case LinkClass::intra_host:
-      return cluster.intra_host.latency + bytes / (double(lanes) * cluster.intra_host.effective(2));
+      return double(stage.devices_per_host);
     case LinkClass::inter_host:
-      return cluster.nic.latency + bytes / (double(lanes) * host_bandwidth(cluster));
+      return hosts_to_send_with(stage, cluster.devices_per_host,
+                                std::min(cluster.nics_per_host, cluster.devices_per_host));
+  }
+  return 1;
+}
+
+Seconds send_time(const Cluster& cluster, Bytes bytes, LinkClass link, double lanes) {
+  switch (link) {
+    case LinkClass::intra_host:
+      return cluster.intra_host.latency + bytes / (lanes * cluster.intra_host.effective(2));
+    case LinkClass::inter_host:
+      return cluster.nic.latency + bytes / (lanes * host_bandwidth(cluster));
   }
   return Seconds{};
 }

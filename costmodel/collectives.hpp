@@ -36,10 +36,12 @@ BytesPerSecond ring_bandwidth(const Cluster& cluster, const DeviceGroup& group);
 Seconds collective_time(const Cluster& cluster, Collective collective, Bytes whole, const DeviceGroup& group);
 
 // Point-to-point transfer between two neighbouring stages: `bytes` of unique tiles, spread evenly over `lanes`. Inside
-// a host a lane is a pair of devices (min of the two stages' devices) with the link of a group of two; between hosts it
-// is a pair of hosts (min of the two stages' hosts) with all their NICs.
+// a host a lane is a device's link of a group of two; between hosts it is all NICs of a host.
 enum class LinkClass { intra_host, inter_host };
 std::string_view name(LinkClass link);
-Seconds send_time(const Cluster& cluster, Bytes bytes, LinkClass link, std::int64_t lanes);
+Seconds send_time(const Cluster& cluster, Bytes bytes, LinkClass link, double lanes);
+// Of a stage on this submesh: one for each device of a host, or its hosts; a share where not all devices of a host
+// send.
+double send_lanes(const Cluster& cluster, const Submesh& stage, LinkClass link);
 
 }  // namespace meshloom

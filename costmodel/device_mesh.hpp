@@ -18,6 +18,14 @@ struct Submesh {
   auto operator<=>(const Submesh&) const = default;
 };
 
+// What a stage on this submesh has to send to other hosts with, in whole hosts' NICs: all of its hosts', or of some
+// devices of a host those that they have; `nics`: of a host, as far as devices can use them apart.
+inline double hosts_to_send_with(const Submesh& stage, std::int64_t devices_per_host, std::int64_t nics) {
+  if (stage.devices_per_host == devices_per_host) return static_cast<double>(stage.hosts);
+  const std::int64_t own = stage.devices_per_host * nics / devices_per_host;
+  return static_cast<double>(own > 1 ? own : 1) / static_cast<double>(nics);
+}
+
 struct MeshAxis {
   std::string name;
   std::int64_t size = 1;

@@ -328,6 +328,15 @@ StageBoundary boundary_after(const SearchSpace& space, std::size_t layer, LinkCl
   return boundary;
 }
 
+void price_sends(const Cluster& cluster, StageBoundary& boundary, const Submesh& stage, const Submesh& next) {
+  const auto price = [&](Bytes bytes, const Submesh& sender) {
+    if (!(bytes > Bytes(0))) return Seconds(0);
+    return send_time(cluster, bytes, boundary.link, send_lanes(cluster, sender, boundary.link));
+  };
+  boundary.formula_forward = price(boundary.forward_bytes, stage);
+  boundary.formula_backward = price(boundary.backward_bytes, next);
+}
+
 bool shares_parameters_outside(const PlanningLayers& layers, std::size_t first, std::size_t last) {
   for (std::size_t l = first; l <= last; ++l)
     for (const InterfaceVariable& v : layers.layers[l].variables)
@@ -382,6 +391,7 @@ void join_stages(const SearchSpace& space, Plan& plan) {
     const Stage& next = plan.stages[static_cast<std::size_t>(s) + 1];
     stage.boundary = boundary_after(space, static_cast<std::size_t>(stage.last_layer),
                                     link_between(plan.cluster, stage, next), plan.microbatch_size);
+    price_sends(plan.cluster, stage.boundary, stage.submesh, next.submesh);
     if (!shape.sends_after(s)) stage.boundary.formula_forward = stage.boundary.formula_backward = Seconds(0);
   }
   set_transfers(plan, plan.cluster,

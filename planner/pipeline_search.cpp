@@ -31,6 +31,9 @@ InterOpProblem empty_problem(const SearchSpace& space, std::int64_t microbatch_s
     }
     problem.cuts.push_back(prices);
   }
+  const Cluster& cluster = space.input.cluster;
+  problem.lanes = {
+      std::min(cluster.nics_per_host, cluster.devices_per_host), 1, {cluster.intra_host.latency, cluster.nic.latency}};
   return problem;
 }
 
@@ -61,6 +64,7 @@ InterOpProblem in_larger_units(InterOpProblem problem) {
     unit = submesh.devices_per_host == problem.devices_per_host ? std::gcd(unit, submesh.hosts) : 1;
   for (Submesh& submesh : used) submesh.hosts /= unit;
   problem.hosts /= unit;
+  if (problem.lanes) problem.lanes->hosts_per_unit = unit;
   problem.submeshes = std::move(used);
   return problem;
 }

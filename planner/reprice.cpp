@@ -260,21 +260,19 @@ class Repricer {
   }
 
   void price_formula(std::size_t s, StageBoundary& priced) const {
-    const LinkClass link = link_between(cluster_, plan_.stages[s], plan_.stages[s + 1]);
-    const bool sent = plan_.shape().sends_after(static_cast<std::int64_t>(s));
-    const auto send = [&](Bytes bytes) {
-      return sent && bytes > Bytes(0) ? send_time(cluster_, bytes, link, 1) : Seconds(0);
-    };
-    Bytes forward, backward;
+    const Stage &stage = plan_.stages[s], &next = plan_.stages[s + 1];
+    priced.link = link_between(cluster_, stage, next);
+    priced.forward_bytes = priced.backward_bytes = Bytes(0);
     for (const std::string& id : priced.tensors) {
       const SentTensor tensor = sent_tensor(id);
       Bytes bytes = tensor.element;
       for (const std::int64_t size : tensor.shape) bytes = bytes * static_cast<double>(size);
-      forward += bytes;
-      if (tensor.needs_gradient) backward += bytes;
+      priced.forward_bytes += bytes;
+      if (tensor.needs_gradient) priced.backward_bytes += bytes;
     }
-    priced.formula_forward = send(forward);
-    priced.formula_backward = send(backward);
+    price_sends(cluster_, priced, stage.submesh, next.submesh);
+    if (!plan_.shape().sends_after(static_cast<std::int64_t>(s)))
+      priced.formula_forward = priced.formula_backward = Seconds(0);
   }
 
   // Other ways to send the same are as good where every device gets as many bytes and no link is busy for longer, which

@@ -87,9 +87,10 @@ struct StageMemory {
 };
 
 // What crosses the cut between a stage and the next for each microbatch, and comes back as gradient. The schedule's
-// formula knows neither layouts nor lanes: it takes all tensors at the cut, each tile once, over one lane of the link
-// (send_time). The plan's transfers go from the layout here to the layout there over the lanes that they really use,
-// and a tensor that is used beyond the next stage straight to each stage that uses it.
+// formula knows no layouts and no neighbours: it takes all tensors at the cut, each tile once, over the lanes of the
+// stage that sends (send_lanes), so that without tensors that pass over stages it is never above the transfers. These
+// go from the layout here to the layout there over the lanes that they really use, and a tensor that is used beyond the
+// next stage straight to each stage that uses it.
 struct StageBoundary {
   std::vector<std::string> tensors;     // at the cut
   Bytes forward_bytes, backward_bytes;  // of them, each tile once
