@@ -277,7 +277,7 @@ std::vector<UniformLayout> uniform_layouts(const PlanningInput& input) {
   for (UniformLayout layout : possible_degrees(space))
     for (const bool sequence : {false, true})
       for (const ParameterState state : input.recipe.parameter_states)
-        for (const Recompute recompute : {Recompute::none, Recompute::full}) {
+        for (const Recompute recompute : space.recomputes) {
           if (sequence && layout.tensor_parallel == 1) continue;
           if (state != ParameterState::replicated && layout.data_parallel == 1) continue;
           layout.sequence_parallel = sequence, layout.parameter_state = state, layout.recompute = recompute;

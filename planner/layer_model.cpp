@@ -19,6 +19,7 @@ class Builder {
       : context_(context), graph_(context.strategies.graph), training_(context.strategies.training), layer_(layer) {}
 
   LayerModel build() {
+    for (std::size_t k = 0; k < layer_.ops.size(); ++k) position_[layer_.ops[k]] = k;
     for (const OpId op : layer_.ops) add_op(op);
     for (const OpId op : layer_.ops)
       for (const auto* operands : {&graph_.op(op).inputs, &graph_.op(op).outputs})
@@ -51,6 +52,43 @@ class Builder {
     return count;
   }
 
+  const ByRecompute<bool>& repeats(OpId op) const { return layer_.repeats[position_.at(op)]; }
+
+  // Of a tensor made and used in this layer: what is saved of it.
+  Saving saving_of(TensorId t, std::size_t recompute) const {
+    const OpId producer = *training_.relations.producer[index(t)];
+    bool read = false, read_outside = false, starts = false;
+    const auto use = [&](OpId op, bool reads) {
+      const bool repeated = repeats(op)[recompute];
+      read = read || reads, read_outside = read_outside || (reads && !repeated), starts = starts || repeated;
+    };
+    for (const OpId consumer : training_.relations.consumers[index(t)]) use(consumer, reads_input(consumer, t));
+    if (!repeats(producer)[recompute]) return read || producer_reads(t) || starts ? Saving::kept : Saving::none;
+    if (read_outside) return Saving::kept;
+    return read || producer_reads(t) ? Saving::made_again : Saving::none;
+  }
+
+  bool saved_by_some_recompute(TensorId t) const {
+    for (std::size_t m = 0; m < all_recomputes.size(); ++m)
+      if (saving_of(t, m) != Saving::none) return true;
+    return false;
+  }
+
+  // Of what only the op itself needs: it is made again when the op runs again.
+  ByRecompute<RecomputePart> parts_of_op(OpId op) const {
+    ByRecompute<RecomputePart> parts;
+    for (std::size_t m = 0; m < parts.size(); ++m)
+      parts[m] = {repeats(op)[m], repeats(op)[m] ? Saving::made_again : Saving::kept};
+    return parts;
+  }
+
+  // Of an edge from its producer. A repeated op brings its result again to where it is used.
+  ByRecompute<RecomputePart> parts_of_result(OpId producer, TensorId t) const {
+    ByRecompute<RecomputePart> parts = parts_of_op(producer);
+    for (std::size_t m = 0; m < parts.size() && !is_interface(t); ++m) parts[m].saving = saving_of(t, m);
+    return parts;
+  }
+
   bool reads_input(OpId op, TensorId t) const {
     const auto& positions = saved(op).inputs;
     return std::any_of(positions.begin(), positions.end(), [&](std::size_t p) { return graph_.op(op).inputs[p] == t; });
@@ -81,7 +119,7 @@ class Builder {
 
   void add_op(OpId id) {
     const Op& op = graph_.op(id);
-    ModelNode node{ModelNode::Kind::op, id, {}, {}};
+    ModelNode node{ModelNode::Kind::op, id, {}, {}, parts_of_op(id)};
     for (Strategy& strategy : enumerate_strategies(context_.strategies, id)) {
       Choice choice;
       const OpTime time =
@@ -147,11 +185,12 @@ class Builder {
   void add_tensor_node(TensorId t) {
     if (node_of_tensor_.contains(t)) return;
     const bool parameter = tensor(t).role == TensorRole::parameter;
-    ModelNode node{parameter ? ModelNode::Kind::parameter : ModelNode::Kind::activation, {}, t, {}};
+    ModelNode node{parameter ? ModelNode::Kind::parameter : ModelNode::Kind::activation, {}, t, {}, {}};
+    for (std::size_t m = 0; m < node.parts.size() && !parameter && !is_interface(t); ++m)
+      node.parts[m].saving = saving_of(t, m);
     ConversionTable& table = conversion_table(context_, t);
     // An activation inside the layer is saved once here, unless the edge from its producer decides where it lies.
-    const bool saved_at_node =
-        !parameter && (is_interface(t) || (saved_somewhere(t) && !context_.recipe.regather_saved_activations));
+    const bool saved_at_node = !parameter && (is_interface(t) || (saved_by_some_recompute(t) && !regathered(t)));
     for (const Layout& layout : enumerate_layouts(context_.strategies, t)) {
       Choice choice;
       choice.layout = layout;
@@ -201,7 +240,11 @@ class Builder {
           edge.costs[a * to.size() + b] = {impossible, impossible, {}};
   }
 
-  bool saved_somewhere(TensorId t) const { return producer_reads(t) || some_consumer_reads(t); }
+  // Whether a saved tensor of this layer may lie in its producer's layout. What only recomputation starts from is saved
+  // as it is used.
+  bool regathered(TensorId t) const {
+    return context_.recipe.regather_saved_activations && (producer_reads(t) || some_consumer_reads(t));
+  }
 
   // A parameter held R/R but used R/P would be reduced with every microbatch, past its parameter state: R/P is the
   // layout for that.
@@ -240,8 +283,8 @@ class Builder {
     const TensorId t = graph_.op(id).outputs[output];
     const auto node = node_of_tensor_.find(t);
     if (node == node_of_tensor_.end()) return;
-    const bool saved_on_edge = !is_interface(t) && saved_somewhere(t) && context_.recipe.regather_saved_activations;
-    ModelEdge edge{node_of_op_.at(id), node->second, t, 0, {}};
+    const bool saved_on_edge = !is_interface(t) && regathered(t);
+    ModelEdge edge{node_of_op_.at(id), node->second, t, 0, {}, parts_of_result(id, t)};
     edge.costs.reserve(model_.nodes[edge.a].choices.size() * model_.nodes[edge.b].choices.size());
     for (const Choice& from : model_.nodes[edge.a].choices)
       for (const Choice& to : model_.nodes[edge.b].choices) {
@@ -259,7 +302,9 @@ class Builder {
   void add_operand_edge(OpId id, std::size_t input) {
     const TensorId t = graph_.op(id).inputs[input];
     if (const auto node = node_of_tensor_.find(t); node != node_of_tensor_.end()) {
-      ModelEdge edge{node->second, node_of_op_.at(id), t, input, {}};
+      ModelEdge edge{node->second, node_of_op_.at(id), t, input, {}, {}};
+      for (std::size_t m = 0; m < edge.parts.size(); ++m)
+        edge.parts[m].repeats = repeats(id)[m] && tensor(t).role != TensorRole::parameter;
       edge.costs.reserve(model_.nodes[edge.a].choices.size() * model_.nodes[edge.b].choices.size());
       for (const Choice& from : model_.nodes[edge.a].choices)
         for (const Choice& to : model_.nodes[edge.b].choices) {
@@ -275,7 +320,8 @@ class Builder {
     if (!producer) return;
     const auto& outputs = graph_.op(*producer).outputs;
     const auto output = static_cast<std::size_t>(std::find(outputs.begin(), outputs.end(), t) - outputs.begin());
-    ModelEdge edge{node_of_op_.at(*producer), node_of_op_.at(id), t, input, {}};
+    ModelEdge edge{node_of_op_.at(*producer), node_of_op_.at(id), t, input, {}, parts_of_result(*producer, t)};
+    const bool saved_to_start_from = !producer_reads(t) && saved_by_some_recompute(t);
     edge.costs.reserve(model_.nodes[edge.a].choices.size() * model_.nodes[edge.b].choices.size());
     for (const Choice& from : model_.nodes[edge.a].choices)
       for (const Choice& to : model_.nodes[edge.b].choices) {
@@ -286,6 +332,8 @@ class Builder {
           save_on_edge(t, result, operand, cost);
         else if (producer_reads(t))
           cost.saved = conversion_table(context_, t).local_bytes(result);
+        else if (saved_to_start_from)
+          cost.saved = conversion_table(context_, t).local_bytes(operand);
         edge.costs.push_back(cost);
       }
     model_.edges.push_back(std::move(edge));
@@ -296,6 +344,7 @@ class Builder {
   const TrainingGraph& training_;
   const PlanningLayer& layer_;
   LayerModel model_;
+  std::map<OpId, std::size_t> position_;  // in the layer
   std::map<OpId, std::uint32_t> node_of_op_;
   std::map<TensorId, std::uint32_t> node_of_tensor_;
 };

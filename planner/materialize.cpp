@@ -98,16 +98,24 @@ class StageWriter {
     for (std::size_t n = layer.ops.size(); n < model.nodes.size(); ++n)
       with_node_.insert(actual_.at(model.nodes[n].tensor));
     recomputed_ = Bytes(0);
-    for (std::size_t k = 0; k < layer.ops.size(); ++k) write_op(l, k, model.nodes[k].choices[choices[k]]);
+    for (std::size_t k = 0; k < layer.ops.size(); ++k)
+      write_op(l, k, part_in(model.nodes[k].parts), model.nodes[k].choices[choices[k]]);
     for (std::size_t n = layer.ops.size(); n < model.nodes.size(); ++n)
       write_tensor(l, n, model.nodes[n], model.nodes[n].choices[choices[n]], n >= model.interior);
     for (const ModelEdge& edge : model.edges) write_edge(model, layer, edge, choices);
     largest_recomputed_ = std::max(largest_recomputed_, recomputed_);
   }
 
-  void save(Bytes bytes) { (request_.settings.recompute == Recompute::full ? recomputed_ : activations_) += bytes; }
+  const RecomputePart& part_in(const ByRecompute<RecomputePart>& parts) const {
+    return parts[static_cast<std::size_t>(request_.settings.recompute)];
+  }
 
-  void write_op(std::size_t l, std::size_t node, const Choice& choice) {
+  void save(Bytes bytes, Saving saving) {
+    if (saving == Saving::kept) activations_ += bytes;
+    if (saving == Saving::made_again) recomputed_ += bytes;
+  }
+
+  void write_op(std::size_t l, std::size_t node, const RecomputePart& part, const Choice& choice) {
     const OpId id = space_.layers.layers[l].ops[node];
     const Op& op = graph().op(id);
     OpSharding sharding{op.id, {}, choice.strategy.inputs, choice.strategy.outputs, choice.forward, choice.backward};
@@ -120,7 +128,11 @@ class StageWriter {
     stage_.forward_compute += time.forward;
     stage_.backward_compute += time.backward;
     stage_.backward_weight += time.backward_weight;
-    save(choice.saved);
+    if (part.repeats) {
+      repeated_ += choice.forward;
+      stage_.backward_recompute += time.forward;
+    }
+    save(choice.saved, part.saving);
     Bytes working = choice.working;
     for (std::size_t i = 0, next = 0; i < op.inputs.size() && next < choice.parameters.size(); ++i) {
       if (graph().tensor(op.inputs[i]).role != TensorRole::parameter || with_node_.contains(op.inputs[i])) continue;
@@ -128,8 +140,7 @@ class StageWriter {
       const ParameterCost& cost = write_parameter(op.inputs[i], choice.strategy.inputs[i], parameter,
                                                   state_of(l, node, next, parameter), op.id);
       ++next;
-      const bool with_layer = request_.settings.recompute == Recompute::full;  // held until the layer's backward
-      (with_layer ? recomputed_ : working) += cost.gathered;
+      (part.repeats ? recomputed_ : working) += cost.gathered;  // repeated: held until the layer's backward
     }
     largest_working_ = std::max(largest_working_, working);
   }
@@ -172,7 +183,7 @@ class StageWriter {
     stage_.tensors.push_back({name_of(t), false, choice.layout, choice.layout, ParameterState::replicated,
                               conversion_table(solver_.context(), t).local_bytes(choice.layout)});
     if (!crosses)
-      save(choice.saved);
+      save(choice.saved, part_in(node.parts).saving);
     else
       write_border(variable_of(l, t), choice.layout);
   }
@@ -206,7 +217,7 @@ class StageWriter {
   // True once per tensor: in the first layer of the range whose backward, or whose recomputation, starts from it.
   bool saved_in_range(std::size_t l, TensorId t) {
     for (const InterfaceVariable& v : space_.layers.layers[l].variables)
-      if (v.tensor == t && !v.parameter && (request_.settings.recompute == Recompute::full ? v.incoming : v.saved_here))
+      if (v.tensor == t && !v.parameter && v.saved[static_cast<std::size_t>(request_.settings.recompute)])
         return saved_.insert(t).second;
     return false;
   }
@@ -218,7 +229,8 @@ class StageWriter {
     const Choice& a = model.nodes[edge.a].choices[choices[edge.a]];
     const Choice& b = model.nodes[edge.b].choices[choices[edge.b]];
     const EdgeCost& cost = edge.costs[choices[edge.a] * model.nodes[edge.b].choices.size() + choices[edge.b]];
-    save(cost.saved);
+    const RecomputePart& part = part_in(edge.parts);
+    save(cost.saved, part.saving);
     const TensorId t = actual_.at(edge.tensor);
     const bool to_node = model.nodes[edge.b].kind != ModelNode::Kind::op;
     const Layout from =
@@ -228,6 +240,8 @@ class StageWriter {
     Conversion conversion{
         name_of(t), to_node ? "" : graph().op(layer.ops[edge.b]).id, from, to, Rate::per_microbatch, {}, {}};
     append(conversion.forward, table.value_path(from, to));
+    for (const CollectiveStep& step : conversion.forward)
+      if (part.repeats) repeated_ += step.time;
     MovePath back;
     if (space_.training.relations.needs_gradient[index(t)]) back = table.gradient_path(from, to);
     if (cost.backward > back.time)
@@ -262,7 +276,6 @@ class StageWriter {
       stage_.forward += op.forward;
       stage_.backward += op.backward;
     }
-    Seconds kept;  // of the forward, what recompute need not repeat
     for (const Conversion& conversion : stage_.conversions) {
       Seconds forward, backward;
       for (const CollectiveStep& step : conversion.forward) forward += step.time;
@@ -273,13 +286,10 @@ class StageWriter {
         stage_.forward += forward;
         stage_.backward += backward;
         stage_.backward_weight += weight_part(conversion, role_of(conversion));
-        if (!repeats(conversion, role_of(conversion))) kept += forward;
       }
     }
-    if (stage_.recompute == Recompute::full) {
-      stage_.backward += stage_.forward - kept;
-      stage_.backward_compute += stage_.forward_compute;
-    }
+    stage_.backward += repeated_;
+    stage_.backward_compute += stage_.backward_recompute;
   }
 
   TensorRole role_of(const Conversion& conversion) const { return graph().tensor(id_of_.at(conversion.tensor)).role; }
@@ -292,6 +302,7 @@ class StageWriter {
   std::map<std::string, TensorId> id_of_;
   std::set<TensorId> with_node_;  // of the layer at hand
   std::set<TensorId> written_, saved_;
+  Seconds repeated_;  // of the forward
   Bytes activations_, recomputed_, largest_recomputed_, largest_working_, gathered_, shared_gradients_;
 };
 
@@ -344,8 +355,10 @@ bool shares_parameters_outside(const PlanningLayers& layers, std::size_t first, 
   return false;
 }
 
-bool repeats(const Conversion& conversion, TensorRole role) {
-  return role != TensorRole::parameter && conversion.consumer != "receive";
+bool repeats(const Conversion& conversion, const ConversionEnds& ends) {
+  if (ends.role == TensorRole::parameter || conversion.consumer == "receive") return false;
+  const bool from_node = ends.has_node && !conversion.consumer.empty();
+  return from_node ? ends.consumer_repeats : ends.producer_repeats;
 }
 
 LinkClass link_between(const Cluster& cluster, const Stage& stage, const Stage& next) {

@@ -45,9 +45,15 @@ void price_sends(const Cluster& cluster, StageBoundary& boundary, const Submesh&
 // Gradients of parameters that other stages use, too: all-reduced between two stages once per step.
 Seconds shared_gradient_time(const Cluster& cluster, Bytes gradients, const Submesh& stage);
 
-// Whether full recompute repeats the forward of a conversion: not the gathering of parameters, which then stay for the
-// backward that follows at once, nor what was received, which is saved.
-bool repeats(const Conversion& conversion, TensorRole role);
+// Whether recompute repeats the forward of a conversion of a stage: from its producer when that runs again, from a
+// tensor's own node when the op that reads it does. Not the gathering of parameters, which then stay for the backward
+// that follows at once, nor what was received, which is saved.
+struct ConversionEnds {
+  TensorRole role = TensorRole::intermediate;
+  bool has_node = false;  // the tensor
+  bool producer_repeats = false, consumer_repeats = false;
+};
+bool repeats(const Conversion& conversion, const ConversionEnds& ends);
 bool shares_parameters_outside(const PlanningLayers& layers, std::size_t first, std::size_t last);
 
 }  // namespace meshloom

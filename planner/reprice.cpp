@@ -26,7 +26,8 @@ class Repricer {
         training_(differentiate(graph)),
         meanings_(dimension_meanings(graph)),
         cluster_(cluster),
-        tolerance_(tolerance) {
+        tolerance_(tolerance),
+        repeated_(repeated_ops(graph, training_, plan.recipe.recompute_scope)) {
     for (std::uint32_t o = 0; o < graph.ops.size(); ++o) ops_[graph.ops[o].id] = OpId{o};
     for (std::uint32_t t = 0; t < graph.tensors.size(); ++t) tensors_[graph.tensors[t].id] = TensorId{t};
   }
@@ -57,13 +58,14 @@ class Repricer {
     Stage& stage = priced_.stages[static_cast<std::size_t>(&stored - plan_.stages.data())];
     const DeviceMesh mesh{stored.submesh, stored.mesh};
     stage.forward = stage.backward = stage.backward_weight = stage.synchronization = Seconds(0);
+    Seconds repeated;  // of the forward
     for (std::size_t k = 0; k < stored.ops.size(); ++k) {
       const OpTime time = price_op(fmt::format("{}/ops/{}", path, k), mesh, stored.ops[k]);
       stage.forward += time.forward;
       stage.backward += time.backward;
+      if (runs_again(stored, ops_.at(stored.ops[k].op))) repeated += time.forward;
       stage.backward_weight += time.backward_weight;
     }
-    Seconds kept;
     for (std::size_t k = 0; k < stored.conversions.size(); ++k) {
       const std::string place = fmt::format("{}/conversions/{}", path, k);
       Conversion& conversion = stage.conversions[k];
@@ -71,7 +73,8 @@ class Repricer {
       const bool bucketed = role == TensorRole::parameter && conversion.from == conversion.to;
       const Seconds forward = price_steps(place + "/forward", mesh, conversion.forward, bucketed);
       const Seconds backward = price_steps(place + "/backward", mesh, conversion.backward, bucketed);
-      if (conversion.rate == Rate::per_microbatch && !repeats(conversion, role)) kept += forward;
+      if (conversion.rate == Rate::per_microbatch && repeats(conversion, ends_of(stored, conversion, role)))
+        repeated += forward;
       check_conversion(place, mesh, stored.conversions[k]);
       if (conversion.rate == Rate::per_step)
         stage.synchronization += forward + backward;
@@ -83,7 +86,7 @@ class Repricer {
       note(path + "/shared_gradients_s", stored.shared_gradients_time.value(), time.value());
       stage.synchronization += time;
     }
-    if (stored.recompute == Recompute::full) stage.backward += stage.forward - kept;
+    stage.backward += repeated;
     check_borders(path, mesh, stored);
     stage.update = Seconds(0);
     for (const TensorLayout& tensor : stored.tensors)
@@ -93,6 +96,21 @@ class Repricer {
     note(path + "/backward_weight_s", stored.backward_weight.value(), stage.backward_weight.value());
     note(path + "/synchronization_s", stored.synchronization.value(), stage.synchronization.value());
     note(path + "/update_s", stored.update.value(), stage.update.value());
+  }
+
+  bool runs_again(const Stage& stage, OpId op) const {
+    return repeated_.of(op)[static_cast<std::size_t>(stage.recompute)];
+  }
+
+  ConversionEnds ends_of(const Stage& stage, const Conversion& conversion, TensorRole role) const {
+    ConversionEnds ends{role, false, false, false};
+    ends.has_node = std::any_of(stage.tensors.begin(), stage.tensors.end(),
+                                [&](const TensorLayout& tensor) { return tensor.tensor == conversion.tensor; });
+    if (const auto producer = training_.relations.producer[index(tensors_.at(conversion.tensor))])
+      ends.producer_repeats = runs_again(stage, *producer);
+    if (const auto consumer = ops_.find(conversion.consumer); consumer != ops_.end())
+      ends.consumer_repeats = runs_again(stage, consumer->second);
+    return ends;
   }
 
   static std::string place_of(const std::string& path, const std::string& tensor) {
@@ -294,6 +312,7 @@ class Repricer {
   DimensionMeanings meanings_;
   const Cluster& cluster_;
   double tolerance_;
+  RepeatedOps repeated_;
   Plan priced_;
   std::map<std::string, OpId> ops_;
   std::map<std::string, TensorId> tensors_;

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <tuple>
 
+#include "graphs/attention_core.hpp"
 #include "planner/inter_op/reachable_offsets.hpp"
 
 namespace meshloom {
@@ -207,11 +208,22 @@ class MeshPricer {
 
 }  // namespace
 
+namespace {
+
+// Selective only where it saves a tensor: a fused kernel's statistics, a float a row, are not worth its time.
+std::vector<Recompute> useful_recomputes(const PlanningInput& input, const TrainingGraph& training) {
+  const std::vector<bool> core = attention_core(input.graph, training.relations);
+  if (!saves_memory(input.graph, training, core)) return {Recompute::none, Recompute::full};
+  return {Recompute::none, Recompute::selective, Recompute::full};
+}
+
+}  // namespace
+
 SearchSpace search_space(const PlanningInput& input, const SearchOptions& options) {
   SearchSpace space{
       input, options, differentiate(input.graph), dimension_meanings(input.graph), {}, {}, {}, {}, {}, {}, {}, {}, {}};
   space.pins = PinnedGraph(input.graph, input.pins);
-  space.layers = planning_layers(input.graph, space.training, options.layers, space.pins);
+  space.layers = planning_layers(input.graph, space.training, options.layers, space.pins, input.recipe.recompute_scope);
   space.classes = range_classes(space.layers);
   space.submeshes = allowed_submeshes(options.constraints, input.cluster);
   space.allowed = AllowedStages(options.constraints, space.layers, input.cluster, options.max_mesh_axes);
@@ -227,7 +239,7 @@ SearchSpace search_space(const PlanningInput& input, const SearchOptions& option
   if (options.recompute)
     space.recomputes = {*options.recompute};
   else
-    space.recomputes = {Recompute::none, Recompute::full};
+    space.recomputes = useful_recomputes(input, space.training);
   return space;
 }
 

@@ -144,7 +144,7 @@ class FrontJoin {
   // A parameter costs where it first appears, an activation where it is first saved or arrives from another stage.
   Role role_of(const InterfaceVariable& variable, std::size_t l) const {
     const bool fresh = !open_.contains(variable.tensor);
-    const bool saved = settings_.recompute == Recompute::full ? variable.incoming : variable.saved_here;
+    const bool saved = variable.saved[static_cast<std::size_t>(settings_.recompute)];
     return {fresh, variable.parameter ? fresh : saved && !charged_.contains(variable.tensor),
             fresh && variable.incoming, variable.last_layer > l};
   }

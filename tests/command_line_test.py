@@ -408,7 +408,7 @@ class Surroundings(unittest.TestCase):
         self.assertEqual(["--max-slowdown"], completions("meshloom", "compare", "a", "b", "--max"))
         self.assertEqual(["auto", "1f1b", "gpipe"], completions("meshloom", "plan", "g", "c", "--schedule", '""'))
         self.assertEqual(["megatron"], completions("meshloom", "baseline", "--recipe", "me"))
-        self.assertEqual(["none", "full"], completions("meshloom", "baseline", "--recompute", '""'))
+        self.assertEqual(["none", "selective", "full"], completions("meshloom", "baseline", "--recompute", '""'))
         self.assertEqual(["zero1", "zero2", "zero3"], completions("meshloom", "plan", "--parameter-state", "z"))
         self.assertEqual(["markdown"], completions("meshloom", "compare", "--format", "m"))
         self.assertEqual(["bash", "zsh", "fish"], completions("meshloom", "completion", '""'))

@@ -98,7 +98,7 @@ TEST_CASE("reading a plan refuses what is wrong, with the place") {
       {"/stages/0/conversions/0/forward/0/axes/0", "y",
        R"(p.json: /stages/0/conversions/0/forward/0/axes/0: unknown value "y"; expected one of: x)"},
       {"/stages/0/recompute", "ful",
-       R"(p.json: /stages/0/recompute: unknown value "ful"; expected one of: none, full; did you mean "full"?)"},
+       R"(p.json: /stages/0/recompute: unknown value "ful"; expected one of: none, selective, full; did you mean "full"?)"},
       {"/stages/0/memory/peak_bytes", 1.0,
        "p.json: /stages/0/memory/peak_bytes: is 1.0, but the numbers it follows from give 10400"},
       {"/stages/1/boundary/forward_s", 1.0,

@@ -50,6 +50,7 @@ Stage first_stage() {
   stage.backward = Seconds(4e-6);
   stage.forward_compute = Seconds(1.5e-6);
   stage.backward_compute = Seconds(3.25e-6);
+  stage.backward_recompute = Seconds(1.5e-6);
   stage.backward_weight = Seconds(1.5e-6);
   stage.synchronization = Seconds(3e-6);
   stage.update = Seconds(1e-6);
@@ -188,7 +189,7 @@ void fill_contents(Stage& stage, std::mt19937& random) {
 
 Stage random_stage(std::mt19937& random) {
   Stage stage;
-  stage.recompute = pick(random, {Recompute::none, Recompute::full});
+  stage.recompute = pick(random, {Recompute::none, Recompute::selective, Recompute::full});
   stage.parameter_state = pick<std::optional<ParameterState>>(
       random, {ParameterState::replicated, ParameterState::zero1, ParameterState::zero3, std::nullopt});
   stage.weights = {any_time(random).value(), any_time(random).value(), any_time(random).value(),
@@ -199,6 +200,7 @@ Stage random_stage(std::mt19937& random) {
   stage.backward = any_time(random);
   stage.forward_compute = any_time(random);
   stage.backward_compute = any_time(random);
+  stage.backward_recompute = stage.backward_compute * 0.5;
   stage.backward_weight = stage.backward * 0.25;
   stage.synchronization = any_time(random);
   stage.update = any_time(random);

@@ -225,6 +225,24 @@ TEST_CASE("on one stage the search finds the optimum of all shardings, states an
   }
 }
 
+TEST_CASE("with cores of attention the search finds the optimum of all pipelines and recomputations", "[search]") {
+  for (std::uint32_t seed = 0; seed < 10; ++seed) {
+    std::mt19937 random(seed);
+    PlanningInput input = random_attention(random, 1 + seed % 2);
+    for (const std::optional<Recompute> recompute : {std::optional<Recompute>{}, std::optional(Recompute::selective)}) {
+      SearchOptions options = options_for(16, 4);
+      options.recompute = recompute;
+      const Plan plan = search_plans(input, options).front();
+      const SearchSpace space = search_space(input, options);
+      CHECK(space.recomputes.size() == (recompute ? 1U : 3U));
+      const Seconds least = Enumeration(space, 4).least(4, 2);
+      INFO("seed " << seed << ", " << plan.stages.size() << " stages");
+      CHECK(plan.best_estimate.value() == Approx(least.value()).epsilon(rounding));
+      CHECK(plan.lower_bound <= least * (1 + rounding));
+    }
+  }
+}
+
 // One state of all parameters never beats a state for each, however little memory there is.
 TEST_CASE("states chosen for each parameter are never worse than the best single state", "[search]") {
   int tight = 0;

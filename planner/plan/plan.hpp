@@ -115,6 +115,7 @@ struct Stage {
   ParameterStates allowed_states{ParameterState::replicated};  // and the states its parameters could take
   Seconds forward, backward;                                   // collectives and recompute included, sends not
   Seconds forward_compute, backward_compute;                   // the part that is computing
+  Seconds backward_recompute;                                  // the part of backward_compute that repeats the forward
   Seconds backward_weight;  // the part of `backward` that makes gradients of parameters
   Seconds synchronization;  // gradient collectives and parameter gathers, once per step
   // Gradients of parameters that other stages use, too: all-reduced between two stages, part of `synchronization`.

@@ -203,6 +203,7 @@ Stage read_stage(const JsonInput& input) {
                    "backward_s",
                    "forward_compute_s",
                    "backward_compute_s",
+                   "backward_recompute_s",
                    "backward_weight_s",
                    "synchronization_s",
                    "update_s",
@@ -220,13 +221,17 @@ Stage read_stage(const JsonInput& input) {
   stage.submesh = read_submesh(input.at("submesh"));
   for (const JsonInput& device : input.at("devices").elements()) stage.devices.push_back(device.integer(0));
   stage.mesh = read_mesh(input.at("mesh"));
-  stage.recompute = read_enumerator(input.at("recompute"), recomputes);
+  stage.recompute = read_enumerator(input.at("recompute"), all_recomputes);
   stage.parameter_state = read_parameter_state(input.at("parameter_state"));
   read_optimised_for(input.at("optimised_for"), stage);
   stage.forward = seconds_at(input, "forward_s");
   stage.backward = seconds_at(input, "backward_s");
   stage.forward_compute = seconds_at(input, "forward_compute_s");
   stage.backward_compute = seconds_at(input, "backward_compute_s");
+  if (const auto recompute = input.find("backward_recompute_s"))
+    stage.backward_recompute = Seconds(recompute->number(0));
+  if (stage.backward_recompute > stage.backward_compute * (1 + 1e-9))
+    input.at("backward_recompute_s").fail("is part of backward_compute_s, so it cannot be longer");
   stage.backward_weight = seconds_at(input, "backward_weight_s");
   if (stage.backward_weight > stage.backward * (1 + 1e-9))
     input.at("backward_weight_s").fail("is part of backward_s, so it cannot be longer");

@@ -119,6 +119,7 @@ Json stage_json(const Stage& stage) {
                  {"backward_s", stage.backward.value()},
                  {"forward_compute_s", stage.forward_compute.value()},
                  {"backward_compute_s", stage.backward_compute.value()},
+                 {"backward_recompute_s", stage.backward_recompute.value()},
                  {"backward_weight_s", stage.backward_weight.value()},
                  {"synchronization_s", stage.synchronization.value()},
                  {"update_s", stage.update.value()},

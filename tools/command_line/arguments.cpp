@@ -49,7 +49,7 @@ void add_plan(CLI::App& root, Parsed& parsed) {
   add_choice(app, "--parameter-state", {"auto", "replicated", "zero1", "zero2", "zero3"},
              "How parameters and their state are kept",
              [&plan](const std::string& text) { plan.search.parameter_state = parameter_state_named(text); });
-  add_choice(app, "--recompute", {"auto", "none", "full"}, "What the backward computes again",
+  add_choice(app, "--recompute", {"auto", "none", "selective", "full"}, "What the backward computes again",
              [&plan](const std::string& text) { plan.search.recompute = recompute_named(text); });
   add_integer(app, "--layers", plan.search.layers, most_layers,
               "Plan with N layers: groups of the graph's layers, or of its ops where it names none");
@@ -90,11 +90,9 @@ void add_baseline(CLI::App& root, Parsed& parsed) {
   add_choice(app, "--zero", {"0", "1", "2", "3"}, "ZeRO stage; 0 unless told", [&layout](const std::string& text) {
     layout.parameter_state = static_cast<ParameterState>(text[0] - '0');
   });
-  add_text(app, "--recompute", "none|full", "What the backward computes again; none unless told",
+  add_text(app, "--recompute", "none|selective|full", "What the backward computes again; none unless told",
            [&layout](const std::string& text) {
-             if (text == "selective")
-               throw InputError("--recompute", "selective recompute is not supported yet; use none or full");
-             check_choice("--recompute", text, {"none", "full"});
+             check_choice("--recompute", text, {"none", "selective", "full"});
              layout.recompute = *recompute_named(text);
            });
   add_integer_or_auto(app, "--microbatch-size", layout.micro_batch_per_replica,
