@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <set>
 
 #include "graphs/input_error.hpp"
 #include "planner/inter_op/placement.hpp"
@@ -49,13 +50,31 @@ std::string place_of(const StageList& list, std::size_t stage) {
   return fmt::format("{}: /stages/{}", list.file, stage);
 }
 
+constexpr std::size_t most_divisors = 24;
+
+std::int64_t odd_part(std::int64_t number) {
+  while (number % 2 == 0) number /= 2;
+  return number;
+}
+
+// Powers of two and divisors, ascending; of many divisors those with the whole odd part.
+std::set<std::int64_t> usual_sizes(std::int64_t all) {
+  std::set<std::int64_t> divisors, sizes;
+  for (std::int64_t size = 1; size <= all; ++size)
+    if (all % size == 0) divisors.insert(size);
+  const bool many = divisors.size() > most_divisors;
+  for (const std::int64_t size : divisors)
+    if (!many || odd_part(size) == odd_part(all)) sizes.insert(size);
+  for (std::int64_t size = 1; size <= all; size *= 2) sizes.insert(size);
+  return sizes;
+}
+
 std::vector<Submesh> usual_submeshes(const Cluster& cluster) {
   std::vector<Submesh> result;
-  for (std::int64_t devices = 1; devices <= cluster.devices_per_host; devices *= 2)
+  for (const std::int64_t devices : usual_sizes(cluster.devices_per_host))
     if (cluster.devices_per_host % devices == 0) result.push_back({1, devices});
-  if (result.back().devices_per_host != cluster.devices_per_host) result.push_back({1, cluster.devices_per_host});
-  for (std::int64_t hosts = 2; hosts <= cluster.hosts; hosts *= 2) result.push_back({hosts, cluster.devices_per_host});
-  if (result.back().hosts != cluster.hosts) result.push_back({cluster.hosts, cluster.devices_per_host});
+  for (const std::int64_t hosts : usual_sizes(cluster.hosts))
+    if (hosts > 1) result.push_back({hosts, cluster.devices_per_host});
   return result;
 }
 

@@ -40,7 +40,7 @@ StageList read_stage_list(const std::string& path);
 
 struct Constraints {
   std::optional<std::uint32_t> stages;  // exactly so many
-  std::vector<Submesh> submeshes;       // only these; empty: (1, 2^k), (1, all), (2^k, all), (hosts, all)
+  std::vector<Submesh> submeshes;       // only these; empty: see allowed_submeshes
   std::vector<std::string> boundaries;  // layers that begin a stage; others may, too
   std::optional<StageList> stage_list;  // excludes the three above
   double memory_share = 1;              // of a device's memory that a plan may take at most
@@ -79,8 +79,9 @@ class AllowedStages {
   std::vector<std::pair<std::size_t, std::size_t>> ranges_;  // first and last layer of each stage of the list
 };
 
-// The submeshes that pipelines are searched over: those of the constraints, or all of Alpa's with powers of two of
-// hosts. Throws InputError for one that the cluster cannot have.
+// The submeshes that pipelines are searched over: those of the constraints; or (1, n) for every divisor n of a host's
+// devices, and (n, all) for every power of two and every divisor n of the hosts. Of a number with more than 24 divisors
+// only those with its whole odd part count (hosts / 2^k). Throws InputError for one that the cluster cannot have.
 std::vector<Submesh> allowed_submeshes(const Constraints& constraints, const Cluster& cluster);
 
 }  // namespace meshloom

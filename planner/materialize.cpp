@@ -154,7 +154,7 @@ class StageWriter {
     stage_.memory.gradients += cost.gradients;
     stage_.memory.optimizer += cost.optimizer;
     stage_.update += cost.update;
-    const auto steps = [&](const std::vector<ParameterCollective>& collectives) {
+    const auto steps = [&](const ParameterCollectives& collectives) {
       std::vector<CollectiveStep> result;
       for (const ParameterCollective& c : collectives)
         result.push_back({c.collective, axis_names(request_.mesh, cost.axis_set), c.whole, c.time});

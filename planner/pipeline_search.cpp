@@ -4,6 +4,7 @@
 #include <tbb/parallel_for.h>
 
 #include <algorithm>
+#include <cmath>
 #include <mutex>
 #include <numeric>
 #include <optional>
@@ -77,7 +78,7 @@ std::optional<Pipeline> best_pipeline(const SearchSpace& space, const StageCosts
   std::vector<const StageCandidate*> origin;
   for_each_range(space, [&](std::uint32_t first, std::uint32_t last, std::size_t c, std::uint32_t submesh) {
     if (only && submesh != *only) return;
-    if (!(static_cast<double>(microbatches) * costs.least_time[c][submesh] < limit)) return;
+    if (!(static_cast<double>(microbatches) * costs.least_times[c][submesh].front() < limit)) return;
     const bool shares = shares_parameters_outside(space.layers, first, last);
     for (const StageCandidate& candidate : costs.candidates[c][submesh]) {
       if (!space.allowed.on(first, last, space.meshes[candidate.mesh])) continue;
@@ -114,19 +115,32 @@ Seconds best_even_estimate(const SearchSpace& space, const StageCosts& costs, st
   return best;
 }
 
-// The 1F1B formula with the least time of every stage, without per-step work and with memory left out: no plan of this
-// space takes less. (GPipe's formula is never below 1F1B's.) A bound that is not below `limit` is reported as that.
+// By how many stages may follow: a stage's least times as options without per-step work.
+void add_least_times(InterOpProblem& problem, const StageOption& place, const LeastTimes& times, Seconds limit) {
+  for (std::size_t depth = 0; depth < times.size(); ++depth) {
+    if (!(static_cast<double>(problem.microbatches) * times[depth] < limit)) return;
+    const bool deepest = depth + 1 == times.size() || bounded_depths[depth + 1] > problem.microbatches;
+    StageOption option = place;
+    option.backward = times[depth];
+    // So many that one more would reach the next depth.
+    option.max_following_stages = deepest ? problem.layers : bounded_depths[depth + 1] - 2;
+    problem.options.push_back(option);
+    if (deepest) return;
+  }
+}
+
+// The 1F1B formula with the least time of every stage that its place in the pipeline allows, without per-step work: no
+// plan of this space takes less. (GPipe's formula is never below 1F1B's.) A bound that is not below `limit` is reported
+// as that.
 Seconds lower_bound(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
                     std::int64_t microbatches, Seconds limit) {
   InterOpProblem problem = empty_problem(space, microbatch_size, microbatches);
   const std::size_t whole = space.classes.of[0].back();
   for_each_range(space, [&](std::uint32_t first, std::uint32_t last, std::size_t c, std::uint32_t submesh) {
-    Seconds time = costs.least_time[c][submesh];
-    if (!(time < impossible)) return;
+    LeastTimes times = costs.least_times[c][submesh];
     if (c == whole && space.submeshes[submesh].devices() == space.input.cluster.devices())
-      time = std::max(time, costs.least_single_stage / static_cast<double>(microbatches));
-    if (!(static_cast<double>(microbatches) * time < limit)) return;
-    problem.options.push_back({first, last, submesh, Seconds(0), time, Seconds(0), problem.layers});
+      for (Seconds& time : times) time = std::max(time, costs.least_single_stage / static_cast<double>(microbatches));
+    add_least_times(problem, {first, last, submesh, Seconds(0), Seconds(0), Seconds(0), 0}, times, limit);
   });
   const InterOpSolution solution = solve_inter_op(in_larger_units(std::move(problem)), limit);
   return solution.feasible ? std::min(solution.objective, limit) : limit;
@@ -169,6 +183,16 @@ void improve(SizeResult& result, const SearchSpace& space, const StageCosts& cos
     result.needs = std::move(needs);
 }
 
+// Prices everything, unless a bound that sees memory tells that nothing stays below `limit`.
+void price(SizeResult& result, const SearchSpace& space, Seconds limit) {
+  if (!(result.lower_bound < limit)) return;
+  StagePricing pricing(space, result.microbatch_size, result.microbatches, result.outline, limit);
+  if (limit < impossible)
+    result.lower_bound = std::max(
+        result.lower_bound, lower_bound(space, pricing.bounds(), result.microbatch_size, result.microbatches, limit));
+  if (result.lower_bound < limit) improve(result, space, pricing.price(), limit);
+}
+
 std::string progress_line(const SizeResult& result) {
   return fmt::format("{} microbatches of {}: {}", result.microbatches, result.microbatch_size,
                      result.pipeline ? fmt::format("{} stages, {:.4g} s", result.pipeline->options.size(),
@@ -179,20 +203,29 @@ std::string progress_line(const SizeResult& result) {
 // The simulation may prefer a plan whose estimate is so much above the least.
 constexpr double simulated_tolerance = 1.05;
 
+// Sizes near 8 first: the best is mostly among them, and what it takes spares work on the others.
+std::vector<std::size_t> outline_order(const std::vector<SizeResult>& results) {
+  std::vector<std::size_t> order(results.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  const auto distance = [&](std::size_t k) {
+    return std::abs(std::log2(static_cast<double>(results[k].microbatch_size) / 8));
+  };
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return distance(a) < distance(b); });
+  return order;
+}
+
 // Outlines every microbatch size, then prices those that may be best.
 std::vector<SizeResult> search_sizes(const SearchSpace& space) {
   std::vector<SizeResult> results;
   for (const std::int64_t size : microbatch_sizes(space.input, space.options))
     results.push_back({size, space.options.global_batch / size, {}, {}, {}, {}});
-  std::vector<Seconds> even(results.size());
-  tbb::parallel_for(std::size_t{0}, results.size(), [&](std::size_t k) {
-    SizeResult& result = results[k];
-    result.outline = outline_stages(space, result.microbatch_size, result.microbatches);
-    even[k] = best_even_estimate(space, result.outline, result.microbatch_size, result.microbatches);
-  });
   Seconds to_beat = impossible;
-  for (const Seconds estimate : even)
-    if (estimate < impossible) to_beat = std::min(to_beat, estimate * simulated_tolerance);
+  for (const std::size_t k : outline_order(results)) {
+    SizeResult& result = results[k];
+    result.outline = outline_stages(space, result.microbatch_size, result.microbatches, to_beat);
+    const Seconds even = best_even_estimate(space, result.outline, result.microbatch_size, result.microbatches);
+    if (even < impossible) to_beat = std::min(to_beat, even * simulated_tolerance);
+  }
   tbb::parallel_for(std::size_t{0}, results.size(), [&](std::size_t k) {
     SizeResult& result = results[k];
     result.lower_bound = lower_bound(space, result.outline, result.microbatch_size, result.microbatches, to_beat);
@@ -203,9 +236,7 @@ std::vector<SizeResult> search_sizes(const SearchSpace& space) {
   std::mutex progress;
   tbb::parallel_for(std::size_t{0}, results.size(), [&](std::size_t k) {
     SizeResult& result = results[k];
-    if (result.lower_bound < to_beat)
-      improve(result, space, price_stages(space, result.microbatch_size, result.microbatches, result.outline, to_beat),
-              to_beat);
+    price(result, space, to_beat);
     if (!space.options.progress) return;
     const std::lock_guard lock(progress);
     space.options.progress(progress_line(result));

@@ -2,7 +2,9 @@
 // shardings, the state of each parameter, recompute and prices of memory; and a lower bound on the time of each.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "planner/range_solver.hpp"
@@ -47,23 +49,54 @@ struct StageCandidate {
   std::optional<RangeOrigins> held = {};  // in place of the choices that the settings make
 };
 
+// Microbatches in flight for which least times are kept apart. A stage that k others follow has min(B, k + 1).
+inline constexpr std::array<std::int64_t, 4> bounded_depths{1, 4, 16, 64};
+// By position in bounded_depths: no way to run it with so many microbatches in flight, or more, takes less for one.
+using LeastTimes = std::array<Seconds, bounded_depths.size()>;
+inline constexpr LeastTimes never{impossible, impossible, impossible, impossible};
+
 struct StageCosts {
   // By class and submesh; undominated in (forward, time, per step, following stages).
   std::vector<std::vector<std::vector<StageCandidate>>> candidates;
-  // By class and submesh: no way to run it takes less per microbatch; impossible where there is none.
-  std::vector<std::vector<Seconds>> least_time;
+  // By class and submesh; `never` where there is none, or none that matters.
+  std::vector<std::vector<LeastTimes>> least_times;
   // No way to run all layers as one stage on all devices takes less than this for a step.
   Seconds least_single_stage{0};
-  // By class and submesh: whether it may fit. Where not, nothing that runs it holds less than a device has.
+  // By class and submesh: whether it may fit. Where not, nothing that runs it soon enough fits a device.
   std::vector<std::vector<bool>> may_fit;
   // By class and submesh: the least bytes a device was seen to need for one microbatch in flight.
   std::vector<std::vector<Bytes>> least_memory;
 };
-// A first look at a fraction of the work: time and memory each on its own.
-StageCosts outline_stages(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches);
-// Everything that a pipeline which takes less than `to_beat` may be made of, as far as the outline tells.
-StageCosts price_stages(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches,
-                        const StageCosts& outline, Seconds to_beat);
+// A first look at a fraction of the work: time and memory each on its own, of stages that a pipeline which takes less
+// than `to_beat` may be made of.
+StageCosts outline_stages(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches,
+                          Seconds to_beat);
+
+class MeshPricer;
+
+// The stages that a pipeline which takes less than `to_beat` may be made of, as far as the outline tells.
+class StagePricing {
+ public:
+  // Finds least times that see memory. The references must outlive it.
+  StagePricing(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches,
+               const StageCosts& outline, Seconds to_beat);
+  ~StagePricing();
+
+  // Least times and what may fit; no candidates.
+  const StageCosts& bounds() const { return bounds_; }
+  // With all candidates. Once.
+  StageCosts price();
+
+ private:
+  using Wanted = std::vector<std::vector<bool>>;  // by submesh and class
+
+  const SearchSpace& space_;
+  std::int64_t microbatches_;
+  const StageCosts& outline_;
+  Seconds to_beat_;
+  std::vector<std::unique_ptr<MeshPricer>> pricers_;  // by mesh; null: nothing wanted there
+  StageCosts bounds_;
+};
 
 // A solver of ranges on one mesh with what it refers to.
 class MeshSolver {

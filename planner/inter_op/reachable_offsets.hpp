@@ -12,6 +12,9 @@ class OffsetSet {
   explicit OffsetSet(std::int64_t offsets) : words_(static_cast<std::size_t>(offsets + 63) / 64, 0) {}
 
   void insert(std::int64_t offset) { words_[word(offset)] |= bit(offset); }
+  void insert(const OffsetSet& other) {
+    for (std::size_t w = 0; w < words_.size(); ++w) words_[w] |= other.words_[w];
+  }
   bool contains(std::int64_t offset) const { return (words_[word(offset)] & bit(offset)) != 0; }
   bool empty() const {
     for (const std::uint64_t each : words_)
@@ -66,14 +69,21 @@ std::vector<OffsetSet> offsets_on_the_way(std::uint32_t layers, std::int64_t dev
   after.back().insert(devices);
   for (std::uint32_t first = 0; first < layers; ++first) {
     if (before[first].empty()) continue;
-    for (std::uint32_t last = first; last < layers; ++last)
-      for (std::uint32_t s = 0; s < sizes.size(); ++s)
-        if (usable(first, last, s)) before[last + 1].insert_moved_up(before[first], sizes[s]);
+    for (std::uint32_t s = 0; s < sizes.size(); ++s) {
+      OffsetSet ends(devices + 1);
+      ends.insert_moved_up(before[first], sizes[s]);
+      for (std::uint32_t last = first; last < layers; ++last)
+        if (usable(first, last, s)) before[last + 1].insert(ends);
+    }
   }
   for (std::uint32_t first = layers; first-- > 0;) {
-    for (std::uint32_t last = first; last < layers; ++last)
-      for (std::uint32_t s = 0; s < sizes.size(); ++s)
-        if (usable(first, last, s)) after[first].insert_moved_down(after[last + 1], sizes[s]);
+    if (before[first].empty()) continue;
+    for (std::uint32_t s = 0; s < sizes.size(); ++s) {
+      OffsetSet ends(devices + 1);
+      for (std::uint32_t last = first; last < layers; ++last)
+        if (usable(first, last, s)) ends.insert(after[last + 1]);
+      after[first].insert_moved_down(ends, sizes[s]);
+    }
     after[first].intersect(before[first]);
   }
   after.back().intersect(before.back());
