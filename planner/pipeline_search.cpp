@@ -28,11 +28,14 @@ InterOpProblem empty_problem(const SearchSpace& space, std::int64_t microbatch_s
     InterOpProblem::Cut prices{};
     for (const LinkClass link : {LinkClass::intra_host, LinkClass::inter_host}) {
       const StageBoundary boundary = boundary_after(space, cut, link, microbatch_size);
-      prices.forward[static_cast<int>(link)] = boundary.forward_time;
-      prices.backward[static_cast<int>(link)] = boundary.backward_time;
+      prices.forward[static_cast<int>(link)] = boundary.formula_forward;
+      prices.backward[static_cast<int>(link)] = boundary.formula_backward;
     }
     problem.cuts.push_back(prices);
   }
+  const Cluster& cluster = space.input.cluster;
+  problem.lanes = {
+      std::min(cluster.nics_per_host, cluster.devices_per_host), 1, {cluster.intra_host.latency, cluster.nic.latency}};
   return problem;
 }
 

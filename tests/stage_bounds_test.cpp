@@ -145,12 +145,14 @@ InterOpSolution optimum(const SearchSpace& space, const AllWays& all, std::int64
   problem.hosts = cluster.hosts, problem.devices_per_host = cluster.devices_per_host;
   problem.microbatches = microbatches;
   problem.submeshes = space.submeshes;
+  problem.lanes = {
+      std::min(cluster.nics_per_host, cluster.devices_per_host), 1, {cluster.intra_host.latency, cluster.nic.latency}};
   for (std::size_t cut = 0; cut + 1 < space.layers.layers.size(); ++cut) {
     InterOpProblem::Cut& prices = problem.cuts.emplace_back();
     for (const LinkClass link : {LinkClass::intra_host, LinkClass::inter_host}) {
       const StageBoundary boundary = boundary_after(space, cut, link, microbatch_size);
-      prices.forward[static_cast<int>(link)] = boundary.forward_time;
-      prices.backward[static_cast<int>(link)] = boundary.backward_time;
+      prices.forward[static_cast<int>(link)] = boundary.formula_forward;
+      prices.backward[static_cast<int>(link)] = boundary.formula_backward;
     }
   }
   for (const auto& [place, ways] : all) {

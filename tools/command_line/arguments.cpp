@@ -164,6 +164,9 @@ void add_simulate(CLI::App& root, Parsed& parsed) {
                   "meshloom simulate plan.json --trace trace.json", parsed, [&simulate] { return simulate; });
   app.add_option("PLAN", simulate.plan, "Plan file (meshloom.plan/1); - for standard input")->required();
   add_path(app, "--trace", simulate.trace, "Write a trace for Perfetto or chrome://tracing");
+  add_integer(app, "--trace-limit", simulate.trace_limit, most_samples,
+              "With --trace: only the first N instructions of the step; 200000 unless told")
+      ->needs(app.get_option("--trace"));
   add_path(app, "--report", simulate.report, "Write a report as one HTML page");
   CLI::Option* graph = add_path(app, "--graph", simulate.graph,
                                 "With --cluster: price every op again from the layouts; exit 5 on differences");
