@@ -47,6 +47,14 @@ struct Link {
   bool operator==(const Link&) const = default;
 };
 
+// Switches above the hosts: so many hosts, in order, below each. Their uplink carries what enters from below, over the
+// oversubscription, in each direction.
+struct SwitchLevel {
+  std::int64_t hosts_per_switch = 1;
+  double oversubscription = 1;
+  bool operator==(const SwitchLevel&) const = default;
+};
+
 struct Cluster {
   std::string name;
   DeviceType device;
@@ -55,6 +63,7 @@ struct Cluster {
   Link intra_host;
   Link nic;
   std::int64_t nics_per_host = 1;
+  std::vector<SwitchLevel> switch_levels;      // from the hosts up; none: hosts reach each other at the speed of NICs
   double price_per_host_hour = 0;              // in dollars; 0: not given
   std::map<std::string, std::string> sources;  // key of the file -> where its number comes from
   std::int64_t devices() const { return hosts * devices_per_host; }

@@ -96,10 +96,27 @@ Link read_nic(const JsonInput& json) {
   return read_link(json);
 }
 
+// Each level gathers whole switches of the one below.
+std::vector<SwitchLevel> read_switch_levels(const JsonInput& json) {
+  std::vector<SwitchLevel> levels;
+  for (const JsonInput& element : json.elements()) {
+    element.only_keys({"hosts_per_switch", "oversubscription"});
+    const JsonInput hosts = element.at("hosts_per_switch");
+    const SwitchLevel level{hosts.integer(1, 1'000'000), element.at("oversubscription").number(1)};
+    if (!levels.empty() && (level.hosts_per_switch % levels.back().hosts_per_switch != 0 ||
+                            level.hosts_per_switch == levels.back().hosts_per_switch))
+      hosts.fail(
+          fmt::format("is {}, but a switch of this level joins whole switches of {} hosts; give a larger multiple",
+                      level.hosts_per_switch, levels.back().hosts_per_switch));
+    levels.push_back(level);
+  }
+  return levels;
+}
+
 Cluster cluster_from(const JsonInput& root) {
   expect_schema(root, schema);
   root.only_keys({"schema", "name", "device", "hosts", "devices_per_host", "intra_host", "nic", "nics_per_host",
-                  "price_per_host_hour", "sources"});
+                  "switch_levels", "price_per_host_hour", "sources"});
   Cluster cluster;
   cluster.name = root.at("name").string();
   cluster.device = read_device(root.at("device"));
@@ -108,6 +125,7 @@ Cluster cluster_from(const JsonInput& root) {
   cluster.intra_host = read_intra_host(root.at("intra_host"));
   cluster.nic = read_nic(root.at("nic"));
   if (const auto nics = root.find("nics_per_host")) cluster.nics_per_host = nics->integer(1, 1'000'000);
+  if (const auto levels = root.find("switch_levels")) cluster.switch_levels = read_switch_levels(*levels);
   if (const auto price = root.find("price_per_host_hour")) cluster.price_per_host_hour = price->number(0);
   if (const auto sources = root.find("sources"))
     for (const auto& [key, value] : sources->members()) cluster.sources[key] = value.string();
@@ -153,6 +171,9 @@ std::string write_cluster(const Cluster& cluster) {
                {"intra_host", link_json(cluster.intra_host)},
                {"nic", link_json(cluster.nic)},
                {"nics_per_host", cluster.nics_per_host}};
+  for (const SwitchLevel& level : cluster.switch_levels)
+    json["switch_levels"].push_back(
+        {{"hosts_per_switch", level.hosts_per_switch}, {"oversubscription", level.oversubscription}});
   if (cluster.price_per_host_hour > 0) json["price_per_host_hour"] = cluster.price_per_host_hour;
   if (!cluster.sources.empty()) json["sources"] = cluster.sources;
   return json.dump(2) + "\n";

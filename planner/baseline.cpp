@@ -358,10 +358,11 @@ Seconds estimate_of(const SearchSpace& space, const UniformLayout& layout, const
     times.push_back({cost.forward, cost.backward + gradient_send, per_step, cost.backward_weight});
     if (s + 1 == stages || sends_overlap(space.input.recipe, layout.schedule.kind)) continue;
     const bool crosses = (s + 1) * submesh.devices() % cluster.devices_per_host == 0;
-    const StageBoundary boundary =
+    StageBoundary boundary =
         boundary_after(space, last, crosses ? LinkClass::inter_host : LinkClass::intra_host, microbatch_size);
-    times.back().forward += boundary.forward_time;
-    gradient_send = boundary.backward_time;
+    price_sends(cluster, boundary, submesh, submesh);
+    times.back().forward += boundary.formula_forward;
+    gradient_send = boundary.formula_backward;
   }
   return schedule_formula(layout.schedule, times, microbatches);
 }

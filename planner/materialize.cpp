@@ -7,6 +7,7 @@
 
 #include "graphs/input_error.hpp"
 #include "planner/plan/ranks.hpp"
+#include "planner/transfers.hpp"
 
 namespace meshloom {
 namespace {
@@ -332,10 +333,19 @@ StageBoundary boundary_after(const SearchSpace& space, std::size_t layer, LinkCl
     if (space.training.relations.needs_gradient[index(t)]) boundary.backward_bytes += bytes;
   }
   if (boundary.forward_bytes > Bytes(0))
-    boundary.forward_time = send_time(space.input.cluster, boundary.forward_bytes, link, 1);
+    boundary.formula_forward = send_time(space.input.cluster, boundary.forward_bytes, link, 1);
   if (boundary.backward_bytes > Bytes(0))
-    boundary.backward_time = send_time(space.input.cluster, boundary.backward_bytes, link, 1);
+    boundary.formula_backward = send_time(space.input.cluster, boundary.backward_bytes, link, 1);
   return boundary;
+}
+
+void price_sends(const Cluster& cluster, StageBoundary& boundary, const Submesh& stage, const Submesh& next) {
+  const auto price = [&](Bytes bytes, const Submesh& sender) {
+    if (!(bytes > Bytes(0))) return Seconds(0);
+    return send_time(cluster, bytes, boundary.link, send_lanes(cluster, sender, boundary.link));
+  };
+  boundary.formula_forward = price(boundary.forward_bytes, stage);
+  boundary.formula_backward = price(boundary.backward_bytes, next);
 }
 
 bool shares_parameters_outside(const PlanningLayers& layers, std::size_t first, std::size_t last) {
@@ -377,6 +387,13 @@ void keep_for_inference(Plan& plan) {
     stage.memory.gradients = stage.memory.optimizer = stage.memory.activations_per_microbatch = Bytes(0);
 }
 
+SentTensor sent_tensor(const SearchSpace& space, const std::string& id, std::int64_t microbatch_size) {
+  const auto& tensors = space.input.graph.tensors;
+  const auto found = std::find_if(tensors.begin(), tensors.end(), [&](const Tensor& each) { return each.id == id; });
+  return {sizes_of(*found, microbatch_size), element_size(space.input.recipe, found->dtype),
+          space.training.relations.needs_gradient[static_cast<std::size_t>(found - tensors.begin())]};
+}
+
 // What passes between chunks of one rank is there already.
 void join_stages(const SearchSpace& space, Plan& plan) {
   const PipelineShape shape = plan.shape();
@@ -387,8 +404,11 @@ void join_stages(const SearchSpace& space, Plan& plan) {
     const Stage& next = plan.stages[static_cast<std::size_t>(s) + 1];
     stage.boundary = boundary_after(space, static_cast<std::size_t>(stage.last_layer),
                                     link_between(plan.cluster, stage, next), plan.microbatch_size);
-    if (!shape.sends_after(s)) stage.boundary.forward_time = stage.boundary.backward_time = Seconds(0);
+    price_sends(plan.cluster, stage.boundary, stage.submesh, next.submesh);
+    if (!shape.sends_after(s)) stage.boundary.formula_forward = stage.boundary.formula_backward = Seconds(0);
   }
+  set_transfers(plan, plan.cluster,
+                [&](const std::string& tensor) { return sent_tensor(space, tensor, plan.microbatch_size); });
   if (plan.schedule.kind == ScheduleKind::inference) keep_for_inference(plan);
   count_activations(plan);
   for (std::size_t rank = 0; rank < static_cast<std::size_t>(shape.ranks); ++rank) {

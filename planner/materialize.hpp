@@ -36,8 +36,11 @@ LinkClass link_between(const Cluster& cluster, const Stage& stage, const Stage& 
 // What of a conversion's collectives on gradients makes gradients of parameters: reductions, not gathers.
 Seconds weight_part(const Conversion& conversion, TensorRole role);
 
-// What crosses the cut after a layer, once per microbatch.
+// What crosses the cut after a layer, once per microbatch; the formula's prices over one lane.
 StageBoundary boundary_after(const SearchSpace& space, std::size_t layer, LinkClass link, std::int64_t microbatch_size);
+
+// The formula's prices: activations over the lanes of the stage before the boundary, gradients over those of the next.
+void price_sends(const Cluster& cluster, StageBoundary& boundary, const Submesh& stage, const Submesh& next);
 
 // Gradients of parameters that other stages use, too: all-reduced between two stages once per step.
 Seconds shared_gradient_time(const Cluster& cluster, Bytes gradients, const Submesh& stage);

@@ -34,11 +34,14 @@ InterOpProblem empty_problem(const SearchSpace& space, ScheduleKind kind, std::i
     InterOpProblem::Cut prices{};
     for (const LinkClass link : {LinkClass::intra_host, LinkClass::inter_host}) {
       const StageBoundary boundary = boundary_after(space, cut, link, microbatch_size);
-      prices.forward[static_cast<int>(link)] = boundary.forward_time;
-      prices.backward[static_cast<int>(link)] = boundary.backward_time;
+      prices.forward[static_cast<int>(link)] = boundary.formula_forward;
+      prices.backward[static_cast<int>(link)] = boundary.formula_backward;
     }
     problem.cuts.push_back(prices);
   }
+  const Cluster& cluster = space.input.cluster;
+  problem.lanes = {
+      std::min(cluster.nics_per_host, cluster.devices_per_host), 1, {cluster.intra_host.latency, cluster.nic.latency}};
   return problem;
 }
 
@@ -139,12 +142,17 @@ Seconds lower_bound_in_a_row(const SearchSpace& space, const StageCosts& costs, 
   return solution.feasible ? std::min(solution.objective, limit) : limit;
 }
 
+Seconds lower_bound_under(ScheduleKind kind, const SearchSpace& space, const StageCosts& costs,
+                          std::int64_t microbatch_size, std::int64_t microbatches, Seconds limit) {
+  return lies_in_a_row(kind) ? lower_bound_in_a_row(space, costs, microbatch_size, microbatches, limit)
+                             : lower_bound_on_equal_submeshes(space, costs, microbatches, kind, limit);
+}
+
 // Under all schedules.
 Seconds lower_bound(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
                     std::int64_t microbatches, Seconds limit) {
   for (const ScheduleKind kind : space.schedules)
-    limit = lies_in_a_row(kind) ? lower_bound_in_a_row(space, costs, microbatch_size, microbatches, limit)
-                                : lower_bound_on_equal_submeshes(space, costs, microbatches, kind, limit);
+    limit = lower_bound_under(kind, space, costs, microbatch_size, microbatches, limit);
   return limit;
 }
 
@@ -237,11 +245,27 @@ void look_at_outline(SizeResult& result, const SearchSpace& space, Seconds to_be
   if (result.lower_bound < to_beat || !(to_beat < impossible)) improve(result, space, result.outline, to_beat);
 }
 
+// With all useful ways to run a stage, what there is below the limit has been found under 1F1B. Other schedules compare
+// more than those ways were chosen by.
+Seconds bound_of_exact(const SizeResult& result, const SearchSpace& space, Seconds limit) {
+  for (std::size_t k = 0; k < space.schedules.size(); ++k)
+    if (space.schedules[k] != ScheduleKind::one_f_one_b)
+      limit = lower_bound_under(space.schedules[k], space, result.outline, result.microbatch_size, result.microbatches,
+                                limit);
+    else if (const std::optional<Pipeline>& found = result.pipelines[k])
+      limit = std::min(limit, found->estimate);
+  return limit;
+}
+
 // Prices everything, unless a bound that sees memory tells that nothing stays below `limit`.
 void price(SizeResult& result, const SearchSpace& space, Seconds limit) {
   if (!worth_pricing(result, space, result.outline, limit)) return;
   result.cut_short = result.cut_short || space.options.deadline.passed();
   if (result.cut_short) return;
+  if (result.outline.exact) {
+    result.lower_bound = bound_of_exact(result, space, limit);
+    return;
+  }
   StagePricing pricing(space, result.microbatch_size, result.microbatches, result.outline, limit);
   result.cut_short = !pricing.bounds().complete;
   if (result.cut_short) return;
@@ -352,6 +376,7 @@ bool has_pipeline(const SearchSpace& space) {
     if (fits(outlines.back(), size)) return true;
   }
   for (std::size_t k = 0; k < sizes.size(); ++k) {
+    if (outlines[k].exact) continue;
     StagePricing pricing(space, sizes[k], space.options.global_batch / sizes[k], outlines[k], impossible);
     if (fits(pricing.price(), sizes[k])) return true;
   }

@@ -13,6 +13,7 @@
 #include "graphs/input_error.hpp"
 #include "planner/layer_model.hpp"
 #include "planner/materialize.hpp"
+#include "planner/transfers.hpp"
 
 namespace meshloom {
 namespace {
@@ -36,8 +37,8 @@ class Repricer {
     for (std::size_t s = 0; s < plan_.stages.size(); ++s) {
       op_count += plan_.stages[s].ops.size();
       price_stage(fmt::format("/stages/{}", s), plan_.stages[s]);
-      price_boundary(s);
     }
+    price_boundaries();
     if (op_count != graph_.ops.size())
       throw InputError("plan", fmt::format("holds {} ops, but the graph \"{}\" has {}; give the graph that was planned",
                                            op_count, graph_.name, graph_.ops.size()));
@@ -248,29 +249,61 @@ class Repricer {
     return cost.update;
   }
 
-  void price_boundary(std::size_t s) {
-    if (s + 1 == plan_.stages.size()) return;
-    const StageBoundary& stored = plan_.stages[s].boundary;
-    StageBoundary& priced = priced_.stages[s].boundary;
-    const LinkClass link = link_between(cluster_, plan_.stages[s], plan_.stages[s + 1]);
-    const bool sent = plan_.shape().sends_after(static_cast<std::int64_t>(s));
-    const auto send = [&](Bytes bytes) {
-      return sent && bytes > Bytes(0) ? send_time(cluster_, bytes, link, 1) : Seconds(0);
-    };
-    Bytes forward, backward;
-    for (const std::string& id : stored.tensors) {
-      const auto found = tensors_.find(id);
-      if (found == tensors_.end())
-        throw InputError(fmt::format("/stages/{}/boundary", s), fmt::format("the graph has no tensor \"{}\"", id));
-      const Tensor& tensor = graph_.tensor(found->second);
-      const Bytes bytes = element_size(plan_.recipe, tensor.dtype) * elements(tensor, plan_.microbatch_size);
-      forward += bytes;
-      if (training_.relations.needs_gradient[index(found->second)]) backward += bytes;
+  SentTensor sent_tensor(const std::string& id) const {
+    const auto found = tensors_.find(id);
+    if (found == tensors_.end())
+      throw InputError("plan", fmt::format("sends \"{}\", but the graph has no such tensor; give the graph that was "
+                                           "planned",
+                                           id));
+    const Tensor& tensor = graph_.tensor(found->second);
+    return {sizes_of(tensor, plan_.microbatch_size), element_size(plan_.recipe, tensor.dtype),
+            training_.relations.needs_gradient[index(found->second)]};
+  }
+
+  // The transfers once more from the layouts on both sides, and the formula's prices.
+  void price_boundaries() {
+    set_transfers(priced_, cluster_, [this](const std::string& tensor) { return sent_tensor(tensor); });
+    for (std::size_t s = 0; s + 1 < plan_.stages.size(); ++s) {
+      const StageBoundary& stored = plan_.stages[s].boundary;
+      StageBoundary& priced = priced_.stages[s].boundary;
+      price_formula(s, priced);
+      const std::string path = fmt::format("/stages/{}/boundary", s);
+      note(path + "/forward_s", stored.forward_time.value(), priced.forward_time.value());
+      note(path + "/backward_s", stored.backward_time.value(), priced.backward_time.value());
+      note(path + "/formula_forward_s", stored.formula_forward.value(), priced.formula_forward.value());
+      note(path + "/formula_backward_s", stored.formula_backward.value(), priced.formula_backward.value());
+      compare_transfers(path + "/activations", stored.activations, priced.activations);
+      compare_transfers(path + "/gradients", stored.gradients, priced.gradients);
     }
-    priced.forward_time = send(forward);
-    priced.backward_time = send(backward);
-    note(fmt::format("/stages/{}/boundary/forward_s", s), stored.forward_time.value(), priced.forward_time.value());
-    note(fmt::format("/stages/{}/boundary/backward_s", s), stored.backward_time.value(), priced.backward_time.value());
+  }
+
+  void price_formula(std::size_t s, StageBoundary& priced) const {
+    const Stage &stage = plan_.stages[s], &next = plan_.stages[s + 1];
+    priced.link = link_between(cluster_, stage, next);
+    priced.forward_bytes = priced.backward_bytes = Bytes(0);
+    for (const std::string& id : priced.tensors) {
+      const SentTensor tensor = sent_tensor(id);
+      Bytes bytes = tensor.element;
+      for (const std::int64_t size : tensor.shape) bytes = bytes * static_cast<double>(size);
+      priced.forward_bytes += bytes;
+      if (tensor.needs_gradient) priced.backward_bytes += bytes;
+    }
+    price_sends(cluster_, priced, stage.submesh, next.submesh);
+    if (!plan_.shape().sends_after(static_cast<std::int64_t>(s)))
+      priced.formula_forward = priced.formula_backward = Seconds(0);
+  }
+
+  // Other ways to send the same are as good where every device gets as many bytes and no link is busy for longer, which
+  // the boundary's time says.
+  void compare_transfers(const std::string& path, const std::vector<Transfer>& stored,
+                         const std::vector<Transfer>& priced) {
+    std::map<std::int64_t, std::pair<double, double>> received;
+    for (const Transfer& each : stored) received[each.to].first += each.bytes.value();
+    for (const Transfer& each : priced) received[each.to].second += each.bytes.value();
+    for (const auto& [device, bytes] : received)
+      note(fmt::format("{}/bytes to device {}", path, device), bytes.first, bytes.second);
+    const ClusterLinks links(cluster_);
+    note(path + "/time_s", transfer_time(links, stored).value(), transfer_time(links, priced).value());
   }
 
   const Plan& plan_;

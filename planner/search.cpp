@@ -91,7 +91,8 @@ Plan materialize(const SearchSpace& space, const Pipeline& pipeline) {
                              mesh,
                              std::vector<AxisRole>(mesh.dimensions(), AxisRole::free),
                              pipeline.candidates[s].settings,
-                             device};
+                             device,
+                             pipeline.candidates[s].held};
     MeshSolver& solver =
         solvers.try_emplace(pipeline.candidates[s].mesh, space, mesh, stage.roles, pipeline.microbatch_size)
             .first->second;
@@ -121,6 +122,8 @@ std::string describe(const SearchOptions& options) {
   if (options.parameter_state) text += fmt::format(" --parameter-state {}", name(*options.parameter_state));
   if (options.recompute) text += fmt::format(" --recompute {}", name(*options.recompute));
   if (options.layers) text += fmt::format(" --layers {}", *options.layers);
+  if (options.thinning != Thinning::automatic)
+    text += options.thinning == Thinning::never ? " --thinning never" : " --thinning always";
   return text + options_text(options.constraints) + fmt::format(" --max-mesh-axes {}", options.max_mesh_axes);
 }
 

@@ -26,6 +26,9 @@ struct PlanningInput {
   Pins pins;  // hold for baselines, too
 };
 
+// Whether a stage's set of useful shardings may be thinned to those that are best at some weights of times and memory.
+enum class Thinning { automatic, always, never };  // automatic: unless the graph is small
+
 struct SearchOptions {
   std::int64_t global_batch = 0;                  // samples per step
   std::optional<std::int64_t> microbatch_size;    // samples over all devices of a stage; none: searched
@@ -36,6 +39,7 @@ struct SearchOptions {
   std::optional<std::size_t> layers;              // none: as tagged, or chosen; else groups (planner/layers.hpp)
   std::size_t max_mesh_axes = 2;                  // raise to 3 for hierarchical meshes; the search slows down
   Constraints constraints;                        // stages, submeshes, memory
+  Thinning thinning = Thinning::automatic;        // never: only for small graphs
   std::size_t candidates = 4;                     // plans returned for the simulation to choose from
   std::size_t threads = 0;                        // 0: all cores; the answer does not depend on it
   Deadline deadline;                              // the best so far is returned then, with status time_limit

@@ -9,6 +9,7 @@
 #include "planner/inter_op/reachable_offsets.hpp"
 #include "planner/mesh_pricer.hpp"
 #include "planner/schedule_search.hpp"
+#include "planner/stage_fronts.hpp"
 
 namespace meshloom {
 namespace {
@@ -105,6 +106,17 @@ MeshSolver::MeshSolver(const SearchSpace& space, const DeviceMesh& mesh, std::ve
           conversions_},
       ranges_(context_, space.layers, space.classes) {}
 
+StageCosts nothing_known(const SearchSpace& space) {
+  const std::size_t classes = space.classes.classes.size(), submeshes = space.submeshes.size();
+  StageCosts result;
+  result.candidates.assign(classes, std::vector<std::vector<StageCandidate>>(submeshes));
+  result.least_times.assign(classes, std::vector<LeastTimes>(submeshes, never));
+  result.may_fit.assign(classes, std::vector<bool>(submeshes, false));
+  result.lean.assign(classes, std::vector<std::vector<LeanWay>>(submeshes));
+  result.least_single_stage = impossible;
+  return result;
+}
+
 namespace {
 
 using Wanted = std::vector<std::vector<bool>>;
@@ -164,17 +176,6 @@ Wanted promising(const SearchSpace& space, const StageCosts& costs, std::int64_t
   return result;
 }
 
-StageCosts nothing_known(const SearchSpace& space) {
-  const std::size_t classes = space.classes.classes.size(), submeshes = space.submeshes.size();
-  StageCosts result;
-  result.candidates.assign(classes, std::vector<std::vector<StageCandidate>>(submeshes));
-  result.least_times.assign(classes, std::vector<LeastTimes>(submeshes, never));
-  result.may_fit.assign(classes, std::vector<bool>(submeshes, false));
-  result.lean.assign(classes, std::vector<std::vector<LeanWay>>(submeshes));
-  result.least_single_stage = impossible;
-  return result;
-}
-
 // Where meshes differ in what they may run, each one's ways stay.
 void add_lean(const SearchSpace& space, std::vector<LeanWay>& ways, const std::vector<LeanWay>& more) {
   if (space.allowed.fix_meshes())
@@ -230,6 +231,7 @@ bool any(const std::vector<bool>& set) { return std::find(set.begin(), set.end()
 
 StageCosts outline_stages(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches,
                           Seconds to_beat) {
+  if (std::optional<StageCosts> exact = exact_stage_costs(space, microbatch_size, microbatches)) return *exact;
   const auto meshes = static_cast<std::uint32_t>(space.meshes.size());
   std::vector<std::unique_ptr<MeshPricer>> pricers(meshes);
   tbb::parallel_for(std::uint32_t{0}, meshes, [&](std::uint32_t mesh) {

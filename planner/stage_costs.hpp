@@ -76,6 +76,7 @@ struct StageCosts {
   std::vector<std::vector<LeastTimes>> least_times;
   // No way to run all layers as one stage on all devices takes less than this for a step.
   Seconds least_single_stage{0};
+  bool exact = false;  // no way to run a stage that may be part of the best pipeline is missing
   // By class and submesh: whether it may fit. Where not, nothing that runs it soon enough fits a device.
   std::vector<std::vector<bool>> may_fit;
   // By class and submesh: the ways seen that need least, undominated in bytes per microbatch in flight and other bytes;
@@ -83,8 +84,9 @@ struct StageCosts {
   std::vector<std::vector<std::vector<LeanWay>>> lean;
   bool complete = true;  // false: the deadline left something out, so nothing here is a bound
 };
+StageCosts nothing_known(const SearchSpace& space);  // all impossible
 // A first look at a fraction of the work: time and memory each on its own, of stages that a pipeline which takes less
-// than `to_beat` may be made of.
+// than `to_beat` may be made of. All there is to know where the answer is `exact`.
 StageCosts outline_stages(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches,
                           Seconds to_beat);
 

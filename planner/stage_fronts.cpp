@@ -5,8 +5,16 @@
 #include <map>
 #include <set>
 
+#include "graphs/input_error.hpp"
+#include "planner/mesh_pricer.hpp"
+
 namespace meshloom {
 namespace {
+
+// Steps of range_fronts on one mesh: some tenths of a second.
+constexpr std::size_t most_work = 3'000'000, most_work_if_asked = 1'000'000'000;
+// Beyond these the fronts are not worth trying.
+constexpr std::size_t most_layers = 8, most_ops_of_layer = 4;
 
 struct OutOfWork {};
 
@@ -251,6 +259,91 @@ std::optional<std::vector<RangeFront>> range_fronts(const SearchSpace& space, Me
   } catch (const OutOfWork&) {
     return std::nullopt;
   }
+}
+
+namespace {
+
+bool is_small(const SearchSpace& space) {
+  const std::vector<PlanningLayer>& layers = space.layers.layers;
+  return layers.size() <= most_layers && std::all_of(layers.begin(), layers.end(), [](const PlanningLayer& layer) {
+           return layer.ops.size() <= most_ops_of_layer;
+         });
+}
+
+using FrontsOfMesh = std::vector<std::vector<RangeFront>>;  // by position in the space's recomputes
+
+std::optional<FrontsOfMesh> fronts_of_mesh(const SearchSpace& space, std::uint32_t mesh, std::int64_t microbatch_size) {
+  MeshSolver solver(space, space.meshes[mesh], std::vector<AxisRole>(space.meshes[mesh].dimensions(), AxisRole::free),
+                    microbatch_size);
+  std::size_t work = space.options.thinning == Thinning::never ? most_work_if_asked : most_work;
+  FrontsOfMesh result;
+  for (const Recompute recompute : space.recomputes) {
+    auto fronts = range_fronts(space, solver, recompute, work);
+    if (!fronts) return std::nullopt;
+    result.push_back(std::move(*fronts));
+  }
+  return result;
+}
+
+class ExactCosts {
+ public:
+  ExactCosts(const SearchSpace& space, std::int64_t microbatches)
+      : space_(space), microbatches_(microbatches), usable_(usable_memory(space)), result_(nothing_known(space)) {
+    result_.exact = true;
+  }
+
+  void add(std::uint32_t mesh, FrontsOfMesh fronts) {
+    for (std::size_t r = 0; r < fronts.size(); ++r) {
+      const RangeSettings settings{
+          ParameterStates(space_.states), space_.recomputes[r], {static_cast<double>(microbatches_), 1, 0, 0}};
+      for (std::size_t c = 1; c < fronts[r].size(); ++c)
+        for (FrontPoint& point : fronts[r][c]) add(mesh, c, settings, std::move(point));
+    }
+  }
+
+  StageCosts take() { return std::move(result_); }
+
+ private:
+  void add(std::uint32_t mesh, std::size_t c, const RangeSettings& settings, FrontPoint point) {
+    const std::uint32_t submesh = space_.submesh_of[mesh];
+    const Cost& cost = point.cost;
+    keep_lean(result_.lean[c][submesh], {cost, mesh});
+    const auto most = static_cast<std::int64_t>(space_.layers.layers.size());
+    const auto following = following_stages(cost, usable_, space_.options.schedule.value_or(ScheduleKind::one_f_one_b),
+                                            microbatches_, most);
+    if (!following) return;
+    result_.may_fit[c][submesh] = true;
+    LeastTimes& times = result_.least_times[c][submesh];
+    for (std::size_t depth = 0; depth < times.size(); ++depth)
+      if (*following + 1 >= bounded_depths[depth] || *following == most)
+        times[depth] = std::min(times[depth], cost.per_microbatch());
+    if (c == space_.classes.of[0].back() && space_.submeshes[submesh].devices() == space_.input.cluster.devices())
+      result_.least_single_stage = std::min(result_.least_single_stage, Seconds(weighted(cost, settings.weights)));
+    result_.candidates[c][submesh].push_back({cost, mesh, settings, *following, std::move(point.choices)});
+  }
+
+  const SearchSpace& space_;
+  std::int64_t microbatches_;
+  Bytes usable_;
+  StageCosts result_;
+};
+
+}  // namespace
+
+std::optional<StageCosts> exact_stage_costs(const SearchSpace& space, std::int64_t microbatch_size,
+                                            std::int64_t microbatches) {
+  if (space.options.thinning == Thinning::always) return std::nullopt;
+  const bool asked = space.options.thinning == Thinning::never;
+  if (!asked && !is_small(space)) return std::nullopt;
+  ExactCosts costs(space, microbatches);
+  for (std::uint32_t mesh = 0; mesh < space.meshes.size(); ++mesh) {
+    std::optional<FrontsOfMesh> fronts = fronts_of_mesh(space, mesh, microbatch_size);
+    if (!fronts && asked)
+      throw InputError("--thinning never", "the sets of useful shardings are too large to be kept whole; leave it out");
+    if (!fronts) return std::nullopt;
+    costs.add(mesh, std::move(*fronts));
+  }
+  return costs.take();
 }
 
 }  // namespace meshloom

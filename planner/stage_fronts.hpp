@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <vector>
 
@@ -28,5 +29,10 @@ bool dominates(const Cost& a, const Cost& b);
 // `work`; none when that runs out.
 std::optional<std::vector<RangeFront>> range_fronts(const SearchSpace& space, MeshSolver& solver, Recompute recompute,
                                                     std::size_t& work);
+
+// All candidates of all meshes at one microbatch size, with exact least times; none: the problem is too large, or the
+// options ask for thinned sets. Throws InputError where they forbid thinning and the problem is too large.
+std::optional<StageCosts> exact_stage_costs(const SearchSpace& space, std::int64_t microbatch_size,
+                                            std::int64_t microbatches);
 
 }  // namespace meshloom

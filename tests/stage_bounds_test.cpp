@@ -145,12 +145,14 @@ InterOpSolution optimum(const SearchSpace& space, const AllWays& all, std::int64
   problem.hosts = cluster.hosts, problem.devices_per_host = cluster.devices_per_host;
   problem.microbatches = microbatches;
   problem.submeshes = space.submeshes;
+  problem.lanes = {
+      std::min(cluster.nics_per_host, cluster.devices_per_host), 1, {cluster.intra_host.latency, cluster.nic.latency}};
   for (std::size_t cut = 0; cut + 1 < space.layers.layers.size(); ++cut) {
     InterOpProblem::Cut& prices = problem.cuts.emplace_back();
     for (const LinkClass link : {LinkClass::intra_host, LinkClass::inter_host}) {
       const StageBoundary boundary = boundary_after(space, cut, link, microbatch_size);
-      prices.forward[static_cast<int>(link)] = boundary.forward_time;
-      prices.backward[static_cast<int>(link)] = boundary.backward_time;
+      prices.forward[static_cast<int>(link)] = boundary.formula_forward;
+      prices.backward[static_cast<int>(link)] = boundary.formula_backward;
     }
   }
   for (const auto& [place, ways] : all) {
@@ -181,11 +183,13 @@ TightCase tight_case(std::uint32_t seed) {
   TightCase result;
   result.input = random_input(random, draw(random, 2, 3));
   make_pipelines_pay(result.input.cluster);
+  result.options.schedule = ScheduleKind::one_f_one_b;  // the oracle's
   result.options.global_batch = 16;
   result.options.microbatch_size = result.microbatch_size;
   result.options.max_mesh_axes = 1;
   result.options.threads = 1;
   result.options.remedies = false;
+  result.options.thinning = Thinning::always;
   return result;
 }
 
@@ -219,6 +223,53 @@ TEST_CASE("a bound that sees memory is never above the optimum of all pipelines 
   CHECK(feasible >= 100);
   CHECK(above_memory_free >= 10);
   CHECK(optimal >= feasible * 3 / 4);
+}
+
+// Four layers of one or two ops of at most four strategies on two to four devices; one state for all parameters or,
+// with fewer layers, two to choose from, so that the oracle can enumerate.
+TEST_CASE("unthinned, the search finds the optimum of all pipelines that fit; thinned, it is within its gap",
+          "[stage_bounds]") {
+  int feasible = 0, infeasible = 0, pipelined = 0, bound_by_memory = 0, worse_thinned = 0;
+  for (std::uint32_t seed = 1200; seed < 1340; ++seed) {
+    TightCase tight = tight_case(seed);
+    std::mt19937 random(seed);
+    const std::size_t layers = draw(random, 3, 4);
+    tight.input = random_input(random, layers);
+    make_pipelines_pay(tight.input.cluster);
+    const ParameterState state = all_parameter_states[draw(random, 0, 3)];
+    tight.input.recipe.parameter_states = {ParameterState::replicated};
+    if (layers == 3) tight.input.recipe.parameter_states.push_back(state);
+    const Plan roomy = search_plans(tight.input, tight.options).front();
+    const AllWays all = all_ways(search_space(tight.input, tight.options), tight.microbatch_size);
+    for (const double share : {0.8, 0.9, 1.0}) {
+      tight.input.cluster.device.memory = share * roomy.peak_memory();
+      const SearchSpace space = search_space(tight.input, tight.options);
+      const InterOpSolution best = optimum(space, all, tight.microbatch_size, tight.microbatches);
+      tight.options.thinning = Thinning::always;
+      const Plan thinned = search_plans(tight.input, tight.options).front();
+      tight.options.thinning = Thinning::never;
+      const Plan exact = search_plans(tight.input, tight.options).front();
+      INFO("seed " << seed << ", " << share << " of the memory, optimum " << best.objective.value() << " s");
+      REQUIRE(best.feasible == (exact.status != PlanStatus::infeasible));
+      ++(best.feasible ? feasible : infeasible);
+      if (!best.feasible) continue;
+      CHECK(exact.best_estimate.value() == Approx(best.objective.value()).epsilon(rounding));
+      CHECK(exact.status == PlanStatus::optimal);
+      CHECK(exact.peak_memory() <= tight.input.cluster.device.memory * (1 + 1e-12));
+      if (thinned.status != PlanStatus::infeasible) {
+        CHECK(thinned.lower_bound <= best.objective * (1 + rounding));
+        CHECK(thinned.best_estimate >= best.objective * (1 - rounding));
+      }
+      worse_thinned +=
+          thinned.status == PlanStatus::infeasible || thinned.best_estimate > best.objective * (1 + rounding);
+      pipelined += best.options.size() > 1;
+      bound_by_memory += exact.best_estimate > roomy.best_estimate * (1 + rounding);
+    }
+  }
+  CAPTURE(feasible, infeasible, pipelined, bound_by_memory, worse_thinned);
+  CHECK(feasible >= 200);
+  CHECK(pipelined >= 20);
+  CHECK(bound_by_memory >= 15);
 }
 
 TEST_CASE("least times hold for every way that fits with so many microbatches in flight", "[stage_bounds]") {

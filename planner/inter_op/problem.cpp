@@ -86,6 +86,7 @@ InterOpProblem in_larger_units(InterOpProblem problem) {
   for (const Submesh& submesh : used)
     unit = submesh.devices_per_host == problem.devices_per_host ? std::gcd(unit, submesh.hosts) : 1;
   for (Submesh& submesh : used) submesh.hosts /= unit;
+  if (problem.lanes) problem.lanes->hosts_per_unit = unit;
   problem.hosts /= unit;
   problem.submeshes = std::move(used);
   return problem;

@@ -43,6 +43,15 @@ struct InterOpProblem {
     Seconds forward[2], backward[2];
   };
   std::vector<Cut> cuts;
+  // How many lanes a stage sends over; none: one, whatever its submesh. Then `cuts` are prices over one lane: between
+  // hosts all NICs of a host, inside a host one device's connection. A stage of several hosts has as many lanes, one of
+  // some devices of a host the NICs that these have, inside a host one lane for each device.
+  struct SendLanes {
+    std::int64_t nics = 1;            // of a host, as far as devices can use them apart
+    std::int64_t hosts_per_unit = 1;  // when `hosts` and submeshes count more than one host as one
+    Seconds latency[2];               // of the link, part of every price that is not zero; lanes do not shorten it
+  };
+  std::optional<SendLanes> lanes;
   Placement placement = Placement::contiguous_on_hosts;
   // Of a device, for the schedules of schedules.hpp; 1F1B has max_following_stages.
   Bytes memory{std::numeric_limits<double>::infinity()};

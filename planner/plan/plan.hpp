@@ -10,6 +10,7 @@
 
 #include "costmodel/cluster.hpp"
 #include "costmodel/collectives.hpp"
+#include "costmodel/cross_mesh.hpp"
 #include "costmodel/device_mesh.hpp"
 #include "costmodel/layout.hpp"
 #include "costmodel/recipe.hpp"
@@ -86,12 +87,19 @@ struct StageMemory {
   bool operator==(const StageMemory&) const = default;
 };
 
-// What one stage sends to the next for each microbatch, and receives back as gradient.
+// What crosses the cut between a stage and the next for each microbatch, and comes back as gradient. The schedule's
+// formula knows no layouts and no neighbours: it takes all tensors at the cut, each tile once, over the lanes of the
+// stage that sends (send_lanes), so that without tensors that pass over stages it is never above the transfers. These
+// go from the layout here to the layout there over the lanes that they really use, and a tensor that is used beyond the
+// next stage straight to each stage that uses it.
 struct StageBoundary {
-  std::vector<std::string> tensors;
-  Bytes forward_bytes, backward_bytes;  // unique tiles, the whole stage
+  std::vector<std::string> tensors;     // at the cut
+  Bytes forward_bytes, backward_bytes;  // of them, each tile once
   LinkClass link = LinkClass::intra_host;
-  Seconds forward_time, backward_time;  // 0 for the last stage
+  Seconds forward_time, backward_time;        // of the transfers, at once and alone; 0 for the last stage
+  Seconds formula_forward, formula_backward;  // what the schedule's formula counts
+  std::vector<Transfer> activations;          // that this stage sends, by tensors' position
+  std::vector<Transfer> gradients;            // that the next stage sends back
   bool operator==(const StageBoundary&) const = default;
 };
 

@@ -73,13 +73,25 @@ Json memory_json(const StageMemory& memory) {
           {"peak_bytes", memory.peak().value()}};
 }
 
+// One line each: [tensor, from, to, [begin, …], [size, …], bytes].
+Json transfers_json(const std::vector<Transfer>& transfers) {
+  Json result = Json::array();
+  for (const Transfer& each : transfers)
+    result.push_back({each.tensor, each.from, each.to, each.slice.begin, each.slice.size, each.bytes.value()});
+  return result;
+}
+
 Json boundary_json(const StageBoundary& boundary) {
   return {{"tensors", boundary.tensors},
           {"forward_bytes", boundary.forward_bytes.value()},
           {"backward_bytes", boundary.backward_bytes.value()},
           {"link", name(boundary.link)},
           {"forward_s", boundary.forward_time.value()},
-          {"backward_s", boundary.backward_time.value()}};
+          {"backward_s", boundary.backward_time.value()},
+          {"formula_forward_s", boundary.formula_forward.value()},
+          {"formula_backward_s", boundary.formula_backward.value()},
+          {"activations", transfers_json(boundary.activations)},
+          {"gradients", transfers_json(boundary.gradients)}};
 }
 
 Json optimised_for_json(const Stage& stage) {

@@ -9,8 +9,8 @@
 
 namespace meshloom {
 
-// Of one stage, one microbatch. Sends that block the sender count into its forward and backward: the activation to the
-// stage after it, the gradient to the stage before it.
+// Of one stage, one microbatch. Sends that block the sender count, at the formula's price, into its forward and
+// backward: the activation to the stage after it, the gradient to the stage before it.
 struct StageTimes {
   Seconds forward, backward, per_step;  // per_step: synchronization and update
   Seconds backward_weight{0};           // the part of `backward` that makes gradients of parameters

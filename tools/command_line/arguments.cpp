@@ -59,6 +59,15 @@ void add_plan(CLI::App& root, Parsed& parsed) {
              [&plan](const std::string& text) { plan.search.recompute = recompute_named(text); });
   add_integer(app, "--layers", plan.search.layers, most_layers,
               "Plan with N layers: groups of the graph's layers, or of its ops where it names none");
+  add_choice(
+      app, "--thinning", {"auto", "always", "never"},
+      "Keep only shardings that are best at some weights of time and memory; auto, unless told: not where all of "
+      "them can be kept",
+      [&plan](const std::string& text) {
+        plan.search.thinning = text == "auto"     ? Thinning::automatic
+                               : text == "always" ? Thinning::always
+                                                  : Thinning::never;
+      });
   add_text(app, "--max-mesh-axes", "1|2|3|4", "Axes of a device mesh at most; 2 unless told",
            [&plan](const std::string& text) {
              check_choice("--max-mesh-axes", text, {"1", "2", "3", "4"});
@@ -159,6 +168,9 @@ void add_simulate(CLI::App& root, Parsed& parsed) {
                   "meshloom simulate plan.json --trace trace.json", parsed, [&simulate] { return simulate; });
   app.add_option("PLAN", simulate.plan, "Plan file (meshloom.plan/1); - for standard input")->required();
   add_path(app, "--trace", simulate.trace, "Write a trace for Perfetto or chrome://tracing");
+  add_integer(app, "--trace-limit", simulate.trace_limit, most_samples,
+              "With --trace: only the first N instructions of the step; 200000 unless told")
+      ->needs(app.get_option("--trace"));
   add_path(app, "--report", simulate.report, "Write a report as one HTML page");
   CLI::Option* graph = add_path(app, "--graph", simulate.graph,
                                 "With --cluster: price every op again from the layouts; exit 5 on differences");

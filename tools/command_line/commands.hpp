@@ -73,6 +73,7 @@ struct FailureOptions {
 struct SimulateCommand {
   std::string plan;
   std::optional<std::string> trace, report;
+  std::int64_t trace_limit = 200'000;         // instructions
   std::optional<std::string> graph, cluster;  // both or none: price every op again
   Noise noise{.runs = 100};
   FailureOptions failures;
