@@ -14,7 +14,8 @@ struct EvenPipeline {
   std::uint32_t stages() const { return static_cast<std::uint32_t>(ranks * chunks); }
 };
 
-// Those of as many ranks as the problem asks for stages, with at least `least_ranks` ranks and a layer for every stage, by submesh.
+// Those of as many ranks as the problem asks for stages, with at least `least_ranks` ranks and a layer for every stage,
+// by submesh.
 std::vector<EvenPipeline> even_pipelines(const InterOpProblem& problem, std::int64_t chunks, std::int64_t least_ranks);
 
 // The links at both ends of a stage, as positions in Cut's arrays. At the ends of the model they mean nothing.
@@ -51,11 +52,13 @@ class EvenTable {
   const std::vector<EvenRange>& ranges(std::uint32_t stage, std::uint32_t first) const {
     return ranges_[kind_of_stage_[stage]][first];
   }
+  // Stages of one kind share their ranges.
+  std::size_t kind(std::uint32_t stage) const { return kind_of_stage_[stage]; }
   // Every time that a stage may take, ascending.
   std::vector<double> times() const;
 
-  // Of pipelines with the first so many stages, by stage and first layer: the least largest time of this stage and those
-  // after it; infinite where there is no way.
+  // Of pipelines with the first so many stages, by stage and first layer: the least largest time of this stage and
+  // those after it; infinite where there is no way.
   std::vector<std::vector<double>> least_largest_times(std::uint32_t stages) const;
 
  private:
