@@ -3,7 +3,7 @@
 // The layout becomes restrictions on strategies: the "dp" axis may shard only the batch (and, as ZeRO, parameter
 // states), the "tp" axis shards every matrix product that has a parameter, and with sequence parallelism the
 // activations between them along the sequence. Within the restrictions the intra-op search decides; the stages take
-// equal numbers of layers.
+// equal numbers of layers. On an unequal cluster the stages take the devices in order, each within one group.
 #pragma once
 
 #include <cstdint>
@@ -38,7 +38,8 @@ Plan baseline_plan(const PlanningInput& input, const UniformLayout& layout, std:
 // when none fits. Layouts are priced side by side; only the best is written out.
 std::optional<Plan> best_uniform_plan(const PlanningInput& input, const SearchOptions& options);
 
-// Every uniform layout with power-of-two degrees that multiply to the devices.
+// Every uniform layout with power-of-two degrees that multiply to the devices; on an unequal cluster dp and pp need not
+// be powers of two.
 std::vector<UniformLayout> uniform_layouts(const PlanningInput& input);
 
 }  // namespace meshloom

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "costmodel/groups.hpp"
 #include "planner/plan/pins.hpp"
 
 namespace meshloom {
@@ -56,6 +57,7 @@ std::vector<Remediation> remediations(const SearchSpace& space) {
     free.pins.list.clear();
     result.push_back({"leave out all pins", "", free, search});
   }
+  if (!space.input.cluster.groups.empty()) return result;  // of which group there should be more, only a user knows
   for (std::int64_t hosts = space.input.cluster.hosts + 1; hosts <= 64 * space.input.cluster.hosts;
        hosts = hosts < 2 * space.input.cluster.hosts ? 2 * space.input.cluster.hosts : 2 * hosts) {
     PlanningInput larger = space.input;
@@ -65,32 +67,41 @@ std::vector<Remediation> remediations(const SearchSpace& space) {
   return result;
 }
 
+// Bottleneck dynamic program over (layers done, devices used) of just these groups: the largest stage, as a share of
+// its devices' memory, as small as can be.
+std::optional<MemoryNeed> least_need(const SearchSpace& space, const StageCosts& costs, unsigned groups) {
+  const Cluster& cluster = space.input.cluster;
+  const std::size_t layers = space.layers.layers.size();
+  const auto devices = static_cast<std::size_t>(devices_of(cluster, groups));
+  using Best = std::optional<MemoryNeed>;
+  std::vector<std::vector<Best>> best(layers + 1, std::vector<Best>(devices + 1));
+  best[0][0] = MemoryNeed{0, 0, Bytes(0), Bytes(1)};
+  for (std::size_t first = 0; first < layers; ++first)
+    for (std::size_t used = 0; used < devices; ++used) {
+      if (!best[first][used]) continue;
+      for (std::size_t last = first; last < layers; ++last)
+        for (std::size_t s = 0; s < space.submeshes.size(); ++s) {
+          const Submesh& submesh = space.submeshes[s];
+          const std::size_t after = used + static_cast<std::size_t>(submesh.devices());
+          const Bytes need = costs.least_memory[space.classes.of[first][last - first]][s];
+          if ((groups >> submesh.group & 1U) == 0 || after > devices || !(need < Bytes(1e30))) continue;
+          MemoryNeed next{first, last, with_overhead(space, need), group_at(cluster, submesh.group).device.memory};
+          if (!(next.share() > best[first][used]->share())) next = *best[first][used];
+          Best& reached = best[last + 1][after];
+          if (!reached || next.share() < reached->share()) reached = next;
+        }
+    }
+  return best[layers][devices];
+}
+
 }  // namespace
 
 void add_needs(std::vector<MemoryNeed>& needs, const SearchSpace& space, const StageCosts& costs) {
-  // Bottleneck dynamic program over (layers done, devices used): the largest stage as small as can be.
-  const std::size_t layers = space.layers.layers.size();
-  const auto devices = static_cast<std::size_t>(space.input.cluster.devices());
-  struct Best {
-    Bytes largest{1e30};
-    MemoryNeed tightest;
-  };
-  std::vector<std::vector<Best>> best(layers + 1, std::vector<Best>(devices + 1));
-  best[0][0].largest = Bytes(0);
-  for (std::size_t first = 0; first < layers; ++first)
-    for (std::size_t used = 0; used < devices; ++used) {
-      if (!(best[first][used].largest < Bytes(1e30))) continue;
-      for (std::size_t last = first; last < layers; ++last)
-        for (std::size_t s = 0; s < space.submeshes.size(); ++s) {
-          const std::size_t after = used + static_cast<std::size_t>(space.submeshes[s].devices());
-          const Bytes need = costs.least_memory[space.classes.of[first][last - first]][s];
-          if (after > devices || !(need < Bytes(1e30))) continue;
-          Best next = best[first][used];
-          if (need > next.largest) next = {need, {first, last, with_overhead(space, need)}};
-          if (next.largest < best[last + 1][after].largest) best[last + 1][after] = next;
-        }
-    }
-  if (best[layers][devices].largest < Bytes(1e30)) needs.push_back(best[layers][devices].tightest);
+  std::optional<MemoryNeed> least;
+  for (const unsigned groups : group_selections(space.input.cluster))
+    if (const auto need = least_need(space, costs, groups); need && (!least || need->share() < least->share()))
+      least = need;
+  if (least) needs.push_back(*least);
 }
 
 Plan infeasible_plan(const SearchSpace& space, const std::vector<MemoryNeed>& needs) {
@@ -107,18 +118,17 @@ Plan infeasible_plan(const SearchSpace& space, const std::vector<MemoryNeed>& ne
   plan.pins = space.input.pins.list;
   for (const PlanningLayer& layer : space.layers.layers) plan.layers.push_back(layer.name);
   const auto least =
-      std::min_element(needs.begin(), needs.end(), [](const auto& a, const auto& b) { return a.needs < b.needs; });
+      std::min_element(needs.begin(), needs.end(), [](const auto& a, const auto& b) { return a.share() < b.share(); });
   if (least != needs.end())
-    plan.reasons.push_back({static_cast<std::int64_t>(least->first), static_cast<std::int64_t>(least->last),
-                            least->needs, space.input.cluster.device.memory});
+    plan.reasons.push_back(
+        {static_cast<std::int64_t>(least->first), static_cast<std::int64_t>(least->last), least->needs, least->has});
   if (!space.options.remedies) return plan;
   for (const Remediation& remediation : remediations(space)) {
     // Even if the tightest stage's memory were divided by all the hosts, it would not fit: no need to search.
     const double share =
         static_cast<double>(space.input.cluster.hosts) / static_cast<double>(remediation.input.cluster.hosts);
     if (least != needs.end() &&
-        (least->needs - space.input.recipe.context_memory) * share >
-            space.input.cluster.device.memory - space.input.recipe.context_memory &&
+        (least->needs - space.input.recipe.context_memory) * share > least->has - space.input.recipe.context_memory &&
         share < 1)
       continue;
     if (search_plans(remediation.input, remediation.search).front().status == PlanStatus::infeasible) continue;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "costmodel/groups.hpp"
 #include "graphs/input_error.hpp"
 #include "planner/plan/ranks.hpp"
 
@@ -99,7 +100,7 @@ class StageWriter {
       sharding.axes.push_back(choice.strategy.axes[axis] ? op.rule.factors[index(*choice.strategy.axes[axis])].name
                                                          : "");
     stage_.ops.push_back(std::move(sharding));
-    const OpTime time = op_time(space_.input.cluster, space_.input.recipe, graph(),
+    const OpTime time = op_time(solver_.context().cluster, space_.input.recipe, graph(),
                                 space_.training.gradients[index(id)], id, choice.strategy.local_sizes);
     stage_.forward_compute += time.forward;
     stage_.backward_compute += time.backward;
@@ -293,10 +294,15 @@ Stage materialize_stage(const SearchSpace& space, const StageRequest& request, M
   return StageWriter(space, request, solver).write();
 }
 
-StageBoundary boundary_after(const SearchSpace& space, std::size_t layer, LinkClass link,
+Seconds send_time(const Cluster& cluster, Bytes bytes, const StageBorder& border) {
+  if (border.from == border.to) return send_time(group_at(cluster, border.from), bytes, border.link, 1);
+  return send_time(border_between(cluster, border.from, border.to), bytes, border.link, 1);
+}
+
+StageBoundary boundary_after(const SearchSpace& space, std::size_t layer, const StageBorder& border,
                              std::int64_t microbatch_size) {
   StageBoundary boundary;
-  boundary.link = link;
+  boundary.link = border.link;
   for (const TensorId t : space.layers.cuts[layer]) {
     const Bytes bytes = bytes_of(space, t, microbatch_size);
     boundary.tensors.push_back(space.input.graph.tensor(t).id);
@@ -304,9 +310,9 @@ StageBoundary boundary_after(const SearchSpace& space, std::size_t layer, LinkCl
     if (space.training.relations.needs_gradient[index(t)]) boundary.backward_bytes += bytes;
   }
   if (boundary.forward_bytes > Bytes(0))
-    boundary.forward_time = send_time(space.input.cluster, boundary.forward_bytes, link, 1);
+    boundary.forward_time = send_time(space.input.cluster, boundary.forward_bytes, border);
   if (boundary.backward_bytes > Bytes(0))
-    boundary.backward_time = send_time(space.input.cluster, boundary.backward_bytes, link, 1);
+    boundary.backward_time = send_time(space.input.cluster, boundary.backward_bytes, border);
   return boundary;
 }
 
@@ -322,8 +328,9 @@ bool repeats(const Conversion& conversion, TensorRole role) {
 }
 
 LinkClass link_between(const Cluster& cluster, const Stage& stage, const Stage& next) {
-  const auto host = [&](std::int64_t device) { return device / cluster.devices_per_host; };
-  return host(stage.devices.back()) == host(next.devices.front()) ? LinkClass::intra_host : LinkClass::inter_host;
+  return host_of_device(cluster, stage.devices.back()) == host_of_device(cluster, next.devices.front())
+             ? LinkClass::intra_host
+             : LinkClass::inter_host;
 }
 
 Seconds weight_part(const Conversion& conversion, TensorRole role) {
@@ -335,8 +342,9 @@ Seconds weight_part(const Conversion& conversion, TensorRole role) {
 }
 
 Seconds shared_gradient_time(const Cluster& cluster, Bytes gradients, const Submesh& stage) {
-  const DeviceGroup pair{2, cluster.hosts > 1 ? 2 : 1, stage.devices_per_host};
-  return collective_time(cluster, Collective::all_reduce, gradients, pair);
+  const DeviceGroup pair{2, host_count(cluster) > 1 ? 2 : 1, stage.devices_per_host};
+  if (cluster.groups.empty()) return collective_time(cluster, Collective::all_reduce, gradients, pair);
+  return collective_time(slowest_links(cluster), Collective::all_reduce, gradients, pair);
 }
 
 namespace {
@@ -356,7 +364,8 @@ void join_stages(const SearchSpace& space, Plan& plan) {
     if (s + 1 == shape.stages()) continue;
     const Stage& next = plan.stages[static_cast<std::size_t>(s) + 1];
     stage.boundary = boundary_after(space, static_cast<std::size_t>(stage.last_layer),
-                                    link_between(plan.cluster, stage, next), plan.microbatch_size);
+                                    {link_between(plan.cluster, stage, next), stage.submesh.group, next.submesh.group},
+                                    plan.microbatch_size);
     if (!shape.sends_after(s)) stage.boundary.forward_time = stage.boundary.backward_time = Seconds(0);
   }
   if (plan.schedule.kind == ScheduleKind::inference) keep_for_inference(plan);

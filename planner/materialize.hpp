@@ -27,16 +27,24 @@ struct PipelineRequest {
 };
 Plan materialize_plan(const SearchSpace& space, PipelineRequest request);
 
-// The link that sends from one stage to the next cross, with contiguous placement.
+// The way from a stage to the next: inside a host or between hosts, of one group or of two.
+struct StageBorder {
+  LinkClass link = LinkClass::intra_host;
+  std::uint32_t from = 0, to = 0;  // groups
+};
+// The link that sends from one stage to the next cross, with contiguous placement, and what they cost there.
 LinkClass link_between(const Cluster& cluster, const Stage& stage, const Stage& next);
+Seconds send_time(const Cluster& cluster, Bytes bytes, const StageBorder& border);
 
 // What of a conversion's collectives on gradients makes gradients of parameters: reductions, not gathers.
 Seconds weight_part(const Conversion& conversion, TensorRole role);
 
 // What crosses the cut after a layer, once per microbatch.
-StageBoundary boundary_after(const SearchSpace& space, std::size_t layer, LinkClass link, std::int64_t microbatch_size);
+StageBoundary boundary_after(const SearchSpace& space, std::size_t layer, const StageBorder& border,
+                             std::int64_t microbatch_size);
 
-// Gradients of parameters that other stages use, too: all-reduced between two stages once per step.
+// Gradients of parameters that other stages use, too: all-reduced between two stages once per step. On an unequal
+// cluster as over its slowest links, wherever the two stages lie.
 Seconds shared_gradient_time(const Cluster& cluster, Bytes gradients, const Submesh& stage);
 
 // Whether full recompute repeats the forward of a conversion: not the gathering of parameters, which then stay for the

@@ -9,29 +9,12 @@
 #include <optional>
 #include <set>
 
+#include "costmodel/groups.hpp"
+#include "planner/group_order.hpp"
 #include "planner/materialize.hpp"
 
 namespace meshloom {
 namespace {
-
-InterOpProblem empty_problem(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches) {
-  InterOpProblem problem;
-  problem.layers = static_cast<std::uint32_t>(space.layers.layers.size());
-  problem.hosts = space.input.cluster.hosts;
-  problem.devices_per_host = space.input.cluster.devices_per_host;
-  problem.microbatches = microbatches;
-  problem.submeshes = space.submeshes;
-  for (std::size_t cut = 0; cut + 1 < space.layers.layers.size(); ++cut) {
-    InterOpProblem::Cut prices{};
-    for (const LinkClass link : {LinkClass::intra_host, LinkClass::inter_host}) {
-      const StageBoundary boundary = boundary_after(space, cut, link, microbatch_size);
-      prices.forward[static_cast<int>(link)] = boundary.forward_time;
-      prices.backward[static_cast<int>(link)] = boundary.backward_time;
-    }
-    problem.cuts.push_back(prices);
-  }
-  return problem;
-}
 
 // Calls visit(first, last, class, submesh) for every range and submesh.
 template <typename Visit>
@@ -42,7 +25,8 @@ void for_each_range(const SearchSpace& space, const Visit& visit) {
         visit(first, last, space.classes.of[first][last - first], submesh);
 }
 
-// The problem with only the submeshes that have options, in units of as many hosts as all of them are multiples of.
+// The problem with only the submeshes that have options, each group in units of as many hosts as all of its are
+// multiples of.
 // Only what the solver compares is kept: links between hosts stay links between hosts.
 InterOpProblem in_larger_units(InterOpProblem problem) {
   std::vector<std::optional<std::uint32_t>> position(problem.submeshes.size());
@@ -54,23 +38,30 @@ InterOpProblem in_larger_units(InterOpProblem problem) {
     }
     option.submesh = *position[option.submesh];
   }
-  std::int64_t unit = problem.hosts;
-  for (const Submesh& submesh : used)
-    unit = submesh.devices_per_host == problem.devices_per_host ? std::gcd(unit, submesh.hosts) : 1;
-  for (Submesh& submesh : used) submesh.hosts /= unit;
-  problem.hosts /= unit;
+  for (std::uint32_t group = 0; group <= problem.further_groups.size(); ++group) {
+    std::int64_t& hosts = group == 0 ? problem.hosts : problem.further_groups[group - 1].hosts;
+    const std::int64_t whole =
+        group == 0 ? problem.devices_per_host : problem.further_groups[group - 1].devices_per_host;
+    std::int64_t unit = hosts;
+    for (const Submesh& submesh : used)
+      if (submesh.group == group) unit = submesh.devices_per_host == whole ? std::gcd(unit, submesh.hosts) : 1;
+    for (Submesh& submesh : used)
+      if (submesh.group == group) submesh.hosts /= unit;
+    hosts /= unit;
+  }
   problem.submeshes = std::move(used);
   return problem;
 }
 
-// None: no pipeline stays below `limit`. With `only` all stages are on that submesh.
-std::optional<Pipeline> best_pipeline(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
-                                      std::int64_t microbatches, Seconds limit,
-                                      std::optional<std::uint32_t> only = {}) {
-  InterOpProblem problem = empty_problem(space, microbatch_size, microbatches);
+// None: no pipeline through the groups in this order stays below `limit`. With `only` all stages are on that submesh.
+std::optional<Pipeline> best_pipeline_through(const GroupOrder& order, const SearchSpace& space,
+                                              const StageCosts& costs, std::int64_t microbatch_size,
+                                              std::int64_t microbatches, Seconds limit,
+                                              std::optional<std::uint32_t> only) {
+  InterOpProblem problem = empty_problem(space, order, microbatch_size, microbatches);
   std::vector<const StageCandidate*> origin;
   for_each_range(space, [&](std::uint32_t first, std::uint32_t last, std::size_t c, std::uint32_t submesh) {
-    if (only && submesh != *only) return;
+    if ((only && submesh != *only) || !is_in(order, space.submeshes[submesh])) return;
     if (!(static_cast<double>(microbatches) * costs.least_time[c][submesh] < limit)) return;
     const bool shares = shares_parameters_outside(space.layers, first, last);
     for (const StageCandidate& candidate : costs.candidates[c][submesh]) {
@@ -93,30 +84,43 @@ std::optional<Pipeline> best_pipeline(const SearchSpace& space, const StageCosts
   return pipeline;
 }
 
+// None: no pipeline stays below `limit`. With `only` all stages are on that submesh.
+std::optional<Pipeline> best_pipeline(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
+                                      std::int64_t microbatches, Seconds limit,
+                                      std::optional<std::uint32_t> only = {}) {
+  std::optional<Pipeline> best;
+  for (const GroupOrder& order : group_orders(space.input.cluster)) {
+    if (only && order != GroupOrder{space.submeshes[*only].group}) continue;
+    std::optional<Pipeline> found = best_pipeline_through(order, space, costs, microbatch_size, microbatches,
+                                                          best ? std::min(best->estimate, limit) : limit, only);
+    if (found && (!best || found->estimate < best->estimate)) best = std::move(found);
+  }
+  return best;
+}
+
 // The least estimate of pipelines whose stages are all on equal submeshes: quickly found, and something to beat.
 Seconds best_even_estimate(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
                            std::int64_t microbatches) {
   Seconds best = impossible;
   for (std::uint32_t submesh = 0; submesh < space.submeshes.size(); ++submesh) {
     const std::int64_t devices = space.submeshes[submesh].devices();
-    if (space.input.cluster.devices() % devices != 0) continue;
-    if (space.input.cluster.devices() / devices > static_cast<std::int64_t>(space.layers.layers.size())) continue;
+    const std::int64_t of_group = group_at(space.input.cluster, space.submeshes[submesh].group).devices();
+    if (of_group % devices != 0) continue;
+    if (of_group / devices > static_cast<std::int64_t>(space.layers.layers.size())) continue;
     if (const auto found = best_pipeline(space, costs, microbatch_size, microbatches, best, submesh))
       best = std::min(best, found->estimate);
   }
   return best;
 }
 
-// The 1F1B formula with the least time of every stage, without per-step work and with memory left out: no plan of this
-// space takes less. (GPipe's formula is never below 1F1B's.) A bound that is not below `limit` is reported as that.
-Seconds lower_bound(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
-                    std::int64_t microbatches, Seconds limit) {
-  InterOpProblem problem = empty_problem(space, microbatch_size, microbatches);
+Seconds lower_bound_through(const GroupOrder& order, const SearchSpace& space, const StageCosts& costs,
+                            std::int64_t microbatch_size, std::int64_t microbatches, Seconds limit) {
+  InterOpProblem problem = empty_problem(space, order, microbatch_size, microbatches);
   const std::size_t whole = space.classes.of[0].back();
   for_each_range(space, [&](std::uint32_t first, std::uint32_t last, std::size_t c, std::uint32_t submesh) {
     Seconds time = costs.least_time[c][submesh];
-    if (!(time < impossible)) return;
-    if (c == whole && space.submeshes[submesh].devices() == space.input.cluster.devices())
+    if (!(time < impossible) || !is_in(order, space.submeshes[submesh])) return;
+    if (c == whole && space.submeshes[submesh].devices() == devices_of(space.input.cluster, order))
       time = std::max(time, costs.least_single_stage / static_cast<double>(microbatches));
     if (!(static_cast<double>(microbatches) * time < limit)) return;
     problem.options.push_back({first, last, submesh, Seconds(0), time, Seconds(0), problem.layers});
@@ -125,18 +129,30 @@ Seconds lower_bound(const SearchSpace& space, const StageCosts& costs, std::int6
   return solution.feasible ? std::min(solution.objective, limit) : limit;
 }
 
+// The 1F1B formula with the least time of every stage, without per-step work and with memory left out: no plan of this
+// space takes less. (GPipe's formula is never below 1F1B's.) A bound that is not below `limit` is reported as that.
+Seconds lower_bound(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
+                    std::int64_t microbatches, Seconds limit) {
+  for (const GroupOrder& order : group_orders(space.input.cluster))
+    limit = lower_bound_through(order, space, costs, microbatch_size, microbatches, limit);
+  return limit;
+}
+
 std::int64_t odd_part(std::int64_t number) {
   while (number % 2 == 0) number /= 2;
   return number;
 }
 
-// Powers of two, the same times the odd factor that the batch shares with the devices (so that three hosts may each
-// take a third), and the whole batch; those that divide it.
+// Powers of two, the same times the odd factor that the batch shares with a group's devices (so that three hosts may
+// each take a third), and the whole batch; those that divide it.
 std::vector<std::int64_t> microbatch_sizes(const PlanningInput& input, const SearchOptions& options) {
   if (options.microbatch_size) return {*options.microbatch_size};
   const std::int64_t batch = options.global_batch;
   std::set<std::int64_t> sizes{batch};
-  for (const std::int64_t odd : {std::int64_t{1}, std::gcd(odd_part(batch), odd_part(input.cluster.devices()))})
+  std::set<std::int64_t> odd_factors{1};
+  for (std::size_t group = 0; group < group_count(input.cluster); ++group)
+    odd_factors.insert(std::gcd(odd_part(batch), odd_part(group_at(input.cluster, group).devices())));
+  for (const std::int64_t odd : odd_factors)
     for (std::int64_t size = odd; size <= batch; size *= 2)
       if (batch % size == 0) sizes.insert(size);
   return {sizes.begin(), sizes.end()};
@@ -158,7 +174,7 @@ void improve(SizeResult& result, const SearchSpace& space, const StageCosts& cos
   if (result.pipeline || limit < impossible) return;
   std::vector<MemoryNeed> needs;
   add_needs(needs, space, costs);
-  if (result.needs.empty() || (!needs.empty() && needs.front().needs < result.needs.front().needs))
+  if (result.needs.empty() || (!needs.empty() && needs.front().share() < result.needs.front().share()))
     result.needs = std::move(needs);
 }
 

@@ -8,6 +8,7 @@
 #include <set>
 #include <stdexcept>
 
+#include "costmodel/groups.hpp"
 #include "graphs/input_error.hpp"
 #include "planner/infeasibility.hpp"
 #include "planner/materialize.hpp"
@@ -77,11 +78,14 @@ void check_pins(const SearchSpace& space) {
 Plan materialize(const SearchSpace& space, const Pipeline& pipeline) {
   PipelineRequest request{
       {}, pipeline.microbatch_size, pipeline.microbatches, space.options.schedule.value_or(ScheduleKind::one_f_one_b)};
-  std::int64_t device = 0;
+  std::vector<std::int64_t> next_device;  // by group
+  for (std::size_t group = 0; group < group_count(space.input.cluster); ++group)
+    next_device.push_back(first_device_of(space.input.cluster, group));
   std::map<std::uint32_t, MeshSolver> solvers;  // by mesh
   for (std::size_t s = 0; s < pipeline.options.size(); ++s) {
     const StageOption& option = pipeline.options[s];
     const DeviceMesh& mesh = space.meshes[pipeline.candidates[s].mesh];
+    std::int64_t& device = next_device[mesh.submesh.group];
     const StageRequest stage{option.first,
                              option.last,
                              mesh,
@@ -116,12 +120,13 @@ std::vector<Plan> search_plans(const PlanningInput& input, const SearchOptions& 
                                   : options.threads;
   const tbb::global_control limit(tbb::global_control::max_allowed_parallelism, threads);
   const SearchSpace space = search_space(input, options);
-  check_pins(space);
-  if (!(usable_memory(input.cluster, input.recipe) > Bytes(0))) {
-    Plan plan = infeasible_plan(space, {{0, space.layers.layers.size() - 1, input.recipe.context_memory}});
+  if (space.meshes.empty()) {  // no device has room for more than the recipe's context
+    const Bytes has = group_at(input.cluster, 0).device.memory;
+    Plan plan = infeasible_plan(space, {{0, space.layers.layers.size() - 1, input.recipe.context_memory, has}});
     plan.options = describe(options);
     return {plan};
   }
+  check_pins(space);
   const PipelineSearchResult result = search_pipelines(space);
   if (result.pipelines.empty()) {
     Plan plan = infeasible_plan(space, result.needs);

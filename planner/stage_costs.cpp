@@ -3,10 +3,12 @@
 #include <tbb/parallel_for.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <numeric>
 #include <tuple>
 
+#include "costmodel/groups.hpp"
 #include "planner/inter_op/reachable_offsets.hpp"
 
 namespace meshloom {
@@ -60,7 +62,7 @@ class MeshPricer {
       : space_(space),
         mesh_(mesh),
         microbatches_(microbatches),
-        usable_(usable_memory(space.input.cluster, space.input.recipe)),
+        usable_(usable_memory(group_at(space.input.cluster, space.meshes[mesh].submesh.group), space.input.recipe)),
         solver_(space, space.meshes[mesh], std::vector<AxisRole>(space.meshes[mesh].dimensions(), AxisRole::free),
                 microbatch_size) {
     result_.candidates.resize(space.classes.classes.size());
@@ -195,14 +197,13 @@ class MeshPricer {
   MeshResult result_;
 };
 
-std::vector<Submesh> all_submeshes(const Cluster& cluster) {
-  std::vector<Submesh> result;
-  for (std::int64_t devices = 1; devices <= cluster.devices_per_host; devices *= 2)
-    if (cluster.devices_per_host % devices == 0) result.push_back({1, devices});
-  if (result.back().devices_per_host != cluster.devices_per_host) result.push_back({1, cluster.devices_per_host});
-  for (std::int64_t hosts = 2; hosts <= cluster.hosts; hosts *= 2) result.push_back({hosts, cluster.devices_per_host});
-  if (result.back().hosts != cluster.hosts) result.push_back({cluster.hosts, cluster.devices_per_host});
-  return result;
+void add_submeshes(std::vector<Submesh>& result, const Cluster& cluster, std::uint32_t group) {
+  const std::int64_t all = cluster.devices_per_host;
+  for (std::int64_t devices = 1; devices <= all; devices *= 2)
+    if (all % devices == 0) result.push_back({1, devices, group});
+  if (result.back().devices_per_host != all) result.push_back({1, all, group});
+  for (std::int64_t hosts = 2; hosts <= cluster.hosts; hosts *= 2) result.push_back({hosts, all, group});
+  if (result.back().hosts != cluster.hosts) result.push_back({cluster.hosts, all, group});
 }
 
 }  // namespace
@@ -213,7 +214,9 @@ SearchSpace search_space(const PlanningInput& input, const SearchOptions& option
   space.pins = PinnedGraph(input.graph, input.pins);
   space.layers = planning_layers(input.graph, space.training, options.layers, space.pins);
   space.classes = range_classes(space.layers);
-  space.submeshes = all_submeshes(input.cluster);
+  for (std::uint32_t group = 0; group < group_count(input.cluster); ++group)
+    if (usable_memory(group_at(input.cluster, group), input.recipe) > Bytes(0))
+      add_submeshes(space.submeshes, group_at(input.cluster, group), group);
   for (std::uint32_t s = 0; s < space.submeshes.size(); ++s)
     for (DeviceMesh& mesh : logical_shapes(space.submeshes[s], options.max_mesh_axes)) {
       space.meshes.push_back(std::move(mesh));
@@ -234,6 +237,21 @@ Bytes usable_memory(const Cluster& cluster, const Recipe& recipe) {
   return (cluster.device.memory - recipe.context_memory) / (1 + recipe.memory_fragmentation);
 }
 
+std::int64_t devices_of(const Cluster& cluster, unsigned groups) {
+  std::int64_t devices = 0;
+  for (std::size_t group = 0; group < group_count(cluster); ++group)
+    if ((groups >> group & 1U) != 0) devices += group_at(cluster, group).devices();
+  return devices;
+}
+
+std::vector<unsigned> group_selections(const Cluster& cluster) {
+  std::vector<unsigned> selections((std::size_t{1} << group_count(cluster)) - 1);
+  std::iota(selections.begin(), selections.end(), 1U);
+  std::stable_sort(selections.begin(), selections.end(),
+                   [](unsigned a, unsigned b) { return std::popcount(a) < std::popcount(b); });
+  return selections;
+}
+
 std::optional<std::int64_t> following_stages(const Cost& cost, Bytes usable, ScheduleKind schedule,
                                              std::int64_t microbatches, std::int64_t most) {
   const Bytes room = usable - cost.fixed - cost.transient();
@@ -248,29 +266,29 @@ std::optional<std::int64_t> following_stages(const Cost& cost, Bytes usable, Sch
 MeshSolver::MeshSolver(const SearchSpace& space, const DeviceMesh& mesh, std::vector<AxisRole> roles,
                        std::int64_t microbatch_size)
     : mesh_(mesh),
-      conversions_(space.input.cluster, mesh_),
+      conversions_(group_at(space.input.cluster, mesh.submesh.group), mesh_),
       context_{{space.input.graph, space.training, space.tokens, mesh_, std::move(roles), microbatch_size, &space.pins},
-               space.input.cluster,
+               group_at(space.input.cluster, mesh.submesh.group),
                space.input.recipe,
                conversions_},
       ranges_(context_, space.layers, space.classes) {}
 
 namespace {
 
-// By submesh and class: whether some pipeline with such a stage may take less. Any takes at least B times its slowest
-// stage, so all its stages stay below that.
-std::vector<std::vector<bool>> promising(const SearchSpace& space, const StageCosts& outline, std::int64_t microbatches,
-                                         Seconds to_beat) {
+// Adds, by submesh and class, whether some pipeline with such a stage that uses just these groups may take less. Any
+// takes at least B times its slowest stage, so all its stages stay below that.
+void add_promising(std::vector<std::vector<bool>>& result, const SearchSpace& space, const StageCosts& outline,
+                   std::int64_t microbatches, Seconds to_beat, unsigned groups) {
   const auto layers = static_cast<std::uint32_t>(space.layers.layers.size());
-  const std::int64_t devices = space.input.cluster.devices();
+  const std::int64_t devices = devices_of(space.input.cluster, groups);
   std::vector<std::int64_t> sizes;
   for (const Submesh& submesh : space.submeshes) sizes.push_back(submesh.devices());
   const auto usable = [&](std::uint32_t first, std::uint32_t last, std::uint32_t submesh) {
     const std::size_t c = space.classes.of[first][last - first];
-    return outline.may_fit[c][submesh] && static_cast<double>(microbatches) * outline.least_time[c][submesh] < to_beat;
+    return (groups >> space.submeshes[submesh].group & 1U) != 0 && outline.may_fit[c][submesh] &&
+           static_cast<double>(microbatches) * outline.least_time[c][submesh] < to_beat;
   };
   const std::vector<OffsetSet> offsets = offsets_on_the_way(layers, devices, sizes, usable);
-  std::vector<std::vector<bool>> result(space.submeshes.size(), std::vector<bool>(space.classes.classes.size(), false));
   for (std::uint32_t first = 0; first < layers; ++first)
     for (std::uint32_t last = first; last < layers; ++last)
       for (std::uint32_t s = 0; s < sizes.size(); ++s) {
@@ -280,7 +298,19 @@ std::vector<std::vector<bool>> promising(const SearchSpace& space, const StageCo
         ends.intersect(offsets[last + 1]);
         if (!ends.empty()) result[s][space.classes.of[first][last - first]] = true;
       }
+}
+
+// By submesh and class: whether some pipeline with such a stage may take less.
+std::vector<std::vector<bool>> promising(const SearchSpace& space, const StageCosts& outline, std::int64_t microbatches,
+                                         Seconds to_beat) {
+  std::vector<std::vector<bool>> result(space.submeshes.size(), std::vector<bool>(space.classes.classes.size(), false));
+  for (const unsigned groups : group_selections(space.input.cluster))
+    add_promising(result, space, outline, microbatches, to_beat, groups);
   return result;
+}
+
+bool is_whole_group(const Cluster& cluster, const Submesh& submesh) {
+  return submesh.devices() == group_at(cluster, submesh.group).devices();
 }
 
 StageCosts joined(const SearchSpace& space, const std::vector<MeshResult>& by_mesh) {
@@ -302,7 +332,7 @@ StageCosts joined(const SearchSpace& space, const std::vector<MeshResult>& by_me
       result.least_time[c][submesh] = std::min(result.least_time[c][submesh], of_mesh.least_time[c]);
       if (of_mesh.hopeless[c] < space.recomputes.size()) result.may_fit[c][submesh] = true;
     }
-    if (space.submeshes[submesh].devices() == space.input.cluster.devices())
+    if (is_whole_group(space.input.cluster, space.submeshes[submesh]))
       result.least_single_stage = std::min(result.least_single_stage, of_mesh.least_single_stage);
   }
   for (std::size_t c = 1; c < classes; ++c)

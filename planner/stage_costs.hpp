@@ -18,7 +18,7 @@ struct SearchSpace {
   TokenDimensions tokens;
   PlanningLayers layers;
   RangeClasses classes;
-  std::vector<Submesh> submeshes;         // (1, 2^k) inside a host, then (2^k, all) and (hosts, all)
+  std::vector<Submesh> submeshes;         // by group: (1, 2^k) inside a host, then (2^k, all) and (hosts, all)
   std::vector<DeviceMesh> meshes;         // the logical shapes of all submeshes
   std::vector<std::uint32_t> submesh_of;  // by mesh
   std::vector<ParameterState> states;
@@ -27,8 +27,12 @@ struct SearchSpace {
 };
 SearchSpace search_space(const PlanningInput& input, const SearchOptions& options);
 
-// What a device may hold beyond the recipe's overhead: (memory − context) / (1 + fragmentation).
+// What a device may hold beyond the recipe's overhead: (memory − context) / (1 + fragmentation). Of a uniform cluster.
 Bytes usable_memory(const Cluster& cluster, const Recipe& recipe);
+
+// The groups that a pipeline passes through, as a set: bit g is group g. A pipeline uses all devices of its groups.
+std::vector<unsigned> group_selections(const Cluster& cluster);  // all but the empty one, larger ones last
+std::int64_t devices_of(const Cluster& cluster, unsigned groups);
 
 // How many stages may follow one with this cost (see StageOption), at most `most`; none: it does not fit at all.
 std::optional<std::int64_t> following_stages(const Cost& cost, Bytes usable, ScheduleKind schedule,
@@ -46,7 +50,7 @@ struct StageCosts {
   std::vector<std::vector<std::vector<StageCandidate>>> candidates;
   // By class and submesh: no way to run it takes less per microbatch; impossible where there is none.
   std::vector<std::vector<Seconds>> least_time;
-  // No way to run all layers as one stage on all devices takes less than this for a step.
+  // No way to run all layers as one stage on all devices (of one group) takes less than this for a step.
   Seconds least_single_stage{0};
   // By class and submesh: whether it may fit. Where not, nothing that runs it holds less than a device has.
   std::vector<std::vector<bool>> may_fit;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <set>
 
+#include "costmodel/groups.hpp"
 #include "graphs/input_error.hpp"
 #include "planner/plan/ranks.hpp"
 #include "simulator/simulation.hpp"
@@ -16,8 +17,9 @@ enum class Direction { out, in };
 
 // Numbers of links: of each host's NICs, then of each device's connection inside its host, both ways.
 struct LinkNumbers {
-  std::int64_t hosts = 0, devices_per_host = 1;
-  std::int64_t host_of(std::int64_t device) const { return device / devices_per_host; }
+  const Cluster& cluster;
+  std::int64_t hosts = 0;
+  std::int64_t host_of(std::int64_t device) const { return host_of_device(cluster, device); }
   std::uint32_t nics(std::int64_t host, Direction direction) const {
     return static_cast<std::uint32_t>(2 * host + (direction == Direction::in));
   }
@@ -39,8 +41,8 @@ Route route_between(const Plan& plan, const LinkNumbers& numbers, const Stage& f
   Route route;
   add_end(route, numbers, from, link, Direction::out);
   add_end(route, numbers, to, link, Direction::in);
-  const Seconds latency = link == LinkClass::inter_host ? plan.cluster.nic.latency : plan.cluster.intra_host.latency;
-  route.latency = to_picoseconds(latency);
+  const Cluster border = border_between(plan.cluster, from.submesh.group, to.submesh.group);
+  route.latency = to_picoseconds(link == LinkClass::inter_host ? border.nic.latency : border.intra_host.latency);
   return route;
 }
 
@@ -66,7 +68,7 @@ std::vector<StageDurations> durations_of(const Plan& plan) {
 Conditions conditions_of(const Plan& plan) {
   Conditions conditions;
   conditions.sends = sends_overlap(plan) ? Sends::overlapped : Sends::blocking;
-  LinkNumbers numbers{plan.cluster.hosts, plan.cluster.devices_per_host};
+  LinkNumbers numbers{plan.cluster, host_count(plan.cluster)};
   std::int64_t devices = 0;
   for (const Stage& stage : plan.stages)
     for (const std::int64_t device : stage.devices) devices = std::max(devices, device + 1);

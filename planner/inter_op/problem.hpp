@@ -40,6 +40,16 @@ struct InterOpProblem {
     Seconds forward[2], backward[2];
   };
   std::vector<Cut> cuts;
+  // Groups of hosts behind the first, whose are `hosts`, `devices_per_host` and `cuts`. The pipeline passes through the
+  // groups in this order; a submesh lies within its group (Submesh::group, 0: the first).
+  struct FurtherGroup {
+    std::int64_t hosts = 1, devices_per_host = 1;
+    struct Cut {
+      Seconds forward[3], backward[3];  // as in `cuts`; index 2: from the group before
+    };
+    std::vector<Cut> cuts;
+  };
+  std::vector<FurtherGroup> further_groups{};
   Placement placement = Placement::contiguous_on_hosts;
 };
 

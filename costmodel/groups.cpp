@@ -1,0 +1,96 @@
+#include "costmodel/groups.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace meshloom {
+namespace {
+
+BytesPerSecond host_bandwidth(const Cluster& cluster) {
+  return static_cast<double>(cluster.nics_per_host) * cluster.nic.effective();
+}
+
+// One NIC that is no faster than either.
+void slow_down(Cluster& cluster, BytesPerSecond bandwidth, Seconds latency) {
+  cluster.nic = {.bandwidth = std::min(host_bandwidth(cluster), bandwidth),
+                 .latency = std::max(cluster.nic.latency, latency)};
+  cluster.nics_per_host = 1;
+}
+
+}  // namespace
+
+std::size_t group_count(const Cluster& cluster) { return std::max<std::size_t>(1, cluster.groups.size()); }
+
+const Cluster& group_at(const Cluster& cluster, std::size_t group) {
+  return cluster.groups.empty() ? cluster : cluster.groups[group];
+}
+
+std::int64_t first_device_of(const Cluster& cluster, std::size_t group) {
+  std::int64_t devices = 0;
+  for (std::size_t g = 0; g < group; ++g) devices += group_at(cluster, g).devices();
+  return devices;
+}
+
+std::size_t group_of_device(const Cluster& cluster, std::int64_t device) {
+  std::size_t group = 0;
+  for (; group + 1 < group_count(cluster) && device >= group_at(cluster, group).devices(); ++group)
+    device -= group_at(cluster, group).devices();
+  return group;
+}
+
+std::int64_t host_of_device(const Cluster& cluster, std::int64_t device) {
+  std::int64_t host = 0;
+  for (std::size_t group = 0; group + 1 < group_count(cluster); ++group) {
+    const Cluster& here = group_at(cluster, group);
+    if (device < here.devices()) return host + device / here.devices_per_host;
+    device -= here.devices();
+    host += here.hosts;
+  }
+  return host + device / group_at(cluster, group_count(cluster) - 1).devices_per_host;
+}
+
+std::int64_t host_count(const Cluster& cluster) {
+  std::int64_t hosts = 0;
+  for (std::size_t group = 0; group < group_count(cluster); ++group) hosts += group_at(cluster, group).hosts;
+  return hosts;
+}
+
+Cluster border_between(const Cluster& cluster, std::size_t one, std::size_t other) {
+  Cluster border = group_at(cluster, one);
+  if (one == other) return border;
+  const Cluster& far = group_at(cluster, other);
+  slow_down(border, host_bandwidth(far), far.nic.latency);
+  for (const GroupLink& between : cluster.between_groups)
+    if ((between.one == border.name && between.other == far.name) ||
+        (between.one == far.name && between.other == border.name))
+      slow_down(border, between.link.effective(), between.link.latency);
+  return border;
+}
+
+Cluster slowest_links(const Cluster& cluster) {
+  Cluster slowest = group_at(cluster, 0);
+  for (std::size_t group = 0; group < group_count(cluster); ++group)
+    for (std::size_t other = group + 1; other < group_count(cluster); ++other) {
+      const Cluster border = border_between(cluster, group, other);
+      slow_down(slowest, host_bandwidth(border), border.nic.latency);
+      const Link& inside = group_at(cluster, other).intra_host;
+      if (inside.effective() < slowest.intra_host.effective()) slowest.intra_host = inside;
+    }
+  return slowest;
+}
+
+std::string devices_text(const Cluster& cluster) {
+  std::string text;
+  for (std::size_t group = 0; group < group_count(cluster); ++group) {
+    const Cluster& here = group_at(cluster, group);
+    text += fmt::format("{}{} × {}",
+                        group == 0                          ? ""
+                        : group + 1 == group_count(cluster) ? " and "
+                                                            : ", ",
+                        here.devices(), here.device.name);
+  }
+  return text;
+}
+
+}  // namespace meshloom
