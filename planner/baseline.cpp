@@ -16,17 +16,28 @@
 namespace meshloom {
 namespace {
 
+std::int64_t devices_of_stage(const UniformLayout& layout) {
+  return layout.tensor_parallel * layout.context_parallel * layout.data_parallel;
+}
+
 void check(const PlanningInput& input, const UniformLayout& layout, std::int64_t global_batch) {
   for (const auto& [option, degree] :
        {std::pair("--tp", layout.tensor_parallel), std::pair("--pp", layout.pipeline_parallel),
-        std::pair("--dp", layout.data_parallel)})
+        std::pair("--dp", layout.data_parallel), std::pair("--cp", layout.context_parallel),
+        std::pair("--ep", layout.expert_parallel)})
     if (degree < 1) throw InputError(option, fmt::format("must be at least 1, is {}", degree));
-  const std::int64_t product = layout.tensor_parallel * layout.pipeline_parallel * layout.data_parallel;
-  if (product != input.cluster.devices())
-    throw InputError("--tp, --pp, --dp",
-                     fmt::format("{} x {} x {} = {}, but the cluster has {} devices; change a degree or --hosts",
-                                 layout.tensor_parallel, layout.pipeline_parallel, layout.data_parallel, product,
-                                 input.cluster.devices()));
+  const std::int64_t product = devices_of_stage(layout) * layout.pipeline_parallel;
+  if (product != input.cluster.devices()) {
+    const bool context = layout.context_parallel > 1;
+    throw InputError(
+        context ? "--tp, --pp, --dp, --cp" : "--tp, --pp, --dp",
+        fmt::format("{} x {} x {}{} = {}, but the cluster has {} devices; change a degree or --hosts",
+                    layout.tensor_parallel, layout.pipeline_parallel, layout.data_parallel,
+                    context ? fmt::format(" x {}", layout.context_parallel) : "", product, input.cluster.devices()));
+  }
+  if (layout.data_parallel % layout.expert_parallel != 0)
+    throw InputError(
+        "--ep", fmt::format("{} must divide data parallelism, --dp {}", layout.expert_parallel, layout.data_parallel));
   if (global_batch < 1) throw InputError("--global-batch", fmt::format("must be at least 1, is {}", global_batch));
   if (layout.sequence_parallel && layout.tensor_parallel == 1)
     throw InputError("--sequence-parallel", "needs tensor parallelism; give --tp 2 or more");
@@ -74,9 +85,26 @@ LayerRanges equal_stages(const PlanningLayers& layers, const UniformLayout& layo
   return result;
 }
 
+// One axis of a layout's mesh: Megatron's order, tensor parallelism on neighbouring devices.
+struct LayoutAxis {
+  const char* name;
+  std::int64_t size;
+  AxisRole role;
+};
+
+std::vector<LayoutAxis> layout_axes(const UniformLayout& layout) {
+  std::vector<LayoutAxis> axes{{"dp", layout.data_parallel / layout.expert_parallel, AxisRole::data_parallel},
+                               {"ep", layout.expert_parallel, AxisRole::expert_parallel},
+                               {"cp", layout.context_parallel, AxisRole::context_parallel},
+                               {"tp", layout.tensor_parallel,
+                                layout.sequence_parallel ? AxisRole::sequence_parallel : AxisRole::tensor_parallel}};
+  std::erase_if(axes, [](const LayoutAxis& axis) { return axis.size == 1; });
+  return axes;
+}
+
 // On the hosts of one group, as its first devices or behind other stages of as many.
 DeviceMesh mesh_on_hosts(const Cluster& cluster, const UniformLayout& layout) {
-  const std::int64_t devices = layout.tensor_parallel * layout.data_parallel;
+  const std::int64_t devices = devices_of_stage(layout);
   DeviceMesh mesh;
   if (devices <= cluster.devices_per_host && cluster.devices_per_host % devices == 0)
     mesh.submesh = {1, devices};
@@ -85,20 +113,21 @@ DeviceMesh mesh_on_hosts(const Cluster& cluster, const UniformLayout& layout) {
   else
     throw InputError("--tp, --dp", fmt::format("a stage of {} devices does not lie evenly on hosts of {}", devices,
                                                cluster.devices_per_host));
-  if (layout.data_parallel > 1) mesh.axes.push_back({"dp", layout.data_parallel});
-  if (layout.tensor_parallel > 1) mesh.axes.push_back({"tp", layout.tensor_parallel});
-  const bool aligned = layout.tensor_parallel <= cluster.devices_per_host
-                           ? cluster.devices_per_host % layout.tensor_parallel == 0
-                           : layout.tensor_parallel % cluster.devices_per_host == 0;
-  if (!aligned)
-    throw InputError(
-        "--tp", fmt::format("{} does not lie evenly on hosts of {}", layout.tensor_parallel, cluster.devices_per_host));
+  const std::vector<LayoutAxis> axes = layout_axes(layout);
+  std::int64_t extent = 1;  // of the axes from the minor-most on
+  for (auto axis = axes.rbegin(); axis != axes.rend(); ++axis) {
+    extent *= axis->size;
+    if (cluster.devices_per_host % extent != 0 && extent % cluster.devices_per_host != 0)
+      throw InputError(fmt::format("--{}", axis->name),
+                       fmt::format("{} does not lie evenly on hosts of {}", axis->size, cluster.devices_per_host));
+  }
+  for (const LayoutAxis& axis : axes) mesh.axes.push_back({axis.name, axis.size});
   return mesh;
 }
 
 // Of one rank's stages; ranks take the devices in order.
 DeviceMesh stage_mesh(const Cluster& cluster, const UniformLayout& layout, std::int64_t rank) {
-  const std::int64_t devices = layout.tensor_parallel * layout.data_parallel;
+  const std::int64_t devices = devices_of_stage(layout);
   const std::size_t group = group_of_device(cluster, rank * devices);
   const Cluster& here = group_at(cluster, group);
   DeviceMesh mesh = mesh_on_hosts(here, layout);
@@ -122,9 +151,7 @@ std::vector<DeviceMesh> stage_meshes(const Cluster& cluster, const UniformLayout
 
 std::vector<AxisRole> axis_roles(const UniformLayout& layout) {
   std::vector<AxisRole> roles;
-  if (layout.data_parallel > 1) roles.push_back(AxisRole::data_parallel);
-  if (layout.tensor_parallel > 1)
-    roles.push_back(layout.sequence_parallel ? AxisRole::sequence_parallel : AxisRole::tensor_parallel);
+  for (const LayoutAxis& axis : layout_axes(layout)) roles.push_back(axis.role);
   return roles;
 }
 
@@ -183,6 +210,8 @@ Bytes largest_need(const Plan& plan) {
 std::string describe(const UniformLayout& layout) {
   std::string text =
       fmt::format("tp={} pp={} dp={}", layout.tensor_parallel, layout.pipeline_parallel, layout.data_parallel);
+  if (layout.context_parallel > 1) text += fmt::format(" cp={}", layout.context_parallel);
+  if (layout.expert_parallel > 1) text += fmt::format(" ep={}", layout.expert_parallel);
   if (layout.sequence_parallel) text += " sequence-parallel";
   if (layout.parameter_state != ParameterState::replicated) text += fmt::format(" {}", name(layout.parameter_state));
   if (layout.recompute != Recompute::none) text += fmt::format(" recompute={}", name(layout.recompute));
@@ -252,30 +281,46 @@ std::vector<std::int64_t> pipeline_degrees(const Cluster& cluster) {
   return degrees;
 }
 
+// Degrees of the layouts that may be tried: those that lie evenly on hosts and layers.
+std::vector<UniformLayout> possible_degrees(const SearchSpace& space) {
+  const Cluster& cluster = space.input.cluster;
+  const std::int64_t devices = cluster.devices();
+  std::vector<UniformLayout> result;
+  const auto add = [&](const UniformLayout& layout) {
+    try {
+      stage_meshes(cluster, layout);
+      equal_stages(space.layers, layout);
+    } catch (const InputError&) {
+      return;
+    }
+    result.push_back(layout);
+  };
+  for (std::int64_t tp = 1; tp <= devices; tp *= 2)
+    for (const std::int64_t pp : pipeline_degrees(cluster)) {
+      if (devices % (tp * pp) != 0) continue;
+      const std::int64_t dp = devices / (tp * pp);
+      const std::int64_t most_experts = space.meanings.has_experts() ? dp : 1;
+      for (std::int64_t ep = 1; ep <= most_experts; ep *= 2)
+        if (dp % ep == 0)
+          add({.tensor_parallel = tp, .pipeline_parallel = pp, .data_parallel = dp, .expert_parallel = ep});
+    }
+  return result;
+}
+
 }  // namespace
 
 std::vector<UniformLayout> uniform_layouts(const PlanningInput& input) {
   const SearchSpace space = search_space(input, {.global_batch = 1, .max_mesh_axes = 0});
-  const std::int64_t devices = input.cluster.devices();
   std::vector<UniformLayout> result;
-  for (std::int64_t tp = 1; tp <= devices; tp *= 2)
-    for (const std::int64_t pp : pipeline_degrees(input.cluster)) {
-      if (devices % (tp * pp) != 0) continue;
-      const std::int64_t dp = devices / (tp * pp);
-      for (const bool sequence : {false, true})
-        for (const ParameterState state : input.recipe.parameter_states)
-          for (const Recompute recompute : {Recompute::none, Recompute::full}) {
-            if ((sequence && tp == 1) || (state != ParameterState::replicated && dp == 1)) continue;
-            const UniformLayout layout{tp, pp, dp, sequence, state, recompute, {}, std::nullopt};
-            try {
-              stage_meshes(input.cluster, layout);
-              equal_stages(space.layers, layout);
-            } catch (const InputError&) {
-              continue;
-            }
-            result.push_back(layout);
-          }
-    }
+  for (UniformLayout layout : possible_degrees(space))
+    for (const bool sequence : {false, true})
+      for (const ParameterState state : input.recipe.parameter_states)
+        for (const Recompute recompute : {Recompute::none, Recompute::full}) {
+          if (sequence && layout.tensor_parallel == 1) continue;
+          if (state != ParameterState::replicated && layout.data_parallel == 1) continue;
+          layout.sequence_parallel = sequence, layout.parameter_state = state, layout.recompute = recompute;
+          result.push_back(layout);
+        }
   return result;
 }
 

@@ -2,8 +2,10 @@
 //
 // The layout becomes restrictions on strategies: the "dp" axis may shard only the batch (and, as ZeRO, parameter
 // states), the "tp" axis shards every matrix product that has a parameter, and with sequence parallelism the
-// activations between them along the sequence. Within the restrictions the intra-op search decides; the stages take
-// equal numbers of layers. On an unequal cluster the stages take the devices in order, each within one group.
+// activations between them along the sequence; the "cp" axis shards tokens everywhere, so that attention gathers keys
+// and values [Llama 3, section 3.3.2]; the "ep" axis takes part of data parallelism's devices and shards the experts.
+// Within the restrictions the intra-op search decides; the stages take equal numbers of layers. On an
+// unequal cluster they take the devices in order, each within one group.
 #pragma once
 
 #include <cstdint>
@@ -25,12 +27,15 @@ struct UniformLayout {
   // Megatron's --account-for-embedding-in-pipeline-split and --account-for-loss-in-pipeline-split: what stands before
   // the first block, what stands after the last, take the place of a block, so that their chunks have one block fewer.
   bool embedding_counts_as_block = false, loss_counts_as_block = false;
+  // Expert parallelism divides data parallelism: the experts' parameters have data_parallel / expert_parallel replicas.
+  std::int64_t context_parallel = 1, expert_parallel = 1;
   bool operator==(const UniformLayout&) const = default;
 };
 std::string describe(const UniformLayout& layout);  // "tp=4 pp=2 dp=1 sequence-parallel zero=1"
 
 // The plan of one layout; status infeasible with reasons when it does not fit.
-// Throws InputError: dp·tp·pp differs from the devices, a degree below 1, more stages than layers, a microbatch that
+// Throws InputError: dp·tp·pp·cp differs from the devices, a degree below 1, experts that a model lacks or that do not
+// divide, more stages than layers, a microbatch that
 // does not divide the batch, microbatches that the schedule cannot have.
 Plan baseline_plan(const PlanningInput& input, const UniformLayout& layout, std::int64_t global_batch);
 
@@ -38,8 +43,8 @@ Plan baseline_plan(const PlanningInput& input, const UniformLayout& layout, std:
 // when none fits. Layouts are priced side by side; only the best is written out.
 std::optional<Plan> best_uniform_plan(const PlanningInput& input, const SearchOptions& options);
 
-// Every uniform layout with power-of-two degrees that multiply to the devices; on an unequal cluster dp and pp need not
-// be powers of two.
+// Every uniform layout with power-of-two degrees that multiply to the devices, without context parallelism; on an
+// unequal cluster dp and pp need not be powers of two.
 std::vector<UniformLayout> uniform_layouts(const PlanningInput& input);
 
 }  // namespace meshloom

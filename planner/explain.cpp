@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <string_view>
 
 #include "graphs/input_error.hpp"
 #include "planner/stage_costs.hpp"
@@ -30,10 +32,12 @@ std::vector<AxisRole> roles_of(const Plan& plan, const DeviceMesh& mesh) {
   std::vector<AxisRole> roles(mesh.dimensions(), AxisRole::free);
   if (!plan.origin.starts_with("baseline")) return roles;
   const bool sequence = plan.origin.find("sequence-parallel") != std::string::npos;
-  for (std::size_t axis = 0; axis < mesh.dimensions(); ++axis)
-    roles[axis] = mesh.axes[axis].name == "dp" ? AxisRole::data_parallel
-                  : sequence                   ? AxisRole::sequence_parallel
-                                               : AxisRole::tensor_parallel;
+  const std::map<std::string_view, AxisRole> named{
+      {"dp", AxisRole::data_parallel},
+      {"ep", AxisRole::expert_parallel},
+      {"cp", AxisRole::context_parallel},
+      {"tp", sequence ? AxisRole::sequence_parallel : AxisRole::tensor_parallel}};
+  for (std::size_t axis = 0; axis < mesh.dimensions(); ++axis) roles[axis] = named.at(mesh.axes[axis].name);
   return roles;
 }
 

@@ -24,7 +24,7 @@ class Repricer {
       : plan_(plan),
         graph_(graph),
         training_(differentiate(graph)),
-        tokens_(token_dimensions(graph)),
+        meanings_(dimension_meanings(graph)),
         cluster_(cluster),
         tolerance_(tolerance) {
     for (std::uint32_t o = 0; o < graph.ops.size(); ++o) ops_[graph.ops[o].id] = OpId{o};
@@ -107,7 +107,7 @@ class Repricer {
     const Op& op = graph_.op(found->second);
     const StrategyContext context{graph_,
                                   training_,
-                                  tokens_,
+                                  meanings_,
                                   mesh,
                                   std::vector<AxisRole>(mesh.dimensions(), AxisRole::free),
                                   plan_.microbatch_size};
@@ -153,7 +153,7 @@ class Repricer {
       if (const auto found = ops_.find(op.op); found != ops_.end())
         for (const TensorId t : graph_.op(found->second).outputs) own.insert(graph_.tensor(t).id);
     ConversionTables tables(*group_, mesh);
-    const ModelContext context{{graph_, training_, tokens_, mesh,
+    const ModelContext context{{graph_, training_, meanings_, mesh,
                                 std::vector<AxisRole>(mesh.dimensions(), AxisRole::free), plan_.microbatch_size},
                                *group_,
                                plan_.recipe,
@@ -261,7 +261,7 @@ class Repricer {
   const Plan& plan_;
   const Graph& graph_;
   TrainingGraph training_;
-  TokenDimensions tokens_;
+  DimensionMeanings meanings_;
   const Cluster& cluster_;
   const Cluster* group_ = nullptr;  // of the stage at hand
   double tolerance_;

@@ -209,7 +209,7 @@ void add_submeshes(std::vector<Submesh>& result, const Cluster& cluster, std::ui
 }  // namespace
 
 SearchSpace search_space(const PlanningInput& input, const SearchOptions& options) {
-  SearchSpace space{input, options, differentiate(input.graph), token_dimensions(input.graph), {}, {}, {}, {}, {}, {},
+  SearchSpace space{input, options, differentiate(input.graph), dimension_meanings(input.graph), {}, {}, {}, {}, {}, {},
                     {},    {}};
   space.pins = PinnedGraph(input.graph, input.pins);
   space.layers = planning_layers(input.graph, space.training, options.layers, space.pins);
@@ -267,10 +267,11 @@ MeshSolver::MeshSolver(const SearchSpace& space, const DeviceMesh& mesh, std::ve
                        std::int64_t microbatch_size)
     : mesh_(mesh),
       conversions_(group_at(space.input.cluster, mesh.submesh.group), mesh_),
-      context_{{space.input.graph, space.training, space.tokens, mesh_, std::move(roles), microbatch_size, &space.pins},
-               group_at(space.input.cluster, mesh.submesh.group),
-               space.input.recipe,
-               conversions_},
+      context_{
+          {space.input.graph, space.training, space.meanings, mesh_, std::move(roles), microbatch_size, &space.pins},
+          group_at(space.input.cluster, mesh.submesh.group),
+          space.input.recipe,
+          conversions_},
       ranges_(context_, space.layers, space.classes) {}
 
 namespace {

@@ -15,7 +15,7 @@ struct SearchSpace {
   const PlanningInput& input;
   const SearchOptions& options;
   TrainingGraph training;
-  TokenDimensions tokens;
+  DimensionMeanings meanings;
   PlanningLayers layers;
   RangeClasses classes;
   std::vector<Submesh> submeshes;         // by group: (1, 2^k) inside a host, then (2^k, all) and (hosts, all)

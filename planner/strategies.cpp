@@ -11,14 +11,29 @@ using AxisFactors = std::array<std::optional<FactorId>, max_mesh_axes>;
 
 bool is_parameter(const Graph& graph, TensorId tensor) { return graph.tensor(tensor).role == TensorRole::parameter; }
 
-bool is_token_factor(const StrategyContext& context, const Op& op, FactorId factor) {
-  for (std::size_t i = 0; i < op.inputs.size(); ++i)
-    for (std::size_t d = 0; d < op.rule.inputs[i].size(); ++d) {
-      const RuleDimension& dimension = op.rule.inputs[i][d];
-      if (std::find(dimension.begin(), dimension.end(), factor) != dimension.end() &&
-          context.tokens[index(op.inputs[i])][d])
+// Whether the factor is in a marked dimension of one of the tensors.
+bool in_marked(const std::vector<TensorId>& tensors, const std::vector<RuleOperand>& operands,
+               const std::vector<std::vector<bool>>& marked, FactorId factor) {
+  for (std::size_t i = 0; i < tensors.size(); ++i)
+    for (std::size_t d = 0; d < operands[i].size(); ++d)
+      if (marked[index(tensors[i])][d] && std::count(operands[i][d].begin(), operands[i][d].end(), factor) > 0)
         return true;
-    }
+  return false;
+}
+
+bool is_token_factor(const StrategyContext& context, const Op& op, FactorId factor) {
+  return in_marked(op.inputs, op.rule.inputs, context.meanings.tokens, factor);
+}
+
+// Experts go through the op: it neither sends tokens to them nor collects what they made.
+bool is_expert_factor(const StrategyContext& context, const Op& op, FactorId factor) {
+  return in_marked(op.inputs, op.rule.inputs, context.meanings.experts, factor) &&
+         in_marked(op.outputs, op.rule.outputs, context.meanings.experts, factor);
+}
+
+bool works_on_experts(const StrategyContext& context, const Op& op) {
+  for (std::uint32_t f = 0; f < op.rule.factors.size(); ++f)
+    if (is_expert_factor(context, op, FactorId{f})) return true;
   return false;
 }
 
@@ -66,18 +81,25 @@ bool role_allows(const StrategyContext& context, const Op& op, std::size_t axis,
       return tensor_parallel_factor(context, op, axis, factor, false);
     case AxisRole::sequence_parallel:
       return tensor_parallel_factor(context, op, axis, factor, true);
+    case AxisRole::context_parallel:
+      return is_token_factor(context, op, factor) && !op.factor_sizes[index(factor)].scales_with_batch;
+    case AxisRole::expert_parallel:
+      return works_on_experts(context, op) ? is_expert_factor(context, op, factor)
+                                           : op.factor_sizes[index(factor)].scales_with_batch;
   }
   return false;
 }
 
-// Roles that oblige: data parallelism shards every batch, tensor parallelism every product with a parameter, and
-// sequence parallelism whatever lies between them, too.
+// Roles that oblige: data, context and expert parallelism shard whatever they can, tensor parallelism every product
+// with a parameter, and sequence parallelism whatever lies between them, too.
 bool role_obliges(const StrategyContext& context, const Op& op, std::size_t axis) {
   switch (context.roles[axis]) {
     case AxisRole::free:
       return false;
     case AxisRole::data_parallel:
     case AxisRole::sequence_parallel:
+    case AxisRole::context_parallel:
+    case AxisRole::expert_parallel:
       return true;
     case AxisRole::tensor_parallel:
       return multiplies_a_parameter(context.graph, op);
@@ -167,22 +189,67 @@ void for_each_assignment(const std::vector<std::vector<std::optional<FactorId>>>
 
 }  // namespace
 
-TokenDimensions token_dimensions(const Graph& graph) {
-  TokenDimensions tokens(graph.tensors.size());
-  for (std::size_t t = 0; t < graph.tensors.size(); ++t)
-    tokens[t].assign(graph.tensors[t].shape.size(), graph.tensors[t].role == TensorRole::input);
-  for (const Op& op : graph.ops) {
-    std::vector<bool> token(op.rule.factors.size(), false);
-    for (std::size_t i = 0; i < op.inputs.size(); ++i)
-      for (std::size_t d = 0; d < op.rule.inputs[i].size(); ++d)
-        if (tokens[index(op.inputs[i])][d])
-          for (const FactorId factor : op.rule.inputs[i][d]) token[index(factor)] = true;
+namespace {
+
+using Marks = std::vector<std::vector<bool>>;  // by TensorId, by dimension
+
+// Marks the dimensions of the op's outputs that a marked dimension of an input runs along.
+void carry_along(Marks& marks, const Op& op) {
+  for (std::uint32_t f = 0; f < op.rule.factors.size(); ++f) {
+    const FactorId factor{f};
+    if (!in_marked(op.inputs, op.rule.inputs, marks, factor)) continue;
     for (std::size_t o = 0; o < op.outputs.size(); ++o)
       for (std::size_t d = 0; d < op.rule.outputs[o].size(); ++d)
-        for (const FactorId factor : op.rule.outputs[o][d])
-          if (token[index(factor)]) tokens[index(op.outputs[o])][d] = true;
+        if (std::count(op.rule.outputs[o][d].begin(), op.rule.outputs[o][d].end(), factor) > 0)
+          marks[index(op.outputs[o])][d] = true;
   }
-  return tokens;
+}
+
+void mark(Marks& marks, const std::vector<TensorId>& tensors, const std::vector<RuleOperand>& operands,
+          FactorId factor) {
+  for (std::size_t i = 0; i < tensors.size(); ++i)
+    for (std::size_t d = 0; d < operands[i].size(); ++d)
+      if (std::count(operands[i][d].begin(), operands[i][d].end(), factor) > 0) marks[index(tensors[i])][d] = true;
+}
+
+// A product batched over a parameter's factor: the factor is in every operand and in the result.
+void mark_experts(Marks& marks, const Graph& graph, const Op& op) {
+  if (op.kind != OpKind::einsum || op.inputs.size() < 2 || !multiplies_a_parameter(graph, op)) return;
+  for (std::uint32_t f = 0; f < op.rule.factors.size(); ++f) {
+    const FactorId factor{f};
+    const auto has = [&](const RuleOperand& operand) { return contains(operand, factor); };
+    if (!std::all_of(op.rule.inputs.begin(), op.rule.inputs.end(), has) ||
+        !std::all_of(op.rule.outputs.begin(), op.rule.outputs.end(), has))
+      continue;
+    mark(marks, op.inputs, op.rule.inputs, factor);
+    mark(marks, op.outputs, op.rule.outputs, factor);
+  }
+}
+
+Marks no_marks(const Graph& graph) {
+  Marks marks;
+  for (const Tensor& tensor : graph.tensors) marks.emplace_back(tensor.shape.size(), false);
+  return marks;
+}
+
+}  // namespace
+
+bool DimensionMeanings::has_experts() const {
+  return std::any_of(experts.begin(), experts.end(), [](const std::vector<bool>& marks) {
+    return std::find(marks.begin(), marks.end(), true) != marks.end();
+  });
+}
+
+DimensionMeanings dimension_meanings(const Graph& graph) {
+  DimensionMeanings meanings{no_marks(graph), no_marks(graph)};
+  for (std::size_t t = 0; t < graph.tensors.size(); ++t)
+    if (graph.tensors[t].role == TensorRole::input) meanings.tokens[t].flip();
+  for (const Op& op : graph.ops) {
+    carry_along(meanings.tokens, op);
+    mark_experts(meanings.experts, graph, op);
+    carry_along(meanings.experts, op);
+  }
+  return meanings;
 }
 
 std::optional<Strategy> strategy_for(const StrategyContext& context, OpId id, const AxisFactors& axes) {
@@ -249,12 +316,15 @@ std::vector<Layout> enumerate_layouts(const StrategyContext& context, TensorId i
     std::vector<AxisLayout> states{replicated};
     if (has_gradient) states.push_back(replicated_partial_gradient);
     for (std::size_t d = 0; d < tensor.shape.size(); ++d) {
-      const bool token = context.tokens[index(id)][d];
+      const bool token = context.meanings.tokens[index(id)][d];
+      const bool expert = context.meanings.experts[index(id)][d];
       const bool batch = tensor.shape[d].scales_with_batch;
       const AxisRole role = context.roles[axis];
       const bool allowed = role == AxisRole::free || (role == AxisRole::data_parallel && batch) ||
                            (role == AxisRole::tensor_parallel && !token) ||
-                           (role == AxisRole::sequence_parallel && !batch);
+                           (role == AxisRole::sequence_parallel && !batch) ||
+                           (role == AxisRole::context_parallel && token && !batch) ||
+                           (role == AxisRole::expert_parallel && (batch || expert));
       if (allowed) states.push_back(sharded(d));
     }
     std::vector<Layout> extended;
@@ -283,7 +353,8 @@ bool conversion_allowed(const StrategyContext& context, TensorId id, const Layou
     const bool sequence = context.roles[axis] == AxisRole::sequence_parallel;
     if ((context.roles[axis] != AxisRole::tensor_parallel && !sequence) || from.axes[axis] != partial) continue;
     const AxisLayout target = to.axes[axis];
-    const bool along_tokens = target.kind == LayoutKind::sharded && context.tokens[index(id)][target.dimension];
+    const bool along_tokens =
+        target.kind == LayoutKind::sharded && context.meanings.tokens[index(id)][target.dimension];
     if (sequence ? !along_tokens : target.kind == LayoutKind::sharded) return false;
   }
   return true;

@@ -24,12 +24,18 @@ enum class AxisRole {
   data_parallel,      // shards the batch wherever it can, nothing else
   tensor_parallel,    // shards the parameters of matrix products, and the activations between them; never tokens
   sequence_parallel,  // as tensor_parallel, and the activations elsewhere along the tokens
+  context_parallel,   // shards the tokens of a sample wherever it can: the batch stays whole, parameters are replicated
+  expert_parallel,    // shards the experts' work by expert and everything else by batch, as data_parallel
 };
 
-// Which dimensions of each tensor run over tokens: those of the graph's inputs, carried along by the rules. They tell a
-// sequence from a hidden dimension without looking at names.
-using TokenDimensions = std::vector<std::vector<bool>>;  // by TensorId, by dimension
-TokenDimensions token_dimensions(const Graph& graph);
+// What dimensions of tensors run over, without looking at names. Tokens: those of the graph's inputs, carried along by
+// the rules; they tell a sequence from a hidden dimension. Experts: those over which a parameter and what it is
+// multiplied with are batched (e of b e c h, e h f -> b e c f), carried along to what is made of the products.
+struct DimensionMeanings {
+  std::vector<std::vector<bool>> tokens, experts;  // by TensorId, by dimension
+  bool has_experts() const;
+};
+DimensionMeanings dimension_meanings(const Graph& graph);
 
 struct Strategy {
   std::array<std::optional<FactorId>, max_mesh_axes> axes{};
@@ -42,7 +48,7 @@ struct Strategy {
 struct StrategyContext {
   const Graph& graph;
   const TrainingGraph& training;
-  const TokenDimensions& tokens;
+  const DimensionMeanings& meanings;
   const DeviceMesh& mesh;
   std::vector<AxisRole> roles;        // by axis
   std::int64_t batch = 1;             // samples in a microbatch

@@ -197,8 +197,11 @@ BAD_WORDS = {
     "degrees that do not multiply to the devices": ([*BASELINE, "--tp", "2"],
                                                     "--tp, --pp, --dp: 2 x 1 x 1 = 2, but the cluster has 4 devices; "
                                                     "change a degree or --hosts"),
-    "context parallelism": ([*BASELINE, "--cp", "2"],
-                            "--cp: Context parallelism is not supported yet; leave it at 1"),
+    "context parallelism on devices that do not exist": ([*BASELINE, "--tp", "4", "--cp", "2"],
+                                                         "--tp, --pp, --dp, --cp: 4 x 1 x 1 x 2 = 8, but the cluster "
+                                                         "has 4 devices; change a degree or --hosts"),
+    "expert parallelism beyond data parallelism": ([*BASELINE, "--tp", "2", "--dp", "2", "--ep", "4"],
+                                                   "--ep: 4 must divide data parallelism, --dp 2"),
     "selective recompute": ([*BASELINE, "--recompute", "selective"],
                             "--recompute: selective recompute is not supported yet; use none or full"),
     "threshold that is no share": (["compare", "a", "b", "--max-slowdown", "two"],

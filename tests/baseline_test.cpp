@@ -72,6 +72,42 @@ TEST_CASE("data parallelism communicates gradients once per step and nothing els
   }
 }
 
+TEST_CASE("context parallelism gathers keys and values, and adds up gradients over its devices, too", "[baseline]") {
+  UniformLayout layout{.data_parallel = 2, .context_parallel = 4};
+  const Plan plan = baseline_plan(small_gpt_on_v100s(), sized(layout, 1), 32);
+  // Keys and values of each of 4 blocks, 512 tokens in quarters.
+  CHECK(forward_collectives(plan) == std::vector<Collective>(8, Collective::all_gather));
+  CHECK(sharding_of(plan, "h1.attn.core").axes == std::vector<std::string>{"b", "s"});
+  // Gradients are summed over all 8 devices.
+  const std::vector<Conversion>& conversions = plan.stages[0].conversions;
+  const auto up = std::find_if(conversions.begin(), conversions.end(),
+                               [](const Conversion& each) { return each.tensor == "h1.mlp.up.weight"; });
+  REQUIRE(up != conversions.end());
+  REQUIRE(up->backward.size() == 1);
+  CHECK(up->backward[0].axes == std::vector<std::string>{"dp", "cp"});
+}
+
+TEST_CASE("expert parallelism sends tokens to their experts and back", "[baseline]") {
+  PlanningInput input = small_gpt_on_v100s();
+  MoeOptions options;
+  options.gpt.layers = 2, options.gpt.hidden = 512, options.gpt.heads = 8, options.gpt.seq_len = 256;
+  options.gpt.vocab = 8192, options.experts = 8;
+  input.graph = build_moe(options);
+  UniformLayout layout{.data_parallel = 8};
+  const Plan replicated = baseline_plan(input, sized(layout, 1), 32);
+  layout.expert_parallel = 4;
+  const Plan plan = baseline_plan(input, sized(layout, 1), 32);
+  CHECK(forward_collectives(plan) ==
+        std::vector<Collective>(2, Collective::all_to_all));  // one block of two has experts
+  CHECK(sharding_of(plan, "h1.moe.up").axes == std::vector<std::string>{"b", "e"});
+  const std::vector<TensorLayout>& tensors = plan.stages[0].tensors;
+  const auto up = std::find_if(tensors.begin(), tensors.end(),
+                               [](const TensorLayout& each) { return each.tensor == "h1.moe.up.weight"; });
+  REQUIRE(up != tensors.end());
+  CHECK(up->bytes == Bytes(8.0 / 4 * 512 * 4096 * 2));  // two of the eight experts, fp16
+  CHECK(plan.stages[0].memory.parameters < replicated.stages[0].memory.parameters);
+}
+
 TEST_CASE("ZeRO-1 divides the optimizer's memory by the replicas", "[baseline]") {
   UniformLayout layout{1, 1, 8};
   const Plan replicated = baseline_plan(small_gpt_on_v100s(), sized(layout, 1), 32);
@@ -115,6 +151,11 @@ TEST_CASE("degrees that do not fit the cluster or the model are refused", "[base
   const PlanningInput input = small_gpt_on_v100s();
   CHECK_THROWS_WITH(baseline_plan(input, {3, 1, 1}, 32),
                     "--tp, --pp, --dp: 3 x 1 x 1 = 3, but the cluster has 8 devices; change a degree or --hosts");
+  CHECK_THROWS_WITH(baseline_plan(input, {.data_parallel = 4, .context_parallel = 4}, 32),
+                    "--tp, --pp, --dp, --cp: 1 x 1 x 4 x 4 = 16, but the cluster has 8 devices; change a degree or "
+                    "--hosts");
+  CHECK_THROWS_WITH(baseline_plan(input, {.data_parallel = 8, .expert_parallel = 3}, 32),
+                    "--ep: 3 must divide data parallelism, --dp 8");
   CHECK_THROWS_WITH(baseline_plan(input, {1, 8, 1}, 32), "--pp: 8 does not divide the model's 4 layers");
   CHECK_THROWS_WITH(baseline_plan(input, sized({1, 1, 8}, 3), 32),
                     "--microbatch-size: 3 per replica on 8 replicas does not divide the global batch 32");

@@ -81,9 +81,9 @@ std::set<Map> by_rules(const Op& op, const DeviceMesh& mesh, std::int64_t batch)
 
 std::size_t check_all_ops(const Graph& graph, const DeviceMesh& mesh, std::int64_t batch) {
   const TrainingGraph training = differentiate(graph);
-  const TokenDimensions tokens = token_dimensions(graph);
-  const StrategyContext context{graph, training, tokens, mesh, std::vector<AxisRole>(mesh.dimensions(), AxisRole::free),
-                                batch};
+  const DimensionMeanings meanings = dimension_meanings(graph);
+  const StrategyContext context{
+      graph, training, meanings, mesh, std::vector<AxisRole>(mesh.dimensions(), AxisRole::free), batch};
   std::size_t several_on_one = 0;
   for (std::uint32_t o = 0; o < graph.ops.size(); ++o) {
     std::set<Map> enumerated;

@@ -41,9 +41,9 @@ class Enumerated {
   Enumerated(Graph graph, const DeviceMesh& mesh, std::int64_t batch, std::vector<AxisRole> roles = {})
       : graph_(std::move(graph)),
         training_(differentiate(graph_)),
-        tokens_(token_dimensions(graph_)),
+        meanings_(dimension_meanings(graph_)),
         mesh_(mesh),
-        context_{graph_, training_, tokens_, mesh_, std::move(roles), batch} {
+        context_{graph_, training_, meanings_, mesh_, std::move(roles), batch} {
     context_.roles.resize(mesh.dimensions(), AxisRole::free);
   }
   Enumerated(const Enumerated&) = delete;
@@ -90,7 +90,7 @@ class Enumerated {
 
   Graph graph_;
   TrainingGraph training_;
-  TokenDimensions tokens_;
+  DimensionMeanings meanings_;
   DeviceMesh mesh_;
   StrategyContext context_;
 };
@@ -198,6 +198,24 @@ TEST_CASE("tensor parallelism shards parameters, and activations between them, n
   const Enumerated sequence(small_gpt(), mesh_of({4}), 4, {AxisRole::sequence_parallel});
   CHECK(sequence.strategies("h0.ln1") == Lines{"s"});
   CHECK(sequence.strategies("h0.attn.q") == gpt.strategies("h0.attn.q"));
+}
+
+TEST_CASE("context parallelism shards the tokens of a sample, never its parameters or the batch") {
+  const Enumerated gpt(small_gpt(), mesh_of({4}), 4, {AxisRole::context_parallel});
+  for (const std::string op :
+       {"embed.tokens", "embed.positions", "h0.ln1", "h0.attn.q", "h0.attn.core", "h0.mlp.down", "head.token_loss"})
+    CHECK(gpt.strategies(op) == Lines{"s"});
+}
+
+TEST_CASE("expert parallelism shards the experts' work by expert, all else by batch") {
+  MoeOptions options;
+  options.gpt.layers = 2, options.gpt.hidden = 64, options.gpt.heads = 4, options.gpt.seq_len = 16;
+  options.gpt.vocab = 128, options.experts = 8;
+  const Enumerated moe(build_moe(options), mesh_of({4}), 4, {AxisRole::expert_parallel});
+  for (const std::string op : {"h1.moe.up", "h1.moe.gelu", "h1.moe.down"}) CHECK(moe.strategies(op) == Lines{"e"});
+  for (const std::string op : {"embed.tokens", "h0.attn.core", "h0.mlp.up", "h1.ln2", "h1.moe.router", "h1.moe.softmax",
+                               "h1.moe.top_k", "h1.moe.dispatch", "h1.moe.combine", "head.token_loss"})
+    CHECK(moe.strategies(op) == Lines{"b"});
 }
 
 namespace {

@@ -54,13 +54,6 @@ inline CLI::Option* add_choice(CLI::App& app, const std::string& option, std::ve
 }
 
 // Options that are read but whose feature comes later: only `value` is accepted.
-inline void add_not_yet(CLI::App& app, const std::string& option, const std::string& feature) {
-  add_text(app, option, "1", feature + "; not supported yet, only 1", [option, feature](const std::string& text) {
-    if (parse_integer(option, text, most_degree) != 1)
-      throw InputError(option, fmt::format("{} is not supported yet; leave it at 1", feature));
-  });
-}
-
 inline CLI::Option* add_path(CLI::App& app, const std::string& option, std::optional<std::string>& target,
                              const std::string& help) {
   return add_text(app, option, "FILE", help, [&target](const std::string& text) { target = text; });

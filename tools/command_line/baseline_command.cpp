@@ -30,6 +30,8 @@ Schedule schedule_of(const BaselineCommand& command) {
 std::string canonical_options(const BaselineCommand& command, const UniformLayout& layout) {
   std::string text = fmt::format("baseline --global-batch {} --tp {} --pp {} --dp {}", command.global_batch,
                                  layout.tensor_parallel, layout.pipeline_parallel, layout.data_parallel);
+  if (layout.context_parallel > 1) text += fmt::format(" --cp {}", layout.context_parallel);
+  if (layout.expert_parallel > 1) text += fmt::format(" --ep {}", layout.expert_parallel);
   if (layout.schedule.chunks > 1) text += fmt::format(" --vpp {}", layout.schedule.chunks);
   if (layout.embedding_counts_as_block) text += " --account-for-embedding-in-pipeline-split";
   if (layout.loss_counts_as_block) text += " --account-for-loss-in-pipeline-split";
