@@ -81,4 +81,18 @@ InterOpProblem empty_problem(const SearchSpace& space, const GroupOrder& order, 
   return problem;
 }
 
+InterOpProblem problem_of_any_placement(const SearchSpace& space, const GroupOrder& order, std::int64_t microbatch_size,
+                                        std::int64_t microbatches) {
+  InterOpProblem problem = empty_problem(space, order, microbatch_size, microbatches);
+  const auto use_cheapest = [](auto& cuts) {
+    for (auto& cut : cuts) {
+      cut.forward[0] = cut.forward[1] = std::min(cut.forward[0], cut.forward[1]);
+      cut.backward[0] = cut.backward[1] = std::min(cut.backward[0], cut.backward[1]);
+    }
+  };
+  use_cheapest(problem.cuts);
+  for (InterOpProblem::FurtherGroup& group : problem.further_groups) use_cheapest(group.cuts);
+  return problem;
+}
+
 }  // namespace meshloom

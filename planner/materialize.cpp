@@ -278,12 +278,12 @@ class StageWriter {
   Bytes activations_, recomputed_, largest_recomputed_, largest_working_, gathered_, shared_gradients_;
 };
 
+}  // namespace
+
 Bytes bytes_of(const SearchSpace& space, TensorId t, std::int64_t microbatch_size) {
   const Tensor& tensor = space.input.graph.tensor(t);
   return element_size(space.input.recipe, tensor.dtype) * elements(tensor, microbatch_size);
 }
-
-}  // namespace
 
 Stage materialize_stage(const SearchSpace& space, const StageRequest& request, std::int64_t microbatch_size) {
   MeshSolver solver(space, request.mesh, request.roles, microbatch_size);

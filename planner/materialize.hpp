@@ -43,6 +43,9 @@ Seconds weight_part(const Conversion& conversion, TensorRole role);
 StageBoundary boundary_after(const SearchSpace& space, std::size_t layer, const StageBorder& border,
                              std::int64_t microbatch_size);
 
+// Of a tensor as it is sent, of one microbatch.
+Bytes bytes_of(const SearchSpace& space, TensorId t, std::int64_t microbatch_size);
+
 // Gradients of parameters that other stages use, too: all-reduced between two stages once per step. On an unequal
 // cluster as over its slowest links, wherever the two stages lie.
 Seconds shared_gradient_time(const Cluster& cluster, Bytes gradients, const Submesh& stage);

@@ -113,16 +113,17 @@ Seconds best_even_estimate(const SearchSpace& space, const StageCosts& costs, st
   return best;
 }
 
-Seconds lower_bound_through(const GroupOrder& order, const SearchSpace& space, const StageCosts& costs,
-                            std::int64_t microbatch_size, std::int64_t microbatches, Seconds limit) {
-  InterOpProblem problem = empty_problem(space, order, microbatch_size, microbatches);
+// `problem`: of this order, without options.
+Seconds lower_bound_through(const GroupOrder& order, InterOpProblem problem, const SearchSpace& space,
+                            const StageCosts& costs, Seconds limit) {
+  const auto microbatches = static_cast<double>(problem.microbatches);
   const std::size_t whole = space.classes.of[0].back();
   for_each_range(space, [&](std::uint32_t first, std::uint32_t last, std::size_t c, std::uint32_t submesh) {
     Seconds time = costs.least_time[c][submesh];
     if (!(time < impossible) || !is_in(order, space.submeshes[submesh])) return;
     if (c == whole && space.submeshes[submesh].devices() == devices_of(space.input.cluster, order))
-      time = std::max(time, costs.least_single_stage / static_cast<double>(microbatches));
-    if (!(static_cast<double>(microbatches) * time < limit)) return;
+      time = std::max(time, costs.least_single_stage / microbatches);
+    if (!(microbatches * time < limit)) return;
     problem.options.push_back({first, last, submesh, Seconds(0), time, Seconds(0), problem.layers});
   });
   const InterOpSolution solution = solve_inter_op(in_larger_units(std::move(problem)), limit);
@@ -134,7 +135,7 @@ Seconds lower_bound_through(const GroupOrder& order, const SearchSpace& space, c
 Seconds lower_bound(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
                     std::int64_t microbatches, Seconds limit) {
   for (const GroupOrder& order : group_orders(space.input.cluster))
-    limit = lower_bound_through(order, space, costs, microbatch_size, microbatches, limit);
+    limit = lower_bound_through(order, empty_problem(space, order, microbatch_size, microbatches), space, costs, limit);
   return limit;
 }
 
@@ -234,6 +235,18 @@ PipelineSearchResult search_pipelines(const SearchSpace& space) {
   std::stable_sort(result.pipelines.begin(), result.pipelines.end(),
                    [](const Pipeline& a, const Pipeline& b) { return a.estimate < b.estimate; });
   return result;
+}
+
+Seconds lower_bound_of_any_placement(const SearchSpace& space) {
+  Seconds bound = impossible;
+  for (const std::int64_t size : microbatch_sizes(space.input, space.options)) {
+    const std::int64_t microbatches = space.options.global_batch / size;
+    const StageCosts outline = outline_stages(space, size, microbatches);
+    for (const GroupOrder& order : group_orders(space.input.cluster))
+      bound =
+          lower_bound_through(order, problem_of_any_placement(space, order, size, microbatches), space, outline, bound);
+  }
+  return bound;
 }
 
 }  // namespace meshloom

@@ -28,4 +28,7 @@ struct PipelineSearchResult {
 // Calls the progress of the space's options once per microbatch size.
 PipelineSearchResult search_pipelines(const SearchSpace& space);
 
+// The result's bound is of pipelines whose stages lie on the devices in their order; this one of any other, too.
+Seconds lower_bound_of_any_placement(const SearchSpace& space);
+
 }  // namespace meshloom

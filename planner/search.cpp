@@ -13,6 +13,7 @@
 #include "planner/infeasibility.hpp"
 #include "planner/materialize.hpp"
 #include "planner/pipeline_search.hpp"
+#include "planner/placement.hpp"
 
 namespace meshloom {
 namespace {
@@ -98,7 +99,11 @@ Plan materialize(const SearchSpace& space, const Pipeline& pipeline) {
     request.stages.push_back(materialize_stage(space, stage, solver));
     device += mesh.submesh.devices();
   }
-  return materialize_plan(space, std::move(request));
+  const std::optional<PipelineRequest> otherwise = placed_otherwise(space, request);
+  Plan plan = materialize_plan(space, std::move(request));
+  if (!otherwise) return plan;
+  Plan moved = materialize_plan(space, *otherwise);
+  return moved.estimate <= plan.estimate ? moved : plan;
 }
 
 std::string describe(const SearchOptions& options) {
@@ -140,13 +145,17 @@ std::vector<Plan> search_plans(const PlanningInput& input, const SearchOptions& 
     plans.push_back(std::move(plan));
   }
   std::stable_sort(plans.begin(), plans.end(), [](const Plan& a, const Plan& b) { return a.estimate < b.estimate; });
+  // The bound is of stages placed in their order. A plan whose stages were placed otherwise may be better.
+  Seconds bound = result.lower_bound;
+  if (plans.front().estimate < std::min(bound, result.pipelines.front().estimate) * (1 - rounding_of_sums))
+    bound = lower_bound_of_any_placement(space);
   for (Plan& plan : plans) {
     plan.best_estimate = plans.front().estimate;
     // Sums of times are floating point: a bound may stand a hair above an estimate, but no more.
-    if (result.lower_bound > plan.best_estimate * (1 + 1e-9))
-      throw std::logic_error(fmt::format("the lower bound {} s exceeds the best estimate {} s",
-                                         result.lower_bound.value(), plan.best_estimate.value()));
-    plan.lower_bound = std::min(result.lower_bound * (1 - rounding_of_sums), plan.best_estimate);
+    if (bound > plan.best_estimate * (1 + 1e-9))
+      throw std::logic_error(fmt::format("the lower bound {} s exceeds the best estimate {} s", bound.value(),
+                                         plan.best_estimate.value()));
+    plan.lower_bound = std::min(bound * (1 - rounding_of_sums), plan.best_estimate);
     plan.status =
         plan.gap() <= 1e-9 && plan.estimate == plan.best_estimate ? PlanStatus::optimal : PlanStatus::feasible;
   }
