@@ -55,6 +55,14 @@ struct GroupLink {
   bool operator==(const GroupLink&) const = default;
 };
 
+// Switches above the hosts: so many hosts, in order, below each. Their uplink carries what enters from below, over the
+// oversubscription, in each direction.
+struct SwitchLevel {
+  std::int64_t hosts_per_switch = 1;
+  double oversubscription = 1;
+  bool operator==(const SwitchLevel&) const = default;
+};
+
 struct Cluster {
   std::string name;
   DeviceType device;
@@ -63,10 +71,12 @@ struct Cluster {
   Link intra_host;
   Link nic;
   std::int64_t nics_per_host = 1;
+  std::vector<SwitchLevel> switch_levels;      // from the hosts up; none: hosts reach each other at the speed of NICs
   double price_per_host_hour = 0;              // in dollars; 0: not given
   std::map<std::string, std::string> sources;  // key of the file -> where its number comes from
   // An unequal cluster: groups of hosts, each a uniform cluster; devices and hosts are numbered group by group. The
-  // members from `device` to `price_per_host_hour` are then unset: every cost is that of a group. Empty: one group, this.
+  // members from `device` to `price_per_host_hour` are then unset: every cost is that of a group. Empty: one group,
+  // this.
   std::vector<Cluster> groups{};
   std::vector<GroupLink> between_groups{};  // where there is none: the slower of both sides' NICs
   std::int64_t devices() const;             // of all groups

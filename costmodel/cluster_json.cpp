@@ -99,8 +99,25 @@ Link read_nic(const JsonInput& json) {
   return read_link(json);
 }
 
-constexpr std::string_view of_uniform_clusters[] = {"device", "hosts",         "devices_per_host",   "intra_host",
-                                                    "nic",    "nics_per_host", "price_per_host_hour"};
+// Each level gathers whole switches of the one below.
+std::vector<SwitchLevel> read_switch_levels(const JsonInput& json) {
+  std::vector<SwitchLevel> levels;
+  for (const JsonInput& element : json.elements()) {
+    element.only_keys({"hosts_per_switch", "oversubscription"});
+    const JsonInput hosts = element.at("hosts_per_switch");
+    const SwitchLevel level{hosts.integer(1, 1'000'000), element.at("oversubscription").number(1)};
+    if (!levels.empty() && (level.hosts_per_switch % levels.back().hosts_per_switch != 0 ||
+                            level.hosts_per_switch == levels.back().hosts_per_switch))
+      hosts.fail(
+          fmt::format("is {}, but a switch of this level joins whole switches of {} hosts; give a larger multiple",
+                      level.hosts_per_switch, levels.back().hosts_per_switch));
+    levels.push_back(level);
+  }
+  return levels;
+}
+
+constexpr std::string_view of_uniform_clusters[] = {"device", "hosts",         "devices_per_host",    "intra_host",
+                                                    "nic",    "nics_per_host", "price_per_host_hour", "switch_levels"};
 
 // A uniform cluster, or one of the groups of an unequal one.
 Cluster read_uniform(const JsonInput& json) {
@@ -112,6 +129,7 @@ Cluster read_uniform(const JsonInput& json) {
   cluster.intra_host = read_intra_host(json.at("intra_host"));
   cluster.nic = read_nic(json.at("nic"));
   if (const auto nics = json.find("nics_per_host")) cluster.nics_per_host = nics->integer(1, 1'000'000);
+  if (const auto levels = json.find("switch_levels")) cluster.switch_levels = read_switch_levels(*levels);
   if (const auto price = json.find("price_per_host_hour")) cluster.price_per_host_hour = price->number(0);
   return cluster;
 }
@@ -128,7 +146,7 @@ std::vector<Cluster> read_groups(const JsonInput& json) {
   std::vector<Cluster> groups;
   for (const JsonInput& element : elements) {
     element.only_keys({"name", "device", "hosts", "devices_per_host", "intra_host", "nic", "nics_per_host",
-                       "price_per_host_hour", "sources"});
+                       "switch_levels", "price_per_host_hour", "sources"});
     Cluster group = read_uniform(element);
     read_sources(element, group);
     for (const Cluster& other : groups)
@@ -169,7 +187,7 @@ std::vector<GroupLink> read_group_links(const JsonInput& json, const std::vector
 bool are_equal_hosts(const Cluster& one, const Cluster& other) {
   return one.device == other.device && one.devices_per_host == other.devices_per_host &&
          one.intra_host == other.intra_host && one.nic == other.nic && one.nics_per_host == other.nics_per_host &&
-         one.price_per_host_hour == other.price_per_host_hour;
+         one.switch_levels == other.switch_levels && one.price_per_host_hour == other.price_per_host_hour;
 }
 
 bool is_stated(const Cluster& cluster, const std::string& group) {
@@ -217,7 +235,7 @@ Cluster cluster_from(const JsonInput& root) {
   expect_schema(root, schema);
   if (root.find("groups")) return unequal_cluster(root);
   root.only_keys({"schema", "name", "device", "hosts", "devices_per_host", "intra_host", "nic", "nics_per_host",
-                  "price_per_host_hour", "sources"});
+                  "switch_levels", "price_per_host_hour", "sources"});
   Cluster cluster = read_uniform(root);
   read_sources(root, cluster);
   return cluster;
@@ -254,6 +272,9 @@ void add_uniform(Json& json, const Cluster& cluster) {
   json["intra_host"] = link_json(cluster.intra_host);
   json["nic"] = link_json(cluster.nic);
   json["nics_per_host"] = cluster.nics_per_host;
+  for (const SwitchLevel& level : cluster.switch_levels)
+    json["switch_levels"].push_back(
+        {{"hosts_per_switch", level.hosts_per_switch}, {"oversubscription", level.oversubscription}});
   if (cluster.price_per_host_hour > 0) json["price_per_host_hour"] = cluster.price_per_host_hour;
 }
 

@@ -1,6 +1,7 @@
 #include "costmodel/collectives.hpp"
 
 #include <algorithm>
+#include <vector>
 
 namespace meshloom {
 namespace {
@@ -23,8 +24,23 @@ Seconds step_latency(const Cluster& cluster, const DeviceGroup& group) {
   return group.hosts > 1 ? std::max(cluster.intra_host.latency, cluster.nic.latency) : cluster.intra_host.latency;
 }
 
-BytesPerSecond host_bandwidth(const Cluster& cluster) {
-  return static_cast<double>(cluster.nics_per_host) * cluster.nic.effective();
+// A level of switches as a group meets it.
+struct Crossing {
+  double share = 1;  // what its uplinks carry of what the hosts below can send
+  double hosts = 1;  // of the group, below one switch
+};
+
+// Stages lie so that a group of at most a switch's hosts does not straddle two.
+std::vector<Crossing> crossings(const Cluster& cluster, const DeviceGroup& group) {
+  std::vector<Crossing> result;
+  const std::int64_t span = std::max(group.host_span, (group.hosts - 1) * group.host_stride + 1);
+  for (std::size_t level = 0; level < cluster.switch_levels.size(); ++level) {
+    const std::int64_t below = cluster.switch_levels[level].hosts_per_switch;
+    if (group.hosts == 1 || span <= below) break;
+    const std::int64_t together = std::min(group.hosts / 2, below / group.host_stride);
+    result.push_back({share_of_switches(cluster, level), static_cast<double>(std::max<std::int64_t>(1, together))});
+  }
+  return result;
 }
 
 // The devices of a host that take part send `each` to other hosts, all through the host's NICs.
@@ -38,8 +54,19 @@ Seconds all_to_all_transfer(const Cluster& cluster, Bytes whole, const DeviceGro
   const double n = double(group.size);
   const double on_host = n / double(group.hosts);
   const Bytes to_each = whole / (n * n);
-  return std::max((on_host - 1) * to_each / cluster.intra_host.effective(group.size / group.hosts),
-                  crossing_time(cluster, group, (n - on_host) * to_each));
+  Seconds time = std::max((on_host - 1) * to_each / cluster.intra_host.effective(group.size / group.hosts),
+                          crossing_time(cluster, group, (n - on_host) * to_each));
+  for (const Crossing& level : crossings(cluster, group))
+    time = std::max(time, crossing_time(cluster, group, (n - on_host * level.hosts) * to_each) / level.share);
+  return time;
+}
+
+// The worst permutation sends every shard over the highest level that the group crosses.
+Seconds permutation_transfer(const Cluster& cluster, const DeviceGroup& group, Bytes each) {
+  if (group.hosts == 1) return each / cluster.intra_host.effective(group.size);
+  double share = 1;
+  for (const Crossing& level : crossings(cluster, group)) share = std::min(share, level.share);
+  return crossing_time(cluster, group, each) / share;
 }
 
 Seconds transfer(const Cluster& cluster, Collective collective, Bytes whole, const DeviceGroup& group) {
@@ -52,7 +79,7 @@ Seconds transfer(const Cluster& cluster, Collective collective, Bytes whole, con
     case Collective::all_to_all:
       return all_to_all_transfer(cluster, whole, group);
     case Collective::permute:
-      return group.hosts > 1 ? crossing_time(cluster, group, wire) : wire / cluster.intra_host.effective(group.size);
+      return permutation_transfer(cluster, group, wire);
   }
   return Seconds{};
 }
@@ -102,10 +129,23 @@ Bytes wire_bytes(Collective collective, Bytes whole, std::int64_t group_size) {
   return Bytes{};
 }
 
+BytesPerSecond host_bandwidth(const Cluster& cluster) {
+  return static_cast<double>(cluster.nics_per_host) * cluster.nic.effective();
+}
+
+double share_of_switches(const Cluster& cluster, std::size_t level) {
+  double share = 1;
+  for (std::size_t below = 0; below <= level; ++below) share /= cluster.switch_levels[below].oversubscription;
+  return share;
+}
+
 BytesPerSecond ring_bandwidth(const Cluster& cluster, const DeviceGroup& group) {
   if (group.hosts == 1) return cluster.intra_host.effective(group.size);
   // A ring enters and leaves each host once, whatever the number of its members there: one device's bytes cross.
-  const BytesPerSecond share = host_bandwidth(cluster) / double(group.groups_per_host);
+  BytesPerSecond share = host_bandwidth(cluster) / double(group.groups_per_host);
+  double of_uplinks = 1;
+  for (const Crossing& level : crossings(cluster, group)) of_uplinks = std::min(of_uplinks, level.share * level.hosts);
+  share = share * of_uplinks;
   return std::min(share, cluster.intra_host.effective(group.size / group.hosts));
 }
 
@@ -115,12 +155,23 @@ Seconds collective_time(const Cluster& cluster, Collective collective, Bytes who
          transfer(cluster, collective, whole, group);
 }
 
-Seconds send_time(const Cluster& cluster, Bytes bytes, LinkClass link, std::int64_t lanes) {
+double send_lanes(const Cluster& cluster, const Submesh& stage, LinkClass link) {
   switch (link) {
     case LinkClass::intra_host:
-      return cluster.intra_host.latency + bytes / (double(lanes) * cluster.intra_host.effective(2));
+      return double(stage.devices_per_host);
     case LinkClass::inter_host:
-      return cluster.nic.latency + bytes / (double(lanes) * host_bandwidth(cluster));
+      return hosts_to_send_with(stage, cluster.devices_per_host,
+                                std::min(cluster.nics_per_host, cluster.devices_per_host));
+  }
+  return 1;
+}
+
+Seconds send_time(const Cluster& cluster, Bytes bytes, LinkClass link, double lanes) {
+  switch (link) {
+    case LinkClass::intra_host:
+      return cluster.intra_host.latency + bytes / (lanes * cluster.intra_host.effective(2));
+    case LinkClass::inter_host:
+      return cluster.nic.latency + bytes / (lanes * host_bandwidth(cluster));
   }
   return Seconds{};
 }

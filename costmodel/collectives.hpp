@@ -19,8 +19,14 @@ std::string_view name(Collective collective);
 // Bytes each device sends.
 Bytes wire_bytes(Collective collective, Bytes whole, std::int64_t group_size);
 
-// Ring bandwidth of a group: the least of a device's intra-host link and its share of its host's NICs, which all groups
-// of the host that run at once divide between them.
+// All NICs of a host together, one direction.
+BytesPerSecond host_bandwidth(const Cluster& cluster);
+// What a level's uplinks carry of what the hosts below them can send.
+double share_of_switches(const Cluster& cluster, std::size_t level);
+
+// Ring bandwidth of a group: the least of a device's intra-host link, its share of its host's NICs, which all groups of
+// the host that run at once divide between them, and its share of the uplinks of switches that it crosses: a ring
+// enters and leaves each switch once, so one with k hosts below a switch takes a k-th of what one host could send.
 BytesPerSecond ring_bandwidth(const Cluster& cluster, const DeviceGroup& group);
 
 // steps · latency + bytes on the wire / bandwidth. Steps: n − 1 (all-gather, reduce-scatter, all-to-all), 2(n − 1)
@@ -30,10 +36,12 @@ BytesPerSecond ring_bandwidth(const Cluster& cluster, const DeviceGroup& group);
 Seconds collective_time(const Cluster& cluster, Collective collective, Bytes whole, const DeviceGroup& group);
 
 // Point-to-point transfer between two neighbouring stages: `bytes` of unique tiles, spread evenly over `lanes`. Inside
-// a host a lane is a pair of devices (min of the two stages' devices) with the link of a group of two; between hosts it
-// is a pair of hosts (min of the two stages' hosts) with all their NICs.
+// a host a lane is a device's link of a group of two; between hosts it is all NICs of a host.
 enum class LinkClass { intra_host, inter_host };
 std::string_view name(LinkClass link);
-Seconds send_time(const Cluster& cluster, Bytes bytes, LinkClass link, std::int64_t lanes);
+Seconds send_time(const Cluster& cluster, Bytes bytes, LinkClass link, double lanes);
+// Of a stage on this submesh: one for each device of a host, or its hosts; a share where not all devices of a host
+// send.
+double send_lanes(const Cluster& cluster, const Submesh& stage, LinkClass link);
 
 }  // namespace meshloom

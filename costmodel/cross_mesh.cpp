@@ -4,26 +4,14 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
 #include <tuple>
 
-#include "costmodel/collectives.hpp"
 #include "graphs/input_error.hpp"
 
 namespace meshloom {
 namespace {
 
-std::int64_t common_elements(const Tile& a, const Tile& b, Tile& common) {
-  common = a;
-  for (std::size_t d = 0; d < a.begin.size(); ++d) {
-    const std::int64_t end = std::min(a.begin[d] + a.size[d], b.begin[d] + b.size[d]);
-    common.begin[d] = std::max(a.begin[d], b.begin[d]);
-    common.size[d] = std::max<std::int64_t>(0, end - common.begin[d]);
-  }
-  return common.elements();
-}
-
-using Holders = std::map<Tile, std::vector<std::int64_t>>;  // devices by the tile they hold
+using Holders = std::map<Tile, std::vector<std::int64_t>>;  // devices, ascending, by the tile they hold
 
 Holders holders_of(const PlacedLayout& placed, const std::vector<std::int64_t>& shape) {
   Holders holders;
@@ -33,47 +21,48 @@ Holders holders_of(const PlacedLayout& placed, const std::vector<std::int64_t>& 
   return holders;
 }
 
-// A part of a piece that a device of a host has to receive.
-struct Demand {
-  PieceSend send;  // without a sender
-  std::vector<std::int64_t> sources;
-};
-
-class Assignment {
+// All tiles of a layout have one size and stand at its multiples, so those that meet a box are found by their begins.
+class TileGrid {
  public:
-  explicit Assignment(const Cluster& cluster) : cluster_(cluster) {}
+  TileGrid(const PlacedLayout& placed, const std::vector<std::int64_t>& shape) : holders_(holders_of(placed, shape)) {}
 
-  void add(Demand demand) {
-    PieceSend& send = demand.send;
-    const auto part = std::tuple(send.piece, send.begin, send.end);
-    std::vector<std::int64_t> candidates = demand.sources;
-    const auto forwarders = received_.find(part);
-    if (forwarders != received_.end())
-      candidates.insert(candidates.end(), forwarders->second.begin(), forwarders->second.end());
-    received_[part].push_back(send.to);
-    if (std::find(candidates.begin(), candidates.end(), send.to) != candidates.end()) return;  // it has it
-    send.from = *std::min_element(candidates.begin(), candidates.end(), [&](std::int64_t a, std::int64_t b) {
-      return preference(a, send.to) < preference(b, send.to);
-    });
-    const std::int64_t elements = send.end - send.begin;
-    if (host(send.from) != host(send.to)) by_host_[host(send.from)] += elements;
-    by_device_[send.from] += elements;
-    result_.push_back(std::move(send));
+  template <typename Visit>  // visit(common box, devices that hold it)
+  void for_each_common(const Tile& box, const Visit& visit) const {
+    if (box.elements() == 0) return;
+    const std::vector<std::int64_t>& size = holders_.begin()->first.size;
+    Tile tile{box.begin, size};
+    for (std::size_t d = 0; d < size.size(); ++d) tile.begin[d] = box.begin[d] / size[d] * size[d];
+    const std::vector<std::int64_t> first = tile.begin;
+    for (;;) {
+      const auto found = holders_.find(tile);
+      if (found != holders_.end()) visit(common(box, tile), found->second);
+      std::size_t d = size.size();
+      while (d-- > 0) {
+        tile.begin[d] += size[d];
+        if (tile.begin[d] < box.begin[d] + box.size[d]) break;
+        tile.begin[d] = first[d];
+      }
+      if (d == SIZE_MAX) return;
+    }
   }
-
-  std::vector<PieceSend> take() { return std::move(result_); }
 
  private:
-  std::int64_t host(std::int64_t device) const { return device / cluster_.devices_per_host; }
-  std::tuple<bool, std::int64_t, std::int64_t, std::int64_t> preference(std::int64_t from, std::int64_t to) {
-    const bool outside = host(from) != host(to);
-    return {outside, outside ? by_host_[host(from)] : 0, by_device_[from], from};
+  static Tile common(const Tile& a, const Tile& b) {
+    Tile result = a;
+    for (std::size_t d = 0; d < a.begin.size(); ++d) {
+      result.begin[d] = std::max(a.begin[d], b.begin[d]);
+      result.size[d] = std::min(a.begin[d] + a.size[d], b.begin[d] + b.size[d]) - result.begin[d];
+    }
+    return result;
   }
 
-  const Cluster& cluster_;
-  std::map<std::int64_t, std::int64_t> by_host_, by_device_;  // elements sent
-  std::map<std::tuple<Tile, std::int64_t, std::int64_t>, std::vector<std::int64_t>> received_;
-  std::vector<PieceSend> result_;
+  Holders holders_;
+};
+
+// A piece that a device has to receive, still without a sender.
+struct Demand {
+  Transfer transfer;
+  std::vector<std::int64_t> sources;
 };
 
 void require_whole(const PlacedLayout& placed) {
@@ -83,30 +72,37 @@ void require_whole(const PlacedLayout& placed) {
                                                  print_layout(placed.layout, placed.mesh.dimensions())));
 }
 
-// The devices of one host that hold one tile share what comes in; the longest parts first.
-std::vector<Demand> demands_of(const Cluster& cluster, const Holders& sources, const Holders& destinations) {
-  std::vector<Demand> demands;
-  for (const auto& [wanted, receivers] : destinations) {
-    std::map<std::int64_t, std::vector<std::int64_t>> by_host;
-    for (const std::int64_t device : receivers) by_host[device / cluster.devices_per_host].push_back(device);
-    for (const auto& [tile, holders] : sources) {
-      Tile piece;
-      const std::int64_t elements = common_elements(wanted, tile, piece);
-      if (elements == 0) continue;
-      for (const auto& [host, devices] : by_host) {
-        const std::int64_t parts = std::ssize(devices);
-        for (std::int64_t part = 0; part < parts; ++part) {
-          const std::int64_t begin = elements * part / parts, end = elements * (part + 1) / parts;
-          if (begin < end)
-            demands.push_back({{piece, begin, end, 0, devices[static_cast<std::size_t>(part)]}, holders});
-        }
-      }
-    }
+void add_demands(std::vector<Demand>& demands, std::uint32_t number, const Resharding& tensor) {
+  require_whole(tensor.source);
+  const TileGrid sources(tensor.source, tensor.shape);
+  for (const auto& [tile, receivers] : holders_of(tensor.destination, tensor.shape))
+    for (std::size_t k = 0; k < (tile.size.empty() ? 1 : receivers.size()); ++k)
+      sources.for_each_common(share_of(tile, static_cast<std::int64_t>(k), std::ssize(receivers)),
+                              [&](const Tile& piece, const std::vector<std::int64_t>& holders) {
+                                if (std::binary_search(holders.begin(), holders.end(), receivers[k])) return;
+                                const Bytes bytes = static_cast<double>(piece.elements()) * tensor.element;
+                                demands.push_back({{number, 0, receivers[k], piece, bytes}, holders});
+                              });
+}
+
+void choose_senders(const ClusterLinks& links, std::vector<Demand>& demands) {
+  std::vector<Demand*> order;
+  for (Demand& each : demands) order.push_back(&each);
+  std::stable_sort(order.begin(), order.end(),
+                   [](const Demand* a, const Demand* b) { return a->transfer.bytes > b->transfer.bytes; });
+  std::map<std::uint32_t, Bytes> by_lane;
+  std::map<std::int64_t, Bytes> by_device;
+  for (Demand* each : order) {
+    Transfer& transfer = each->transfer;
+    const auto preference = [&](std::int64_t from) {
+      const std::size_t distance = links.distance(from, transfer.to);
+      return std::tuple(distance, distance == 0 ? Bytes(0) : by_lane[links.lane_out(from)], by_device[from], from);
+    };
+    transfer.from = *std::min_element(each->sources.begin(), each->sources.end(),
+                                      [&](std::int64_t a, std::int64_t b) { return preference(a) < preference(b); });
+    if (links.distance(transfer.from, transfer.to) > 0) by_lane[links.lane_out(transfer.from)] += transfer.bytes;
+    by_device[transfer.from] += transfer.bytes;
   }
-  std::stable_sort(demands.begin(), demands.end(), [](const Demand& a, const Demand& b) {
-    return a.send.end - a.send.begin > b.send.end - b.send.begin;
-  });
-  return demands;
 }
 
 }  // namespace
@@ -135,48 +131,45 @@ Tile tile_of(const PlacedLayout& placed, const std::vector<std::int64_t>& shape,
   return tile;
 }
 
-Resharding reshard(const Cluster& cluster, const std::vector<std::int64_t>& shape, const PlacedLayout& source,
-                   const PlacedLayout& destination) {
-  require_whole(source);
-  require_whole(destination);
-  const Holders sources = holders_of(source, shape), destinations = holders_of(destination, shape);
-  Assignment assignment(cluster);
-  for (Demand& each : demands_of(cluster, sources, destinations)) assignment.add(std::move(each));
-  Resharding result{assignment.take(), {}};
-  for (const auto& [tile, receivers] : destinations) {
-    std::map<std::int64_t, std::vector<std::int64_t>> by_host;
-    for (const std::int64_t device : receivers) by_host[device / cluster.devices_per_host].push_back(device);
-    for (const auto& [host, devices] : by_host)
-      if (devices.size() > 1) result.gathers.push_back({tile, devices});
-  }
-  return result;
+Tile share_of(const Tile& tile, std::int64_t holder, std::int64_t holders) {
+  if (tile.size.empty()) return tile;
+  auto cut = std::find_if(tile.size.begin(), tile.size.end(), [&](std::int64_t size) { return size % holders == 0; });
+  if (cut == tile.size.end()) cut = std::max_element(tile.size.begin(), tile.size.end());
+  const auto d = static_cast<std::size_t>(cut - tile.size.begin());
+  Tile share = tile;
+  const std::int64_t begin = tile.size[d] * holder / holders, end = tile.size[d] * (holder + 1) / holders;
+  share.begin[d] += begin;
+  share.size[d] = end - begin;
+  return share;
 }
 
-Seconds resharding_time(const Cluster& cluster, const Resharding& resharding, Bytes element) {
-  std::map<std::int64_t, std::int64_t> out_of_host, into_host, out_of_device, into_device;
+std::vector<Transfer> reshard(const ClusterLinks& links, const std::vector<Resharding>& tensors) {
+  std::vector<Demand> demands;
+  for (std::size_t t = 0; t < tensors.size(); ++t) add_demands(demands, static_cast<std::uint32_t>(t), tensors[t]);
+  choose_senders(links, demands);
+  std::vector<Transfer> transfers;
+  transfers.reserve(demands.size());
+  for (Demand& each : demands) transfers.push_back(std::move(each.transfer));
+  std::sort(transfers.begin(), transfers.end(), [](const Transfer& a, const Transfer& b) {
+    return std::tie(a.tensor, a.to, a.slice) < std::tie(b.tensor, b.to, b.slice);
+  });
+  return transfers;
+}
+
+LinkLoads loads_of(const ClusterLinks& links, const std::vector<Transfer>& transfers) {
+  LinkLoads loads;
+  for (const Transfer& each : transfers) links.add(loads, each.from, each.to, each.bytes);
+  return loads;
+}
+
+Seconds latency_of(const ClusterLinks& links, const std::vector<Transfer>& transfers) {
   Seconds latency;
-  for (const PieceSend& send : resharding.sends) {
-    const std::int64_t from = send.from / cluster.devices_per_host, to = send.to / cluster.devices_per_host;
-    const std::int64_t elements = send.end - send.begin;
-    latency = std::max(latency, from == to ? cluster.intra_host.latency : cluster.nic.latency);
-    if (from != to) out_of_host[from] += elements, into_host[to] += elements;
-    if (from == to) out_of_device[send.from] += elements, into_device[send.to] += elements;
-  }
-  const auto most = [element](const std::map<std::int64_t, std::int64_t>& loads) {
-    std::int64_t result = 0;
-    for (const auto& [number, elements] : loads) result = std::max(result, elements);
-    return static_cast<double>(result) * element;
-  };
-  const BytesPerSecond nics = static_cast<double>(cluster.nics_per_host) * cluster.nic.effective();
-  const Seconds across = std::max(most(out_of_host), most(into_host)) / nics;
-  const Seconds inside = std::max(most(out_of_device), most(into_device)) / cluster.intra_host.effective(2);
-  Seconds gathering;
-  for (const LocalGather& gather : resharding.gathers) {
-    const DeviceGroup group{std::ssize(gather.devices), 1, 1};
-    gathering = std::max(gathering, collective_time(cluster, Collective::all_gather,
-                                                    static_cast<double>(gather.tile.elements()) * element, group));
-  }
-  return latency + std::max(across, inside) + gathering;
+  for (const Transfer& each : transfers) latency = std::max(latency, links.latency(each.from, each.to));
+  return latency;
+}
+
+Seconds transfer_time(const ClusterLinks& links, const std::vector<Transfer>& transfers) {
+  return latency_of(links, transfers) + links.longest(loads_of(links, transfers));
 }
 
 }  // namespace meshloom

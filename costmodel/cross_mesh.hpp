@@ -1,27 +1,27 @@
-// Resharding between meshes: a tensor that lies in a layout on one stage's devices is to lie in another layout on the
-// next stage's [Zhuang et al. 2023, On optimizing the communication of model parallelism].
+// Resharding between meshes: tensors that lie in a layout on one stage's devices are to lie in another layout on
+// another stage's [Zhuang et al. 2023, On optimizing the communication of model parallelism].
 //
-// The tiles of the source and those of the destination cut the tensor into pieces: what one source tile and one
-// destination tile have in common. A piece is sent to each destination host that needs it once. Where several devices
-// of the host hold the same tile, each receives an equal part of the piece, and an all-gather inside the host makes the
-// tile whole on all of them. A host that has received a part hands it on (a broadcast as a chain), so that the source's
-// NICs send it once.
+// Each element travels once. Where several devices of the destination are to hold the same tile, each receives an equal
+// share of it, a box; an all-gather among them, which is the destination stage's business, then makes the tile whole
+// everywhere. Together that is a broadcast by scatter and all-gather [Barnett et al. 1994]. A share is sent in pieces:
+// what it has in common with the source's tiles.
 //
-// Who sends is chosen greedily: the longest parts first; of the devices that hold a part, first one on the receiver's
-// host, else the one whose host has sent least and, of equals, that has sent least itself, then the smallest number.
+// Who sends is chosen greedily: the longest pieces first; of the devices that hold a piece the nearest (its host, its
+// switch), of these the one whose lane has sent least, of equals the one that has sent least itself, then the smallest
+// number. So copies at the source share the sending evenly over NICs.
 //
 //   source: two devices on host 0, S(0); destination: devices 2 and 3 on host 1, whole on both:
-//     rows 0-1 from device 0, rows 2-3 from device 1; each half of that to device 2, half to 3; then both all-gather.
+//     rows 0-1 from device 0 to 2, rows 2-3 from device 1 to 3; then 2 and 3 gather.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
+#include "costmodel/cluster_links.hpp"
 #include "costmodel/layout.hpp"
 
 namespace meshloom {
 
-// A tensor on a mesh; partial sums are not resharded: resolve them first.
 struct PlacedLayout {
   DeviceMesh mesh;
   std::vector<std::int64_t> devices;  // numbers in the cluster, in mesh order
@@ -35,33 +35,36 @@ struct Tile {
   auto operator<=>(const Tile&) const = default;
 };
 // What the device in this place of the mesh holds of a tensor of `shape`; axes cut in the mesh's order, major first.
+// Throws InputError: an axis does not divide its dimension.
 Tile tile_of(const PlacedLayout& placed, const std::vector<std::int64_t>& shape, std::size_t place);
+// The part of `tile` that one of its holders receives: cut along the first dimension that the holders divide, else
+// along the longest, so that shares may differ or be empty. A scalar is not cut: only its first holder receives it.
+Tile share_of(const Tile& tile, std::int64_t holder, std::int64_t holders);
 
-// Elements [begin, end) of a piece, numbered row by row.
-struct PieceSend {
-  Tile piece;
-  std::int64_t begin = 0, end = 0;
-  std::int64_t from = 0, to = 0;  // devices
-  bool operator==(const PieceSend&) const = default;
-};
-// These devices of one host exchange what they received, so that each has the whole tile.
-struct LocalGather {
-  Tile tile;
-  std::vector<std::int64_t> devices;  // two or more
-  bool operator==(const LocalGather&) const = default;
-};
+// A tensor on its way. A partial sum is refused as a source: it is reduced before it is sent. Of a gradient that
+// becomes a partial sum where it arrives, each device has its share, and zero elsewhere.
 struct Resharding {
-  std::vector<PieceSend> sends;  // in an order in which each sender has what it sends; never from a device to itself
-  std::vector<LocalGather> gathers;
-  bool operator==(const Resharding&) const = default;
+  std::vector<std::int64_t> shape;
+  Bytes element;
+  PlacedLayout source, destination;
 };
 
-// Throws InputError: a layout has a partial sum, or an axis does not divide its dimension.
-Resharding reshard(const Cluster& cluster, const std::vector<std::int64_t>& shape, const PlacedLayout& source,
-                   const PlacedLayout& destination);
+// A box of one of the tensors.
+struct Transfer {
+  std::uint32_t tensor = 0;  // position
+  std::int64_t from = 0, to = 0;
+  Tile slice;
+  Bytes bytes;
+  bool operator==(const Transfer&) const = default;
+};
 
-// All sends at once, then the gathers: the latency of the slowest link used, plus the most that one host's NICs or one
-// device's connection has to carry in one direction; then the longest all-gather. A chain counts as pipelined.
-Seconds resharding_time(const Cluster& cluster, const Resharding& resharding, Bytes element);
+// By tensor, receiver and place of the slice. Devices that hold what they are to receive get nothing.
+std::vector<Transfer> reshard(const ClusterLinks& links, const std::vector<Resharding>& tensors);
+
+LinkLoads loads_of(const ClusterLinks& links, const std::vector<Transfer>& transfers);
+// The greatest latency of a link that they use.
+Seconds latency_of(const ClusterLinks& links, const std::vector<Transfer>& transfers);
+// All at once and alone: that latency, plus the longest that one link needs for its load.
+Seconds transfer_time(const ClusterLinks& links, const std::vector<Transfer>& transfers);
 
 }  // namespace meshloom

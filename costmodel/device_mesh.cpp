@@ -50,6 +50,9 @@ DeviceGroup group_of(const DeviceMesh& mesh, unsigned axis_set) {
       group.size *= size;
       group.hosts *= size / inside;
       members_on_host *= inside;
+      const std::int64_t host_stride = std::max<std::int64_t>(1, stride / host);
+      if (inside < size && group.host_span == 1) group.host_stride = host_stride;
+      group.host_span += (size / inside - 1) * host_stride;
     }
     stride *= size;
   }

@@ -19,6 +19,14 @@ struct Submesh {
   auto operator<=>(const Submesh&) const = default;
 };
 
+// What a stage on this submesh has to send to other hosts with, in whole hosts' NICs: all of its hosts', or of some
+// devices of a host those that they have; `nics`: of a host, as far as devices can use them apart.
+inline double hosts_to_send_with(const Submesh& stage, std::int64_t devices_per_host, std::int64_t nics) {
+  if (stage.devices_per_host == devices_per_host) return static_cast<double>(stage.hosts);
+  const std::int64_t own = stage.devices_per_host * nics / devices_per_host;
+  return static_cast<double>(own > 1 ? own : 1) / static_cast<double>(nics);
+}
+
 struct MeshAxis {
   std::string name;
   std::int64_t size = 1;
@@ -30,6 +38,8 @@ struct DeviceGroup {
   std::int64_t size = 1;             // devices of one group
   std::int64_t hosts = 1;            // hosts that one group spans
   std::int64_t groups_per_host = 1;  // groups that run at once with a member on one host, thus share its NICs
+  std::int64_t host_stride = 1;      // from one of its hosts to the nearest
+  std::int64_t host_span = 1;        // from its first host to its last, both counted; at least as hosts and stride say
   auto operator<=>(const DeviceGroup&) const = default;
 };
 

@@ -4,18 +4,19 @@
 
 #include <algorithm>
 
+#include "costmodel/collectives.hpp"
+
 namespace meshloom {
 namespace {
 
-BytesPerSecond host_bandwidth(const Cluster& cluster) {
-  return static_cast<double>(cluster.nics_per_host) * cluster.nic.effective();
-}
-
-// One NIC that is no faster than either.
-void slow_down(Cluster& cluster, BytesPerSecond bandwidth, Seconds latency) {
-  cluster.nic = {.bandwidth = std::min(host_bandwidth(cluster), bandwidth),
-                 .latency = std::max(cluster.nic.latency, latency)};
-  cluster.nics_per_host = 1;
+// To these NICs where they are slower, and at the larger latency.
+void slow_down(Cluster& cluster, const Link& nic, std::int64_t nics_per_host) {
+  const Seconds latency = std::max(cluster.nic.latency, nic.latency);
+  if (static_cast<double>(nics_per_host) * nic.effective() < host_bandwidth(cluster)) {
+    cluster.nic = nic;
+    cluster.nics_per_host = nics_per_host;
+  }
+  cluster.nic.latency = latency;
 }
 
 }  // namespace
@@ -59,12 +60,15 @@ std::int64_t host_count(const Cluster& cluster) {
 Cluster border_between(const Cluster& cluster, std::size_t one, std::size_t other) {
   Cluster border = group_at(cluster, one);
   if (one == other) return border;
-  const Cluster& far = group_at(cluster, other);
-  slow_down(border, host_bandwidth(far), far.nic.latency);
+  const Cluster &first = group_at(cluster, std::min(one, other)), &second = group_at(cluster, std::max(one, other));
+  border.nic = first.nic;
+  border.nics_per_host = first.nics_per_host;
+  border.switch_levels.clear();
+  slow_down(border, second.nic, second.nics_per_host);
   for (const GroupLink& between : cluster.between_groups)
-    if ((between.one == border.name && between.other == far.name) ||
-        (between.one == far.name && between.other == border.name))
-      slow_down(border, between.link.effective(), between.link.latency);
+    if ((between.one == first.name && between.other == second.name) ||
+        (between.one == second.name && between.other == first.name))
+      slow_down(border, between.link, 1);
   return border;
 }
 
@@ -73,7 +77,7 @@ Cluster slowest_links(const Cluster& cluster) {
   for (std::size_t group = 0; group < group_count(cluster); ++group)
     for (std::size_t other = group + 1; other < group_count(cluster); ++other) {
       const Cluster border = border_between(cluster, group, other);
-      slow_down(slowest, host_bandwidth(border), border.nic.latency);
+      slow_down(slowest, border.nic, border.nics_per_host);
       const Link& inside = group_at(cluster, other).intra_host;
       if (inside.effective() < slowest.intra_host.effective()) slowest.intra_host = inside;
     }

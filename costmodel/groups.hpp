@@ -21,8 +21,9 @@ std::size_t group_of_device(const Cluster& cluster, std::int64_t device);
 std::int64_t host_of_device(const Cluster& cluster, std::int64_t device);
 std::int64_t host_count(const Cluster& cluster);
 
-// A uniform cluster whose NICs are what connects the two groups: each host has the least of both sides' NICs and the
-// link that is stated between them, at the largest of their latencies. Of a group with itself: the group.
+// A uniform cluster like the first group, whose NICs are what connects the two: the slowest of both sides' NICs and of
+// the link that is stated between them, at the largest of their latencies, without switches. Of a group with itself:
+// the group.
 Cluster border_between(const Cluster& cluster, std::size_t one, std::size_t other);
 
 // The least bandwidths and largest latencies of all groups and borders. Of a uniform cluster: itself.

@@ -9,7 +9,7 @@ constexpr std::array parameter_states = {ParameterState::replicated, ParameterSt
                                          ParameterState::zero3};
 constexpr std::array overlaps = {OverlapSends::none, OverlapSends::by_schedule, OverlapSends::all};
 constexpr std::array synchronization_overlaps = {OverlapSynchronization::none, OverlapSynchronization::last_backward};
-constexpr std::array recomputes = {Recompute::none, Recompute::full};
+constexpr std::array recompute_scopes = {RecomputeScope::blocks, RecomputeScope::all};
 
 template <typename Values>
 auto named(const Values& values, std::string_view wanted) -> std::optional<typename Values::value_type> {
@@ -40,13 +40,27 @@ std::string_view name(Recompute recompute) {
   switch (recompute) {
     case Recompute::none:
       return "none";
+    case Recompute::selective:
+      return "selective";
     case Recompute::full:
       return "full";
   }
   return "";
 }
 
-std::optional<Recompute> recompute_named(std::string_view wanted) { return named(recomputes, wanted); }
+std::optional<Recompute> recompute_named(std::string_view wanted) { return named(all_recomputes, wanted); }
+
+std::string_view name(RecomputeScope scope) {
+  switch (scope) {
+    case RecomputeScope::blocks:
+      return "blocks";
+    case RecomputeScope::all:
+      return "all";
+  }
+  return "";
+}
+
+std::optional<RecomputeScope> recompute_scope_named(std::string_view wanted) { return named(recompute_scopes, wanted); }
 
 std::string_view name(OverlapSends overlap) {
   switch (overlap) {

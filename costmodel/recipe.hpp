@@ -2,6 +2,7 @@
 // File format `meshloom.recipe/1`, docs/recipe_format.md. The plan records the recipe it was made with.
 #pragma once
 
+#include <array>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -17,9 +18,20 @@ enum class ParameterState { replicated, zero1, zero2, zero3 };
 std::string_view name(ParameterState state);  // "replicated", "zero1", …
 std::optional<ParameterState> parameter_state_named(std::string_view name);
 
-enum class Recompute { none, full };  // selective comes with the memory issue
+// What the backward computes again instead of keeping it: nothing, the cores of attention, or whole layers (as far as
+// the recipe's scope goes).
+enum class Recompute { none, selective, full };
+inline constexpr std::array all_recomputes{Recompute::none, Recompute::selective, Recompute::full};
+template <typename Value>
+using ByRecompute = std::array<Value, all_recomputes.size()>;
 std::string_view name(Recompute recompute);
 std::optional<Recompute> recompute_named(std::string_view name);
+
+// What full recompute repeats: the layers from the first to the last that stand in the graph more than once (a graph
+// without such: all), or all layers.
+enum class RecomputeScope { blocks, all };
+std::string_view name(RecomputeScope scope);
+std::optional<RecomputeScope> recompute_scope_named(std::string_view name);
 
 // Which sends between pipeline stages go on while the sender computes: of the schedules that are made for it (eager and
 // interleaved 1F1B, zero bubble, DualPipe), or of all.
@@ -47,6 +59,7 @@ struct Recipe {
   // Saved activations stay in the layout the producer made (Megatron's sequence parallelism) and are gathered again in
   // the backward, at that price; otherwise they are saved as the consumers use them.
   bool regather_saved_activations = false;
+  RecomputeScope recompute_scope = RecomputeScope::blocks;
   double elementwise_traffic = 1;  // bytes moved over bytes of operands and results, for kinds priced by bytes: fusion
   OverlapSends overlap_sends = OverlapSends::by_schedule;
   OverlapSynchronization overlap_synchronization = OverlapSynchronization::none;

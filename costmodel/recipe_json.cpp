@@ -23,6 +23,11 @@ DType read_compute_dtype(const JsonInput& json) {
   return allowed[json.one_of(names)];
 }
 
+RecomputeScope read_recompute_scope(const JsonInput& json) {
+  const std::vector<std::string> names = {"blocks", "all"};
+  return *recompute_scope_named(names[json.one_of(names)]);
+}
+
 OverlapSends read_overlap_sends(const JsonInput& json) {
   const std::vector<std::string> names = {"none", "by_schedule", "all"};
   return *overlap_sends_named(names[json.one_of(names)]);
@@ -61,8 +66,8 @@ Recipe recipe_from(const JsonInput& root) {
   expect_schema(root, schema);
   root.only_keys({"schema", "name", "extends", "compute_dtype", "parameter_bytes", "gradient_bytes", "bucket_bytes",
                   "optimizer_bytes", "optimizer_traffic", "parameter_states", "regather_saved_activations",
-                  "elementwise_traffic", "overlap_sends", "overlap_synchronization", "context_memory",
-                  "memory_fragmentation", "sources"});
+                  "recompute_scope", "elementwise_traffic", "overlap_sends", "overlap_synchronization",
+                  "context_memory", "memory_fragmentation", "sources"});
   const auto extends = root.find("extends");
   Recipe recipe = preset(extends ? extends->one_of(recipe_presets()) : 0);
   recipe.name = root.at("name").string();
@@ -77,6 +82,7 @@ Recipe recipe_from(const JsonInput& root) {
   if (const auto value = root.find("optimizer_traffic")) recipe.optimizer_traffic = value->bytes();
   if (const auto value = root.find("parameter_states")) recipe.parameter_states = read_parameter_states(*value);
   if (const auto value = root.find("regather_saved_activations")) recipe.regather_saved_activations = value->boolean();
+  if (const auto value = root.find("recompute_scope")) recipe.recompute_scope = read_recompute_scope(*value);
   if (const auto value = root.find("elementwise_traffic")) recipe.elementwise_traffic = value->number(0, 100);
   if (const auto value = root.find("overlap_sends")) recipe.overlap_sends = read_overlap_sends(*value);
   if (const auto value = root.find("overlap_synchronization"))
@@ -124,6 +130,7 @@ std::string write_recipe(const Recipe& recipe) {
                {"optimizer_traffic", text_of(Bytes(recipe.optimizer_traffic))},
                {"parameter_states", states},
                {"regather_saved_activations", recipe.regather_saved_activations},
+               {"recompute_scope", name(recipe.recompute_scope)},
                {"elementwise_traffic", recipe.elementwise_traffic},
                {"overlap_sends", name(recipe.overlap_sends)},
                {"overlap_synchronization", name(recipe.overlap_synchronization)},

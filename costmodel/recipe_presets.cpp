@@ -24,6 +24,7 @@ Recipe neutral() {
   recipe.optimizer_traffic = 28;
   recipe.parameter_states = {ParameterState::replicated, ParameterState::zero1, ParameterState::zero3};
   recipe.regather_saved_activations = false;
+  recipe.recompute_scope = RecomputeScope::blocks;
   recipe.elementwise_traffic = 1;
   recipe.context_memory = gibibyte;
   recipe.memory_fragmentation = 0.04;
@@ -38,6 +39,9 @@ Recipe neutral() {
        "Rajbhandari et al. 2020, section 5; zero2 is left out because with several microbatches its "
        "reduce-scatter in each of them rarely pays"},
       {"regather_saved_activations", "assumed: activations are saved as the consumers use them"},
+      {"recompute_scope",
+       "Hugging Face Transformers, modeling_layers.py (GradientCheckpointingLayer): each block of the model is "
+       "checkpointed; embedding, head and loss are not"},
       {"elementwise_traffic", "assumed: every op is a kernel of its own"},
       {"overlap_sends", "assumed: frameworks that have these schedules send asynchronously in them"},
       {"overlap_synchronization", "assumed: gradients are reduced after the last backward; the slower case"},
@@ -72,6 +76,9 @@ Recipe megatron() {
       {"regather_saved_activations",
        "Korthikanti et al. 2022, section 4.2.2: only the shard of a layer's input is "
        "saved and all-gathered again in the backward"},
+      {"recompute_scope",
+       "Megatron-LM, core/transformer/transformer_block.py (_checkpointed_forward): transformer layers are "
+       "checkpointed; embedding, final norm, logits and loss run once"},
       {"elementwise_traffic",
        "counted: bias+GELU and bias+dropout+residual as one kernel each move 19 of the 40 units "
        "of b·s·h that a layer's elementwise ops move when each is a kernel of its own"},
@@ -91,6 +98,7 @@ Recipe alpa() {
   Recipe recipe = neutral();
   recipe.name = "alpa";
   recipe.compute_dtype = DType::fp16;
+  recipe.recompute_scope = RecomputeScope::all;
   recipe.bucket_bytes = Bytes(30 * 1048576.0);
   recipe.elementwise_traffic = 0.5;
   recipe.context_memory = 1.6 * gibibyte;
@@ -109,6 +117,9 @@ Recipe alpa() {
        "reduce-scatter and all-gather, optimizer state is partitioned), Zero3Parallel. Its ZeRO-2 is "
        "taken as zero1, assumed: gradients accumulate whole over microbatches and are reduced once"},
       {"regather_saved_activations", "assumed: XLA keeps the values that the backward uses"},
+      {"recompute_scope",
+       "alpa-projects/alpa, alpa/pipeline_parallel/layer_construction.py: with remat_layer every layer is "
+       "rematerialized, and layers cover the whole forward"},
       {"elementwise_traffic", "assumed: XLA's loop fusion reaches what Megatron's fused kernels do"},
       {"overlap_sends",
        "Zhuang et al. 2023, section 4: eager 1F1B overlaps cross-mesh resharding; Alpa's 1F1B does not"},

@@ -315,7 +315,7 @@ std::vector<UniformLayout> uniform_layouts(const PlanningInput& input) {
   for (UniformLayout layout : possible_degrees(space))
     for (const bool sequence : {false, true})
       for (const ParameterState state : input.recipe.parameter_states)
-        for (const Recompute recompute : {Recompute::none, Recompute::full}) {
+        for (const Recompute recompute : space.recomputes) {
           if (sequence && layout.tensor_parallel == 1) continue;
           if (state != ParameterState::replicated && layout.data_parallel == 1) continue;
           layout.sequence_parallel = sequence, layout.parameter_state = state, layout.recompute = recompute;
@@ -337,6 +337,20 @@ bool agrees(const UniformLayout& layout, const SearchOptions& options) {
   return (!options.parameter_state || layout.parameter_state == *options.parameter_state) &&
          (!options.recompute || layout.recompute == *options.recompute) &&
          options.global_batch % layout.data_parallel == 0;
+}
+
+bool keeps_constraints(const UniformLayout& layout, const SearchSpace& space) {
+  if (space.allowed.count() && layout.pipeline_parallel != *space.allowed.count()) return false;
+  const std::vector<DeviceMesh> meshes = stage_meshes(space.input.cluster, layout);
+  const LayerRanges ranges = equal_stages(space.layers, layout);
+  for (std::size_t s = 0; s < ranges.size(); ++s) {
+    const Submesh& submesh = meshes[s % meshes.size()].submesh;  // ranks take turns
+    if (!space.options.constraints.submeshes.empty() &&
+        std::find(space.submeshes.begin(), space.submeshes.end(), submesh) == space.submeshes.end())
+      return false;
+    if (!space.allowed.on(ranges[s].first, ranges[s].second, submesh)) return false;
+  }
+  return true;
 }
 
 std::vector<std::int64_t> sizes_for(const UniformLayout& layout, const SearchOptions& options) {
@@ -378,8 +392,8 @@ Seconds estimate_of(const SearchSpace& space, const UniformLayout& layout, const
     const Submesh& submesh = meshes[static_cast<std::size_t>(s)].submesh;
     const Cost& cost = costs.at(submesh.group)[space.classes.of[first][last - first]];
     if (!(cost.forward < impossible)) return impossible;
-    const Bytes usable = usable_memory(group_at(cluster, submesh.group), space.input.recipe);
-    const auto following = following_stages(cost, usable, layout.schedule.kind, microbatches, stages - 1 - s);
+    const auto following =
+        following_stages(cost, usable_memory(space, submesh.group), layout.schedule.kind, microbatches, stages - 1 - s);
     if (!following || *following < stages - 1 - s) return impossible;
     Seconds per_step = cost.per_step();
     if (cost.shared_gradients > Bytes(0) && shares_parameters_outside(space.layers, first, last))
@@ -390,9 +404,10 @@ Seconds estimate_of(const SearchSpace& space, const UniformLayout& layout, const
     const LinkClass link = host_of_device(cluster, end - 1) == host_of_device(cluster, end) ? LinkClass::intra_host
                                                                                             : LinkClass::inter_host;
     const std::uint32_t next_group = meshes[static_cast<std::size_t>(s) + 1].submesh.group;
-    const StageBoundary boundary = boundary_after(space, last, {link, submesh.group, next_group}, microbatch_size);
-    times.back().forward += boundary.forward_time;
-    gradient_send = boundary.backward_time;
+    StageBoundary boundary = boundary_after(space, last, {link, submesh.group, next_group}, microbatch_size);
+    price_sends(cluster, boundary, submesh, meshes[static_cast<std::size_t>(s) + 1].submesh);
+    times.back().forward += boundary.formula_forward;
+    gradient_send = boundary.formula_backward;
   }
   return schedule_formula(layout.schedule, times, microbatches);
 }
@@ -418,13 +433,16 @@ void price(PricedTogether& priced, const SearchSpace& space, const std::vector<U
 }  // namespace
 
 std::optional<Plan> best_uniform_plan(const PlanningInput& input, const SearchOptions& options) {
+  if (options.constraints.stage_list) return std::nullopt;
   std::vector<UniformLayout> layouts = uniform_layouts(input);
   for (UniformLayout& layout : layouts)
     if (options.schedule) layout.schedule = *options.schedule;
   SearchOptions searched;
   searched.global_batch = options.global_batch;
   searched.max_mesh_axes = 0;  // the meshes are the layouts' own
+  searched.constraints = options.constraints;
   const SearchSpace space = search_space(input, searched);
+  std::erase_if(layouts, [&](const UniformLayout& layout) { return !keeps_constraints(layout, space); });
   std::vector<PricedTogether> priced = price_together(layouts, options);
   const tbb::global_control limit(tbb::global_control::max_allowed_parallelism,
                                   options.threads == 0

@@ -89,14 +89,14 @@ class Thinning {
     LayerModel result;
     result.interior = model_.interior;
     for (const ModelEdge& edge : model_.edges) {
-      ModelEdge& next = result.edges.emplace_back(ModelEdge{edge.a, edge.b, edge.tensor, edge.operand, {}});
+      ModelEdge& next = result.edges.emplace_back(ModelEdge{edge.a, edge.b, edge.tensor, edge.operand, {}, edge.parts});
       next.costs.reserve(kept_[edge.a].size() * kept_[edge.b].size());
       for (const std::uint32_t a : kept_[edge.a])
         for (const std::uint32_t b : kept_[edge.b]) next.costs.push_back(cost(edge, a, b));
     }
     for (std::size_t n = 0; n < model_.nodes.size(); ++n) {
       ModelNode& node = model_.nodes[n];
-      ModelNode& next = result.nodes.emplace_back(ModelNode{node.kind, node.op, node.tensor, {}});
+      ModelNode& next = result.nodes.emplace_back(ModelNode{node.kind, node.op, node.tensor, {}, node.parts});
       next.choices.reserve(kept_[n].size());
       for (const std::uint32_t choice : kept_[n]) next.choices.push_back(std::move(node.choices[choice]));
     }

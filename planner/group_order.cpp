@@ -15,7 +15,7 @@ struct SendTimes {
 SendTimes send_times(const SearchSpace& space, std::size_t cut, const StageBorder& border,
                      std::int64_t microbatch_size) {
   const StageBoundary boundary = boundary_after(space, cut, border, microbatch_size);
-  return {boundary.forward_time, boundary.backward_time};
+  return {boundary.formula_forward, boundary.formula_backward};
 }
 
 void add_cuts(InterOpProblem& problem, const SearchSpace& space, std::uint32_t group, std::int64_t microbatch_size) {
@@ -26,10 +26,11 @@ void add_cuts(InterOpProblem& problem, const SearchSpace& space, std::uint32_t g
   }
 }
 
-void add_group(InterOpProblem& problem, const SearchSpace& space, std::uint32_t before, std::uint32_t group,
-               std::int64_t microbatch_size) {
+std::int64_t nics_apart(const Cluster& cluster) { return std::min(cluster.nics_per_host, cluster.devices_per_host); }
+
+void add_sends(InterOpProblem::FurtherGroup& further, const SearchSpace& space, std::uint32_t before,
+               std::uint32_t group, std::int64_t microbatch_size) {
   const Cluster& cluster = group_at(space.input.cluster, group);
-  InterOpProblem::FurtherGroup further{cluster.hosts, cluster.devices_per_host, {}};
   for (std::size_t cut = 0; cut + 1 < space.layers.layers.size(); ++cut) {
     const SendTimes inside = send_times(space, cut, {LinkClass::intra_host, group, group}, microbatch_size);
     const SendTimes between = send_times(space, cut, {LinkClass::inter_host, group, group}, microbatch_size);
@@ -37,7 +38,11 @@ void add_group(InterOpProblem& problem, const SearchSpace& space, std::uint32_t 
     further.cuts.push_back({{inside.forward, between.forward, from_before.forward},
                             {inside.backward, between.backward, from_before.backward}});
   }
-  problem.further_groups.push_back(std::move(further));
+  const Cluster border = border_between(space.input.cluster, before, group);
+  further.lanes = {nics_apart(cluster),
+                   1,
+                   border.nics_per_host,
+                   {cluster.intra_host.latency, cluster.nic.latency, border.nic.latency}};
 }
 
 }  // namespace
@@ -65,33 +70,31 @@ std::int64_t devices_of(const Cluster& cluster, const GroupOrder& order) {
   return devices;
 }
 
-InterOpProblem empty_problem(const SearchSpace& space, const GroupOrder& order, std::int64_t microbatch_size,
-                             std::int64_t microbatches) {
-  const Cluster& first = group_at(space.input.cluster, order.front());
+InterOpProblem problem_without_sends(const SearchSpace& space, const GroupOrder& order) {
   InterOpProblem problem;
   problem.layers = static_cast<std::uint32_t>(space.layers.layers.size());
-  problem.hosts = first.hosts;
-  problem.devices_per_host = first.devices_per_host;
-  problem.microbatches = microbatches;
+  problem.hosts = group_at(space.input.cluster, order.front()).hosts;
+  problem.devices_per_host = group_at(space.input.cluster, order.front()).devices_per_host;
+  for (std::size_t k = 1; k < order.size(); ++k) {
+    const Cluster& group = group_at(space.input.cluster, order[k]);
+    problem.further_groups.push_back({group.hosts, group.devices_per_host, {}, {}});
+  }
   problem.submeshes = space.submeshes;
   for (Submesh& submesh : problem.submeshes)
     submesh.group = static_cast<std::uint32_t>(std::find(order.begin(), order.end(), submesh.group) - order.begin());
-  add_cuts(problem, space, order.front(), microbatch_size);
-  for (std::size_t k = 1; k < order.size(); ++k) add_group(problem, space, order[k - 1], order[k], microbatch_size);
+  problem.stages = space.allowed.count();
   return problem;
 }
 
-InterOpProblem problem_of_any_placement(const SearchSpace& space, const GroupOrder& order, std::int64_t microbatch_size,
-                                        std::int64_t microbatches) {
-  InterOpProblem problem = empty_problem(space, order, microbatch_size, microbatches);
-  const auto use_cheapest = [](auto& cuts) {
-    for (auto& cut : cuts) {
-      cut.forward[0] = cut.forward[1] = std::min(cut.forward[0], cut.forward[1]);
-      cut.backward[0] = cut.backward[1] = std::min(cut.backward[0], cut.backward[1]);
-    }
-  };
-  use_cheapest(problem.cuts);
-  for (InterOpProblem::FurtherGroup& group : problem.further_groups) use_cheapest(group.cuts);
+InterOpProblem empty_problem(const SearchSpace& space, const GroupOrder& order, std::int64_t microbatch_size,
+                             std::int64_t microbatches) {
+  InterOpProblem problem = problem_without_sends(space, order);
+  problem.microbatches = microbatches;
+  add_cuts(problem, space, order.front(), microbatch_size);
+  const Cluster& first = group_at(space.input.cluster, order.front());
+  problem.lanes = {nics_apart(first), 1, {first.intra_host.latency, first.nic.latency}};
+  for (std::size_t k = 1; k < order.size(); ++k)
+    add_sends(problem.further_groups[k - 1], space, order[k - 1], order[k], microbatch_size);
   return problem;
 }
 

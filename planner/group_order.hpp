@@ -19,11 +19,7 @@ bool is_in(const GroupOrder& order, const Submesh& submesh);
 std::int64_t devices_of(const Cluster& cluster, const GroupOrder& order);
 
 // The problem of a pipeline in this order, without options. Submeshes of other groups are of none that it has.
+InterOpProblem problem_without_sends(const SearchSpace& space, const GroupOrder& order);
 InterOpProblem empty_problem(const SearchSpace& space, const GroupOrder& order, std::int64_t microbatch_size,
                              std::int64_t microbatches);
-// The same with every cut at its cheapest link of each group: no placement of the stages on the group's devices sends
-// at less.
-InterOpProblem problem_of_any_placement(const SearchSpace& space, const GroupOrder& order, std::int64_t microbatch_size,
-                                        std::int64_t microbatches);
-
 }  // namespace meshloom

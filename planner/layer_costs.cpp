@@ -7,11 +7,21 @@
 namespace meshloom {
 namespace {
 
-// Gathered copies of parameters (zero3): an op's own are held while it runs, and under full recompute with those of its
-// whole layer until the backward that follows; one that several ops use is held from the first to the last of them.
-Bytes& holder_of_gathered(Cost& cost, ModelNode::Kind kind, Recompute recompute) {
-  if (kind == ModelNode::Kind::parameter) return cost.gathered;
-  return recompute == Recompute::full ? cost.recomputed : cost.working;
+const RecomputePart& part_in(const ByRecompute<RecomputePart>& parts, Recompute recompute) {
+  return parts[static_cast<std::size_t>(recompute)];
+}
+
+// Gathered copies of parameters (zero3): an op's own are held while it runs, and when its forward is repeated with
+// those of its layer until the backward that follows; one that several ops use is held from the first to the last of
+// them.
+Bytes& holder_of_gathered(Cost& cost, const ModelNode& node, Recompute recompute) {
+  if (node.kind == ModelNode::Kind::parameter) return cost.gathered;
+  return part_in(node.parts, recompute).repeats ? cost.recomputed : cost.working;
+}
+
+void save(Cost& cost, Bytes bytes, Saving saving) {
+  if (saving == Saving::kept) cost.activations += bytes;
+  if (saving == Saving::made_again) cost.recomputed += bytes;
 }
 
 // Without the gathered copy.
@@ -25,7 +35,7 @@ Cost cost_of_parameter(const ParameterCost& parameter) {
   return cost;
 }
 
-Cost cost_of_choice(const Choice& choice, ModelNode::Kind kind, const RangeSettings& settings) {
+Cost cost_of_choice(const Choice& choice, const ModelNode& node, const RangeSettings& settings) {
   Cost cost;
   cost.forward = choice.forward;
   cost.backward = choice.backward;
@@ -33,31 +43,21 @@ Cost cost_of_choice(const Choice& choice, ModelNode::Kind kind, const RangeSetti
   for (const ParameterChoices& parameter : choice.parameters) {
     const ParameterCost& kept = parameter[static_cast<std::size_t>(best_state(parameter, settings))];
     cost = add_within_layer(cost, cost_of_parameter(kept));
-    holder_of_gathered(cost, kind, settings.recompute) += kept.gathered;
+    holder_of_gathered(cost, node, settings.recompute) += kept.gathered;
   }
-  if (settings.recompute == Recompute::full) {
-    cost.backward += choice.forward;  // gathered parameters stay for the backward that follows at once
-    cost.recomputed += choice.saved;
-  } else {
-    cost.activations = choice.saved;
-  }
+  const RecomputePart& part = part_in(node.parts, settings.recompute);
+  if (part.repeats) cost.backward += choice.forward;  // gathered parameters stay for the backward that follows at once
+  save(cost, choice.saved, part.saving);
   return cost;
 }
 
-bool is_parameter_edge(const LayerModel& model, const ModelEdge& edge) {
-  return model.nodes[edge.a].kind == ModelNode::Kind::parameter;
-}
-
-Cost cost_of_edge(const EdgeCost& edge, bool of_parameter, Recompute recompute) {
+Cost cost_of_edge(const EdgeCost& edge, const ByRecompute<RecomputePart>& parts, Recompute recompute) {
   Cost cost;
   cost.forward = edge.forward;
   cost.backward = edge.backward;
-  if (recompute == Recompute::full) {
-    if (!of_parameter) cost.backward += edge.forward;
-    cost.recomputed = edge.saved;
-  } else {
-    cost.activations = edge.saved;
-  }
+  const RecomputePart& part = part_in(parts, recompute);
+  if (part.repeats) cost.backward += edge.forward;
+  save(cost, edge.saved, part.saving);
   return cost;
 }
 
@@ -108,7 +108,7 @@ PricedLayer::PricedLayer(const LayerModel& model, const RangeSettings& settings)
     : model_(&model), settings_(settings), costs_(model.interior) {
   for (std::size_t n = 0; n < model.interior; ++n)
     for (const Choice& choice : model.nodes[n].choices)
-      costs_[n].push_back(cost_of_choice(choice, model.nodes[n].kind, settings));
+      costs_[n].push_back(cost_of_choice(choice, model.nodes[n], settings));
 }
 
 IntraOpProblem PricedLayer::problem() const {
@@ -120,14 +120,12 @@ IntraOpProblem PricedLayer::problem() const {
       node.costs[c] = integer_cost(costs_[n][c], settings_.weights);
   }
   for (const ModelEdge& edge : model_->edges) {
-    const bool of_parameter = is_parameter_edge(*model_, edge);
     IntraOpEdge& scalar = problem.edges.emplace_back(IntraOpEdge{edge.a, edge.b, {}});
     scalar.costs.reserve(edge.costs.size());
     for (const EdgeCost& cost : edge.costs)
-      scalar.costs.push_back(
-          cost.forward < impossible
-              ? integer_cost(cost_of_edge(cost, of_parameter, settings_.recompute), settings_.weights)
-              : infinite_cost);
+      scalar.costs.push_back(cost.forward < impossible
+                                 ? integer_cost(cost_of_edge(cost, edge.parts, settings_.recompute), settings_.weights)
+                                 : infinite_cost);
   }
   return problem;
 }
@@ -140,17 +138,17 @@ Cost cost_of_choices(const LayerModel& model, const RangeSettings& settings,
                      const std::vector<std::uint32_t>& choices) {
   Cost total;
   for (std::size_t n = 0; n < model.interior; ++n)
-    total = add_within_layer(total, cost_of_choice(model.nodes[n].choices[choices[n]], model.nodes[n].kind, settings));
+    total = add_within_layer(total, cost_of_choice(model.nodes[n].choices[choices[n]], model.nodes[n], settings));
   for (const ModelEdge& edge : model.edges)
     total = add_within_layer(
         total, cost_of_edge(edge.costs[choices[edge.a] * model.nodes[edge.b].choices.size() + choices[edge.b]],
-                            is_parameter_edge(model, edge), settings.recompute));
+                            edge.parts, settings.recompute));
   return total;
 }
 
 Cost cost_of_variable(const ModelNode& node, std::uint32_t choice, const RangeSettings& settings) {
   // A saved interface activation is what recomputation starts from, so it stays saved whatever is recomputed.
-  Cost cost = cost_of_choice(node.choices[choice], node.kind, {settings.states, Recompute::none, settings.weights});
+  Cost cost = cost_of_choice(node.choices[choice], node, {settings.states, Recompute::none, settings.weights});
   for (const ParameterChoices& parameter : node.choices[choice].parameters)
     cost.shared_gradients += parameter[static_cast<std::size_t>(best_state(parameter, settings))].gradients;
   return cost;

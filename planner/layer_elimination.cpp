@@ -111,19 +111,48 @@ void LayerElimination::lay_out() {
     if (std::none_of(first_[a].begin(), first_[a].end(), known)) add_table({a, b});
   }
   priced_ = values_.size();
-  time_.assign(priced_, 0), time_recomputed_.assign(priced_, 0), saved_.assign(priced_, 0);
-  for (Variable variable = 0; variable < model_->interior; ++variable) load_node(variable);
-  for (const ModelEdge& edge : model_->edges) load_edge(edge);
+  choose_amounts();
+  for (const Recompute recompute : all_recomputes) {
+    const std::size_t position = amounts_of_[static_cast<std::size_t>(recompute)];
+    if (position < amounts_.size()) continue;
+    Amounts& amounts = amounts_.emplace_back(Amounts{std::vector<double>(priced_, 0), std::vector<double>(priced_, 0)});
+    for (Variable variable = 0; variable < model_->interior; ++variable) load_node(variable, recompute, amounts);
+    for (const ModelEdge& edge : model_->edges) load_edge(edge, recompute, amounts);
+  }
+  for (Variable variable = 0; variable < model_->interior; ++variable) load_parameters(variable);
   for (Variable variable = 0; variable < model_->interior; ++variable) plan_step(variable);
 }
 
-void LayerElimination::load_node(Variable variable) {
+void LayerElimination::choose_amounts() {
+  const auto same = [&](std::size_t m, std::size_t other) {
+    const auto equal = [&](const auto& each) { return each.parts[m] == each.parts[other]; };
+    return std::all_of(model_->nodes.begin(), model_->nodes.end(), equal) &&
+           std::all_of(model_->edges.begin(), model_->edges.end(), equal);
+  };
+  std::size_t count = 0;
+  for (std::size_t m = 0; m < amounts_of_.size(); ++m) {
+    std::size_t other = 0;
+    while (other < m && !same(m, other)) ++other;
+    amounts_of_[m] = other < m ? amounts_of_[other] : count++;
+  }
+}
+
+void LayerElimination::load_node(Variable variable, Recompute recompute, Amounts& amounts) {
+  const ModelNode& node = model_->nodes[nodes_[variable]];
+  const RecomputePart& part = node.parts[static_cast<std::size_t>(recompute)];
+  std::size_t value = own_[variable].begin;
+  for (const Choice& choice : node.choices) {
+    const bool possible = choice.forward < impossible;
+    const Seconds repeated = part.repeats ? choice.forward : Seconds(0);
+    amounts.time[value] = possible ? (choice.forward + choice.backward + repeated).value() : infinity;
+    if (part.saving == Saving::kept) amounts.saved[value] = choice.saved.value();
+    ++value;
+  }
+}
+
+void LayerElimination::load_parameters(Variable variable) {
   std::size_t value = own_[variable].begin;
   for (const Choice& choice : model_->nodes[nodes_[variable]].choices) {
-    const bool possible = choice.forward < impossible;
-    time_[value] = possible ? (choice.forward + choice.backward).value() : infinity;
-    time_recomputed_[value] = time_[value] + choice.forward.value();
-    saved_[value] = choice.saved.value();
     for (const ParameterChoices& parameter : choice.parameters) {
       ParameterPrices& prices = parameters_.emplace_back();
       prices.value = value;
@@ -138,20 +167,19 @@ void LayerElimination::load_node(Variable variable) {
   }
 }
 
-void LayerElimination::load_edge(const ModelEdge& edge) {
+void LayerElimination::load_edge(const ModelEdge& edge, Recompute recompute, Amounts& amounts) {
   const Variable a = variable_of_[edge.a], b = variable_of_[edge.b];
   const auto table = std::find_if(first_[std::min(a, b)].begin(), first_[std::min(a, b)].end(),
                                   [&](const Table& known) { return known.scope.back() == std::max(a, b); });
-  const bool repeated = model_->nodes[edge.a].kind != ModelNode::Kind::parameter;  // by full recompute
+  const RecomputePart& part = edge.parts[static_cast<std::size_t>(recompute)];
   const std::size_t rows = size(a), columns = size(b);
   for (std::size_t row = 0; row < rows; ++row)
     for (std::size_t column = 0; column < columns; ++column) {
       const EdgeCost& cost = edge.costs[row * columns + column];
       const std::size_t value = table->begin + (a < b ? row * columns + column : column * rows + row);
-      const double time = cost.forward < impossible ? (cost.forward + cost.backward).value() : infinity;
-      time_[value] += time;
-      time_recomputed_[value] += time + (repeated ? cost.forward.value() : 0);
-      saved_[value] += cost.saved.value();
+      const Seconds repeated = part.repeats ? cost.forward : Seconds(0);
+      amounts.time[value] += cost.forward < impossible ? (cost.forward + cost.backward + repeated).value() : infinity;
+      if (part.saving == Saving::kept) amounts.saved[value] += cost.saved.value();
     }
 }
 
@@ -188,12 +216,9 @@ void LayerElimination::plan_step(Variable variable) {
 void LayerElimination::price(const RangeSettings& settings) {
   const double microbatches = settings.weights.microbatches, per_step = settings.weights.per_step,
                fixed = settings.weights.seconds_per_fixed_byte;
-  if (settings.recompute == Recompute::full) {
-    for (std::size_t v = 0; v < priced_; ++v) values_[v] = microbatches * time_recomputed_[v];
-  } else {
-    const double saved = settings.weights.seconds_per_activation_byte;
-    for (std::size_t v = 0; v < priced_; ++v) values_[v] = microbatches * time_[v] + saved * saved_[v];
-  }
+  const Amounts& amounts = amounts_[amounts_of_[static_cast<std::size_t>(settings.recompute)]];
+  const double saved = settings.weights.seconds_per_activation_byte;
+  for (std::size_t v = 0; v < priced_; ++v) values_[v] = microbatches * amounts.time[v] + saved * amounts.saved[v];
   const std::vector<ParameterState> states = settings.states.list();
   for (const ParameterPrices& parameter : parameters_) {
     double least = infinity;

@@ -56,10 +56,17 @@ class LayerElimination {
     double time[all_parameter_states.size()], per_step[all_parameter_states.size()], fixed[all_parameter_states.size()];
   };
 
+  // Of one microbatch, by value.
+  struct Amounts {
+    std::vector<double> time, saved;
+  };
+
   void find_order();
   void lay_out();
-  void load_node(Variable variable);
-  void load_edge(const ModelEdge& edge);
+  void choose_amounts();
+  void load_node(Variable variable, Recompute recompute, Amounts& amounts);
+  void load_parameters(Variable variable);
+  void load_edge(const ModelEdge& edge, Recompute recompute, Amounts& amounts);
   void plan_step(Variable variable);
   std::size_t add_table(std::vector<Variable> scope);
   std::size_t size(Variable variable) const;
@@ -80,8 +87,9 @@ class LayerElimination {
   std::vector<Table> own_;                 // by variable: its own costs
   std::vector<std::vector<Table>> first_;  // by variable: tables of several variables that begin with it
   std::vector<Step> steps_;
-  std::size_t priced_ = 0;                              // values before it are prices, those behind it results
-  std::vector<double> time_, time_recomputed_, saved_;  // by value, of one microbatch
+  std::size_t priced_ = 0;        // values before it are prices, those behind it results
+  std::vector<Amounts> amounts_;  // recomputes that repeat and save the same share them
+  ByRecompute<std::size_t> amounts_of_{};
   std::vector<ParameterPrices> parameters_;
   std::vector<double> values_, bases_, sums_;
   std::vector<double> scalars_;

@@ -67,7 +67,7 @@ class Join {
 
   // A parameter costs where it first appears, an activation where it is first saved or arrives from another stage.
   void charge(JoinedVariable& joined, const InterfaceVariable& variable, std::size_t position, bool fresh) {
-    const bool saved = settings_.recompute == Recompute::full ? variable.incoming : variable.saved_here;
+    const bool saved = variable.saved[static_cast<std::size_t>(settings_.recompute)];
     if (variable.parameter ? fresh : saved && !joined.variable.charged) {
       joined.charges.push_back(&table_.own[position]);
       joined.variable.charged = true;

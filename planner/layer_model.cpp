@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 namespace meshloom {
 namespace {
@@ -19,6 +20,7 @@ class Builder {
       : context_(context), graph_(context.strategies.graph), training_(context.strategies.training), layer_(layer) {}
 
   LayerModel build() {
+    for (std::size_t k = 0; k < layer_.ops.size(); ++k) position_[layer_.ops[k]] = k;
     for (const OpId op : layer_.ops) add_op(op);
     for (const OpId op : layer_.ops)
       for (const auto* operands : {&graph_.op(op).inputs, &graph_.op(op).outputs})
@@ -51,6 +53,43 @@ class Builder {
     return count;
   }
 
+  const ByRecompute<bool>& repeats(OpId op) const { return layer_.repeats[position_.at(op)]; }
+
+  // Of a tensor made and used in this layer: what is saved of it.
+  Saving saving_of(TensorId t, std::size_t recompute) const {
+    const OpId producer = *training_.relations.producer[index(t)];
+    bool read = false, read_outside = false, starts = false;
+    const auto use = [&](OpId op, bool reads) {
+      const bool repeated = repeats(op)[recompute];
+      read = read || reads, read_outside = read_outside || (reads && !repeated), starts = starts || repeated;
+    };
+    for (const OpId consumer : training_.relations.consumers[index(t)]) use(consumer, reads_input(consumer, t));
+    if (!repeats(producer)[recompute]) return read || producer_reads(t) || starts ? Saving::kept : Saving::none;
+    if (read_outside) return Saving::kept;
+    return read || producer_reads(t) ? Saving::made_again : Saving::none;
+  }
+
+  bool saved_by_some_recompute(TensorId t) const {
+    for (std::size_t m = 0; m < all_recomputes.size(); ++m)
+      if (saving_of(t, m) != Saving::none) return true;
+    return false;
+  }
+
+  // Of what only the op itself needs: it is made again when the op runs again.
+  ByRecompute<RecomputePart> parts_of_op(OpId op) const {
+    ByRecompute<RecomputePart> parts;
+    for (std::size_t m = 0; m < parts.size(); ++m)
+      parts[m] = {repeats(op)[m], repeats(op)[m] ? Saving::made_again : Saving::kept};
+    return parts;
+  }
+
+  // Of an edge from its producer. A repeated op brings its result again to where it is used.
+  ByRecompute<RecomputePart> parts_of_result(OpId producer, TensorId t) const {
+    ByRecompute<RecomputePart> parts = parts_of_op(producer);
+    for (std::size_t m = 0; m < parts.size() && !is_interface(t); ++m) parts[m].saving = saving_of(t, m);
+    return parts;
+  }
+
   bool reads_input(OpId op, TensorId t) const {
     const auto& positions = saved(op).inputs;
     return std::any_of(positions.begin(), positions.end(), [&](std::size_t p) { return graph_.op(op).inputs[p] == t; });
@@ -81,7 +120,8 @@ class Builder {
 
   void add_op(OpId id) {
     const Op& op = graph_.op(id);
-    ModelNode node{ModelNode::Kind::op, id, {}, {}};
+    ModelNode node{ModelNode::Kind::op, id, {}, {}, parts_of_op(id)};
+    priced_parameters_.clear();
     for (Strategy& strategy : enumerate_strategies(context_.strategies, id)) {
       Choice choice;
       const OpTime time =
@@ -130,28 +170,37 @@ class Builder {
               kept.extra_bytes_per_row * local_rows(op, strategy));
   }
 
-  void add_parameters(const Op& op, const Strategy& strategy, Choice& choice) const {
+  void add_parameters(const Op& op, const Strategy& strategy, Choice& choice) {
     for (std::size_t i = 0; i < op.inputs.size(); ++i) {
       if (tensor(op.inputs[i]).role != TensorRole::parameter || needs_node(op.inputs[i])) continue;
       add_parameter(op.inputs[i], strategy.inputs[i], local_elements(op.rule.inputs[i], strategy.local_sizes), choice);
     }
   }
 
-  void add_parameter(TensorId t, const Layout& layout, double elements_here, Choice& choice) const {
+  // Choices of one layout hold equal shards, so a layout is priced once.
+  void add_parameter(TensorId t, const Layout& layout, double elements_here, Choice& choice) {
+    const auto same = [&](const auto& priced) { return std::get<0>(priced) == t && std::get<1>(priced) == layout; };
+    const auto known = std::find_if(priced_parameters_.begin(), priced_parameters_.end(), same);
+    if (known != priced_parameters_.end()) {
+      choice.parameters.push_back(std::get<2>(*known));
+      return;
+    }
     ParameterChoices& parameter = choice.parameters.emplace_back();
     for (const ParameterState state : all_parameter_states)
       parameter[static_cast<std::size_t>(state)] = parameter_cost(
           context_.cluster, context_.recipe, context_.strategies.mesh, layout, elements_here, tensor(t).dtype, state);
+    priced_parameters_.emplace_back(t, layout, parameter);
   }
 
   void add_tensor_node(TensorId t) {
     if (node_of_tensor_.contains(t)) return;
     const bool parameter = tensor(t).role == TensorRole::parameter;
-    ModelNode node{parameter ? ModelNode::Kind::parameter : ModelNode::Kind::activation, {}, t, {}};
+    ModelNode node{parameter ? ModelNode::Kind::parameter : ModelNode::Kind::activation, {}, t, {}, {}};
+    for (std::size_t m = 0; m < node.parts.size() && !parameter && !is_interface(t); ++m)
+      node.parts[m].saving = saving_of(t, m);
     ConversionTable& table = conversion_table(context_, t);
     // An activation inside the layer is saved once here, unless the edge from its producer decides where it lies.
-    const bool saved_at_node =
-        !parameter && (is_interface(t) || (saved_somewhere(t) && !context_.recipe.regather_saved_activations));
+    const bool saved_at_node = !parameter && (is_interface(t) || (saved_by_some_recompute(t) && !regathered(t)));
     for (const Layout& layout : enumerate_layouts(context_.strategies, t)) {
       Choice choice;
       choice.layout = layout;
@@ -201,7 +250,11 @@ class Builder {
           edge.costs[a * to.size() + b] = {impossible, impossible, {}};
   }
 
-  bool saved_somewhere(TensorId t) const { return producer_reads(t) || some_consumer_reads(t); }
+  // Whether a saved tensor of this layer may lie in its producer's layout. What only recomputation starts from is saved
+  // as it is used.
+  bool regathered(TensorId t) const {
+    return context_.recipe.regather_saved_activations && (producer_reads(t) || some_consumer_reads(t));
+  }
 
   // A parameter held R/R but used R/P would be reduced with every microbatch, past its parameter state: R/P is the
   // layout for that.
@@ -212,10 +265,9 @@ class Builder {
     return false;
   }
 
-  EdgeCost conversion(TensorId t, const Layout& from, const Layout& to) const {
+  EdgeCost conversion(TensorId t, ConversionTable& table, const Layout& from, const Layout& to) const {
     if (!conversion_allowed(context_.strategies, t, from, to) || skips_the_state(t, from, to))
       return {impossible, impossible, {}};
-    ConversionTable& table = conversion_table(context_, t);
     EdgeCost cost;
     cost.forward = table.value_time(from, to);
     if (has_gradient(t) && cost.forward < impossible) cost.backward = table.gradient_time(from, to);
@@ -224,9 +276,8 @@ class Builder {
 
   // Where a saved activation lies between a producer's result and where it is used: as it is used, or under a recipe
   // that gathers again in the producer's smaller layout, at the price of converting it once more in the backward.
-  void save_on_edge(TensorId t, const Layout& from, const Layout& to, EdgeCost& cost) const {
+  void save_on_edge(const ConversionTable& table, const Layout& from, const Layout& to, EdgeCost& cost) const {
     if (!(cost.forward < impossible)) return;
-    ConversionTable& table = conversion_table(context_, t);
     const bool partial_result =
         std::any_of(from.axes.begin(), from.axes.end(), [](const AxisLayout& axis) { return axis == partial; });
     cost.saved = table.local_bytes(to);
@@ -235,60 +286,102 @@ class Builder {
     cost.backward += cost.forward;
   }
 
+  // One tensor's layouts in the choices of a node: many choices share one.
+  struct Layouts {
+    std::vector<Layout> distinct;
+    std::vector<std::uint32_t> of;  // by choice
+  };
+  template <typename LayoutOf>
+  Layouts layouts(std::uint32_t node, const LayoutOf& layout_of) const {
+    Layouts result;
+    for (const Choice& choice : model_.nodes[node].choices) {
+      const Layout& layout = layout_of(choice);
+      const auto known = std::find(result.distinct.begin(), result.distinct.end(), layout);
+      result.of.push_back(static_cast<std::uint32_t>(known - result.distinct.begin()));
+      if (known == result.distinct.end()) result.distinct.push_back(layout);
+    }
+    return result;
+  }
+  Layouts own_layouts(std::uint32_t node) const {
+    return layouts(node, [](const Choice& choice) -> const Layout& { return choice.layout; });
+  }
+  Layouts result_layouts(std::uint32_t node, std::size_t output) const {
+    return layouts(node, [=](const Choice& choice) -> const Layout& { return choice.strategy.outputs[output]; });
+  }
+  Layouts operand_layouts(std::uint32_t node, std::size_t input) const {
+    return layouts(node, [=](const Choice& choice) -> const Layout& { return choice.strategy.inputs[input]; });
+  }
+
+  // What an edge costs depends on the layouts alone: price(from, to).
+  template <typename Price>
+  void add_edge(ModelEdge edge, const Layouts& from, const Layouts& to, const Price& price) {
+    std::vector<EdgeCost> prices;
+    prices.reserve(from.distinct.size() * to.distinct.size());
+    for (const Layout& a : from.distinct)
+      for (const Layout& b : to.distinct) prices.push_back(price(a, b));
+    edge.costs.reserve(from.of.size() * to.of.size());
+    for (const std::uint32_t a : from.of)
+      for (const std::uint32_t b : to.of) edge.costs.push_back(prices[a * to.distinct.size() + b]);
+    model_.edges.push_back(std::move(edge));
+  }
+
   // From a result to the tensor's node.
   void add_result_edges(OpId id, std::size_t output) {
     const TensorId t = graph_.op(id).outputs[output];
     const auto node = node_of_tensor_.find(t);
     if (node == node_of_tensor_.end()) return;
-    const bool saved_on_edge = !is_interface(t) && saved_somewhere(t) && context_.recipe.regather_saved_activations;
-    ModelEdge edge{node_of_op_.at(id), node->second, t, 0, {}};
-    edge.costs.reserve(model_.nodes[edge.a].choices.size() * model_.nodes[edge.b].choices.size());
-    for (const Choice& from : model_.nodes[edge.a].choices)
-      for (const Choice& to : model_.nodes[edge.b].choices) {
-        EdgeCost cost = conversion(t, from.strategy.outputs[output], to.layout);
-        if (saved_on_edge) save_on_edge(t, from.strategy.outputs[output], to.layout, cost);
-        // A producer whose own backward reads the result keeps it in the layout it made, besides the node's.
-        if (producer_reads(t) && cost.forward < impossible && from.strategy.outputs[output] != to.layout)
-          cost.saved += conversion_table(context_, t).local_bytes(from.strategy.outputs[output]);
-        edge.costs.push_back(cost);
-      }
-    model_.edges.push_back(std::move(edge));
+    const bool saved_on_edge = !is_interface(t) && regathered(t);
+    const bool kept_by_producer = producer_reads(t);
+    ConversionTable& table = conversion_table(context_, t);
+    const std::uint32_t producer = node_of_op_.at(id);
+    add_edge({producer, node->second, t, 0, {}, parts_of_result(id, t)}, result_layouts(producer, output),
+             own_layouts(node->second), [&](const Layout& from, const Layout& to) {
+               EdgeCost cost = conversion(t, table, from, to);
+               if (saved_on_edge) save_on_edge(table, from, to, cost);
+               // A producer whose own backward reads the result keeps it in the layout it made, besides the node's.
+               if (kept_by_producer && cost.forward < impossible && from != to) cost.saved += table.local_bytes(from);
+               return cost;
+             });
   }
 
   // From a tensor's node, or straight from its producer, to an operand.
   void add_operand_edge(OpId id, std::size_t input) {
     const TensorId t = graph_.op(id).inputs[input];
+    const std::uint32_t consumer = node_of_op_.at(id);
+    const bool read_again = reads_input(id, t);
     if (const auto node = node_of_tensor_.find(t); node != node_of_tensor_.end()) {
-      ModelEdge edge{node->second, node_of_op_.at(id), t, input, {}};
-      edge.costs.reserve(model_.nodes[edge.a].choices.size() * model_.nodes[edge.b].choices.size());
-      for (const Choice& from : model_.nodes[edge.a].choices)
-        for (const Choice& to : model_.nodes[edge.b].choices) {
-          EdgeCost cost = conversion(t, from.layout, to.strategy.inputs[input]);
-          // The node's copy is what is saved, so a reader in another layout converts again in its backward.
-          if (reads_input(id, t) && cost.forward < impossible) cost.backward += cost.forward;
-          edge.costs.push_back(cost);
-        }
-      model_.edges.push_back(std::move(edge));
+      ModelEdge edge{node->second, consumer, t, input, {}, {}};
+      for (std::size_t m = 0; m < edge.parts.size(); ++m)
+        edge.parts[m].repeats = repeats(id)[m] && tensor(t).role != TensorRole::parameter;
+      ConversionTable& table = conversion_table(context_, t);
+      add_edge(std::move(edge), own_layouts(node->second), operand_layouts(consumer, input),
+               [&](const Layout& from, const Layout& to) {
+                 EdgeCost cost = conversion(t, table, from, to);
+                 // The node's copy is what is saved, so a reader in another layout converts again in its backward.
+                 if (read_again && cost.forward < impossible) cost.backward += cost.forward;
+                 return cost;
+               });
       return;
     }
     const std::optional<OpId> producer = training_.relations.producer[index(t)];
     if (!producer) return;
     const auto& outputs = graph_.op(*producer).outputs;
     const auto output = static_cast<std::size_t>(std::find(outputs.begin(), outputs.end(), t) - outputs.begin());
-    ModelEdge edge{node_of_op_.at(*producer), node_of_op_.at(id), t, input, {}};
-    edge.costs.reserve(model_.nodes[edge.a].choices.size() * model_.nodes[edge.b].choices.size());
-    for (const Choice& from : model_.nodes[edge.a].choices)
-      for (const Choice& to : model_.nodes[edge.b].choices) {
-        const Layout& result = from.strategy.outputs[output];
-        const Layout& operand = to.strategy.inputs[input];
-        EdgeCost cost = conversion(t, result, operand);
-        if (reads_input(id, t))
-          save_on_edge(t, result, operand, cost);
-        else if (producer_reads(t))
-          cost.saved = conversion_table(context_, t).local_bytes(result);
-        edge.costs.push_back(cost);
-      }
-    model_.edges.push_back(std::move(edge));
+    const bool kept_by_producer = producer_reads(t);
+    const bool saved_to_start_from = !kept_by_producer && saved_by_some_recompute(t);
+    ConversionTable& table = conversion_table(context_, t);
+    const std::uint32_t from_node = node_of_op_.at(*producer);
+    add_edge({from_node, consumer, t, input, {}, parts_of_result(*producer, t)}, result_layouts(from_node, output),
+             operand_layouts(consumer, input), [&](const Layout& result, const Layout& operand) {
+               EdgeCost cost = conversion(t, table, result, operand);
+               if (read_again)
+                 save_on_edge(table, result, operand, cost);
+               else if (kept_by_producer)
+                 cost.saved = table.local_bytes(result);
+               else if (saved_to_start_from)
+                 cost.saved = table.local_bytes(operand);
+               return cost;
+             });
   }
 
   const ModelContext& context_;
@@ -296,6 +389,8 @@ class Builder {
   const TrainingGraph& training_;
   const PlanningLayer& layer_;
   LayerModel model_;
+  std::vector<std::tuple<TensorId, Layout, ParameterChoices>> priced_parameters_;  // of the op at hand
+  std::map<OpId, std::size_t> position_;                                           // in the layer
   std::map<OpId, std::uint32_t> node_of_op_;
   std::map<TensorId, std::uint32_t> node_of_tensor_;
 };

@@ -29,7 +29,7 @@ struct Cost {
   Seconds synchronization, update;  // per step
   Bytes fixed;                      // parameters, gradients, optimizer
   Bytes activations;                // saved per microbatch in flight
-  Bytes recomputed;                 // brought back at once by full recompute: of the largest layer
+  Bytes recomputed;                 // brought back at once by recompute: of the largest layer
   Bytes working;                    // largest working set of one op beyond what is saved
   Bytes gathered;                   // zero3: working copies that several ops use, held throughout
   Bytes shared_gradients;           // of parameters that other layers use, too
@@ -67,11 +67,22 @@ struct Choice {
   std::vector<ParameterChoices> parameters;  // that only this op uses, in the order of its inputs; or the node's own
 };
 
+// What becomes of bytes that a backward reads: kept from the forward on, or made again by a recompute.
+enum class Saving { none, kept, made_again };
+
+// The part of a node or an edge in a recompute.
+struct RecomputePart {
+  bool repeats = false;  // its forward runs again in the backward
+  Saving saving = Saving::kept;
+  bool operator==(const RecomputePart&) const = default;
+};
+
 struct ModelNode {
   enum class Kind { op, activation, parameter } kind = Kind::op;
   OpId op{};          // ops
   TensorId tensor{};  // others
   std::vector<Choice> choices;
+  ByRecompute<RecomputePart> parts{};
 };
 
 struct EdgeCost {
@@ -84,6 +95,7 @@ struct ModelEdge {
   TensorId tensor{};
   std::size_t operand = 0;      // of the consumer; unused when b is a tensor's node
   std::vector<EdgeCost> costs;  // row-major
+  ByRecompute<RecomputePart> parts{};
 };
 
 // Conversion tables by tensor shape and element size, kept for one mesh.

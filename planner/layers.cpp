@@ -6,6 +6,7 @@
 #include <iterator>
 #include <map>
 
+#include "graphs/attention_core.hpp"
 #include "planner/layer_clustering.hpp"
 
 namespace meshloom {
@@ -45,10 +46,25 @@ void number_variables(PlanningLayers& layers) {
   }
 }
 
+// Whether an activation is saved for one op of a layer that makes or reads it: the op's backward reads it, or its
+// repeated forward starts from it, as nothing in the layer makes it again.
+bool saved_for(const TrainingGraph& training, const Op& op, OpId id, TensorId tensor, bool repeated, bool made_again) {
+  if (!repeated) return saves(training, op, id, tensor);
+  return !made_again && std::find(op.inputs.begin(), op.inputs.end(), tensor) != op.inputs.end();
+}
+
+ByRecompute<bool> made_again(const TrainingGraph& training, const PlanningLayer& layer, TensorId tensor) {
+  const std::optional<OpId> producer = training.relations.producer[index(tensor)];
+  const auto found = producer ? std::find(layer.ops.begin(), layer.ops.end(), *producer) : layer.ops.end();
+  if (found == layer.ops.end()) return {};
+  return layer.repeats[static_cast<std::size_t>(found - layer.ops.begin())];
+}
+
 std::vector<InterfaceVariable> interface_of(const Graph& graph, const TrainingGraph& training, std::size_t layer,
-                                            const std::vector<OpId>& ops, const std::vector<Touch>& touch) {
+                                            const PlanningLayer& planned, const std::vector<Touch>& touch) {
   std::vector<InterfaceVariable> variables;
-  for (const OpId id : ops) {
+  for (std::size_t k = 0; k < planned.ops.size(); ++k) {
+    const OpId id = planned.ops[k];
     const Op& op = graph.op(id);
     std::vector<TensorId> operands = op.inputs;
     operands.insert(operands.end(), op.outputs.begin(), op.outputs.end());
@@ -59,10 +75,13 @@ std::vector<InterfaceVariable> interface_of(const Graph& graph, const TrainingGr
       auto found = std::find_if(variables.begin(), variables.end(), [&](const auto& v) { return v.tensor == t; });
       if (found == variables.end()) {
         const bool parameter = role == TensorRole::parameter;
-        variables.push_back({t, parameter, span.first, span.last, 0, !parameter && span.first != layer, false});
+        variables.push_back({t, parameter, span.first, span.last, 0, !parameter && span.first != layer, {}});
         found = std::prev(variables.end());
       }
-      found->saved_here = found->saved_here || (!found->parameter && saves(training, op, id, t));
+      if (found->parameter) continue;
+      const ByRecompute<bool> again = made_again(training, planned, t);
+      for (std::size_t m = 0; m < again.size(); ++m)
+        found->saved[m] = found->saved[m] || saved_for(training, op, id, t, planned.repeats[k][m], again[m]);
     }
   }
   return variables;
@@ -90,11 +109,13 @@ std::string structure_of(const Graph& graph, const TrainingGraph& training, cons
     if (crosses(t)) return;  // who reads it elsewhere is the other layers' business
     text += fmt::format("c{}", training.relations.consumers[index(t)].size());
   };
-  for (const OpId id : layer.ops) {
+  for (std::size_t k = 0; k < layer.ops.size(); ++k) {
+    const OpId id = layer.ops[k];
     const Op& op = graph.op(id);
     text += fmt::format("\n{} {} {}{}/{}/{}/{}", traits(op.kind).name, print_rule(op.rule), op.causal ? "causal " : "",
                         op.custom_flops_per_element, op.custom_bytes_per_element, op.custom_backward_cost,
                         training.gradients[index(id)].kernels.size());
+    for (const bool repeated : layer.repeats[k]) text += repeated ? "r" : "-";
     text += pins.demands(id);
     for (const Extent& extent : op.factor_sizes)
       text += fmt::format(" {}{}", extent.size, extent.scales_with_batch ? "b" : "");
@@ -103,8 +124,9 @@ std::string structure_of(const Graph& graph, const TrainingGraph& training, cons
     for (const TensorId t : op.outputs) describe(t);
   }
   for (const InterfaceVariable& v : layer.variables) {
-    text += fmt::format("\nv t{} {} {} {} {}", local.at(v.tensor), position - v.first_layer, v.last_layer - position,
-                        v.rank, v.saved_here);
+    text +=
+        fmt::format("\nv t{} {} {} {}", local.at(v.tensor), position - v.first_layer, v.last_layer - position, v.rank);
+    for (const bool saved : v.saved) text += saved ? " s" : " -";
   }
   return text;
 }
@@ -159,17 +181,25 @@ RangeClasses range_classes(const PlanningLayers& layers) {
   return result;
 }
 
-PlanningLayers planning_layers(const Graph& graph, const TrainingGraph& training, std::optional<std::size_t> count,
-                               const PinnedGraph& pins) {
+namespace {
+
+// Layers with their interfaces and keys.
+PlanningLayers layers_with_keys(const Graph& graph, const TrainingGraph& training, std::vector<GraphLayer> chosen,
+                                const PinnedGraph& pins, const RepeatedOps& repeated) {
   PlanningLayers result;
   result.layer_of.resize(graph.ops.size());
-  for (GraphLayer& layer : chosen_layers(graph, training, count)) {
-    for (const OpId id : layer.ops) result.layer_of[index(id)] = result.layers.size();
-    result.layers.push_back({std::move(layer.name), std::move(layer.ops), {}, 0});
+  for (GraphLayer& layer : chosen) {
+    PlanningLayer& planned = result.layers.emplace_back();
+    for (const OpId id : layer.ops) {
+      result.layer_of[index(id)] = result.layers.size() - 1;
+      planned.repeats.push_back(repeated.of(id));
+    }
+    planned.name = std::move(layer.name);
+    planned.ops = std::move(layer.ops);
   }
   const std::vector<Touch> touch = touches(graph, result);
   for (std::size_t l = 0; l < result.layers.size(); ++l)
-    result.layers[l].variables = interface_of(graph, training, l, result.layers[l].ops, touch);
+    result.layers[l].variables = interface_of(graph, training, l, result.layers[l], touch);
   number_variables(result);
   std::map<std::string, std::uint32_t> keys;
   for (std::size_t l = 0; l < result.layers.size(); ++l)
@@ -182,6 +212,50 @@ PlanningLayers planning_layers(const Graph& graph, const TrainingGraph& training
       for (std::size_t cut = touch[t].first; cut < touch[t].last && touch[t].first != SIZE_MAX; ++cut)
         result.cuts[cut].push_back(TensorId{static_cast<std::uint32_t>(t)});
   return result;
+}
+
+// By OpId: the layers from the first to the last that have an equal one.
+std::vector<bool> ops_of_blocks(const Graph& graph, const TrainingGraph& training) {
+  const std::vector<bool> none(graph.ops.size(), false);
+  const PlanningLayers layers = layers_with_keys(graph, training, chosen_layers(graph, training, {}), {}, {none, none});
+  std::vector<std::size_t> count(layers.layers.size(), 0);
+  for (const PlanningLayer& layer : layers.layers) ++count[layer.key];
+  const auto repeated = [&](const PlanningLayer& layer) { return count[layer.key] > 1; };
+  const auto first = std::find_if(layers.layers.begin(), layers.layers.end(), repeated);
+  const auto behind_last = std::find_if(layers.layers.rbegin(), layers.layers.rend(), repeated).base();
+  if (first == layers.layers.end()) return std::vector<bool>(graph.ops.size(), true);
+  std::vector<bool> result(graph.ops.size(), false);
+  for (auto layer = first; layer != behind_last; ++layer)
+    for (const OpId op : layer->ops) result[index(op)] = true;
+  return result;
+}
+
+}  // namespace
+
+RepeatedOps repeated_ops(const Graph& graph, const TrainingGraph& training, RecomputeScope scope) {
+  std::vector<bool> core = attention_core(graph, training.relations);
+  if (scope == RecomputeScope::all) return {std::move(core), std::vector<bool>(graph.ops.size(), true)};
+  return {std::move(core), ops_of_blocks(graph, training)};
+}
+
+bool saves_memory(const Graph& graph, const TrainingGraph& training, const std::vector<bool>& repeated) {
+  for (std::uint32_t t = 0; t < graph.tensors.size(); ++t) {
+    const std::optional<OpId> producer = training.relations.producer[t];
+    if (!producer || !repeated[index(*producer)]) continue;
+    std::vector<OpId> readers;
+    if (saves(training, graph.op(*producer), *producer, TensorId{t})) readers.push_back(*producer);
+    for (const OpId consumer : training.relations.consumers[t])
+      if (saves(training, graph.op(consumer), consumer, TensorId{t})) readers.push_back(consumer);
+    if (!readers.empty() && std::all_of(readers.begin(), readers.end(), [&](OpId op) { return repeated[index(op)]; }))
+      return true;
+  }
+  return false;
+}
+
+PlanningLayers planning_layers(const Graph& graph, const TrainingGraph& training, std::optional<std::size_t> count,
+                               const PinnedGraph& pins, RecomputeScope scope) {
+  return layers_with_keys(graph, training, chosen_layers(graph, training, count), pins,
+                          repeated_ops(graph, training, scope));
 }
 
 }  // namespace meshloom

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "costmodel/recipe.hpp"
 #include "graphs/gradients.hpp"
 #include "planner/pins.hpp"
 
@@ -23,13 +24,26 @@ struct InterfaceVariable {
   // Which of the variables of its sort that begin in its first layer: with its age it names it in any equal layer.
   std::size_t rank = 0;
   bool incoming = false;  // an activation made by an earlier layer
-  // Some backward in this layer reads it (for an activation made here: its producer's), so it is saved.
-  bool saved_here = false;
+  // An activation: whether it is saved for this layer. Some backward that keeps its operands reads it here (of one made
+  // here: its producer's), or recomputing this layer starts from it.
+  ByRecompute<bool> saved{};
 };
+
+// Which ops run their forward again in the backward.
+struct RepeatedOps {
+  std::vector<bool> selective, full;  // by OpId; a layer repeats its own before its backward
+  ByRecompute<bool> of(OpId op) const { return {false, selective[index(op)], full[index(op)]}; }
+};
+// Selective: attention cores (graphs/attention_core.hpp). Full: as the scope says. Layers are compared as they are
+// tagged, else as they would be chosen.
+RepeatedOps repeated_ops(const Graph& graph, const TrainingGraph& training, RecomputeScope scope);
+// Whether some tensor is not saved that would be without recompute.
+bool saves_memory(const Graph& graph, const TrainingGraph& training, const std::vector<bool>& repeated);
 
 struct PlanningLayer {
   std::string name;
   std::vector<OpId> ops;
+  std::vector<ByRecompute<bool>> repeats;    // by position in ops: whether its forward runs again in the backward
   std::vector<InterfaceVariable> variables;  // in order of first appearance in the ops
   std::uint32_t key = 0;                     // equal keys: equal structure
 };
@@ -56,8 +70,8 @@ RangeClasses range_classes(const PlanningLayers& layers);
 // Layers from the graph's tags; without tags from cluster_layers, named "l0", "l1", …. With `count` as many layers as
 // that: groups of whole tagged layers ("h0…h1"), or clusters of ops without tags. Throws InputError for a count of 0 or
 // beyond the tagged layers (the ops).
-// Pins are part of a layer's structure.
+// Pins, and what recompute repeats, are part of a layer's structure.
 PlanningLayers planning_layers(const Graph& graph, const TrainingGraph& training, std::optional<std::size_t> count = {},
-                               const PinnedGraph& pins = {});
+                               const PinnedGraph& pins = {}, RecomputeScope scope = RecomputeScope::all);
 
 }  // namespace meshloom

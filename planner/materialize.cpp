@@ -8,6 +8,7 @@
 #include "costmodel/groups.hpp"
 #include "graphs/input_error.hpp"
 #include "planner/plan/ranks.hpp"
+#include "planner/transfers.hpp"
 
 namespace meshloom {
 namespace {
@@ -35,8 +36,7 @@ class StageWriter {
   }
 
   Stage write() {
-    const std::optional<RangeChoices> choices =
-        solver_.ranges().choices(request_.settings, request_.first, request_.last);
+    const std::optional<RangeChoices> choices = range_choices();
     if (!choices)
       throw InputError("layout",
                        fmt::format("layers {} to {} cannot be sharded so on {}: a size (vocabulary, heads, sequence, "
@@ -54,6 +54,21 @@ class StageWriter {
 
  private:
   const Graph& graph() const { return space_.input.graph; }
+
+  std::optional<RangeChoices> range_choices() {
+    if (!request_.held) return solver_.ranges().choices(request_.settings, request_.first, request_.last);
+    RangeChoices choices;
+    for (const std::vector<StateChoices::Origin>& layer : *request_.held) {
+      choices.emplace_back();
+      for (const StateChoices::Origin& origin : layer) choices.back().push_back(origin.choice);
+    }
+    return choices;
+  }
+
+  ParameterState state_of(std::size_t l, std::size_t node, std::size_t position, const ParameterChoices& parameter) {
+    if (request_.held) return (*request_.held)[l - request_.first][node].states[position];
+    return best_state(parameter, request_.settings);
+  }
 
   std::string axes_text() const {
     std::string text;
@@ -84,16 +99,25 @@ class StageWriter {
     for (std::size_t n = layer.ops.size(); n < model.nodes.size(); ++n)
       with_node_.insert(actual_.at(model.nodes[n].tensor));
     recomputed_ = Bytes(0);
-    for (std::size_t k = 0; k < layer.ops.size(); ++k) write_op(layer.ops[k], model.nodes[k].choices[choices[k]]);
+    for (std::size_t k = 0; k < layer.ops.size(); ++k)
+      write_op(l, k, part_in(model.nodes[k].parts), model.nodes[k].choices[choices[k]]);
     for (std::size_t n = layer.ops.size(); n < model.nodes.size(); ++n)
-      write_tensor(l, model.nodes[n], model.nodes[n].choices[choices[n]], n >= model.interior);
+      write_tensor(l, n, model.nodes[n], model.nodes[n].choices[choices[n]], n >= model.interior);
     for (const ModelEdge& edge : model.edges) write_edge(model, layer, edge, choices);
     largest_recomputed_ = std::max(largest_recomputed_, recomputed_);
   }
 
-  void save(Bytes bytes) { (request_.settings.recompute == Recompute::full ? recomputed_ : activations_) += bytes; }
+  const RecomputePart& part_in(const ByRecompute<RecomputePart>& parts) const {
+    return parts[static_cast<std::size_t>(request_.settings.recompute)];
+  }
 
-  void write_op(OpId id, const Choice& choice) {
+  void save(Bytes bytes, Saving saving) {
+    if (saving == Saving::kept) activations_ += bytes;
+    if (saving == Saving::made_again) recomputed_ += bytes;
+  }
+
+  void write_op(std::size_t l, std::size_t node, const RecomputePart& part, const Choice& choice) {
+    const OpId id = space_.layers.layers[l].ops[node];
     const Op& op = graph().op(id);
     OpSharding sharding{op.id, {}, choice.strategy.inputs, choice.strategy.outputs, choice.forward, choice.backward};
     for (std::size_t axis = 0; axis < request_.mesh.dimensions(); ++axis)
@@ -105,29 +129,33 @@ class StageWriter {
     stage_.forward_compute += time.forward;
     stage_.backward_compute += time.backward;
     stage_.backward_weight += time.backward_weight;
-    save(choice.saved);
+    if (part.repeats) {
+      repeated_ += choice.forward;
+      stage_.backward_recompute += time.forward;
+    }
+    save(choice.saved, part.saving);
     Bytes working = choice.working;
     for (std::size_t i = 0, next = 0; i < op.inputs.size() && next < choice.parameters.size(); ++i) {
       if (graph().tensor(op.inputs[i]).role != TensorRole::parameter || with_node_.contains(op.inputs[i])) continue;
-      const ParameterCost& cost =
-          write_parameter(op.inputs[i], choice.strategy.inputs[i], choice.parameters[next++], op.id);
-      const bool with_layer = request_.settings.recompute == Recompute::full;  // held until the layer's backward
-      (with_layer ? recomputed_ : working) += cost.gathered;
+      const ParameterChoices& parameter = choice.parameters[next];
+      const ParameterCost& cost = write_parameter(op.inputs[i], choice.strategy.inputs[i], parameter,
+                                                  state_of(l, node, next, parameter), op.id);
+      ++next;
+      (part.repeats ? recomputed_ : working) += cost.gathered;  // repeated: held until the layer's backward
     }
     largest_working_ = std::max(largest_working_, working);
   }
 
-  // Returns what it costs in the state that it takes.
+  // Returns what it costs in its state.
   const ParameterCost& write_parameter(TensorId t, const Layout& layout, const ParameterChoices& parameter,
-                                       const std::string& consumer) {
-    const ParameterState state = best_state(parameter, request_.settings);
+                                       ParameterState state, const std::string& consumer) {
     const ParameterCost& cost = parameter[static_cast<std::size_t>(state)];
     stage_.tensors.push_back({name_of(t), true, layout, layout, state, cost.parameters});
     stage_.memory.parameters += cost.parameters;
     stage_.memory.gradients += cost.gradients;
     stage_.memory.optimizer += cost.optimizer;
     stage_.update += cost.update;
-    const auto steps = [&](const std::vector<ParameterCollective>& collectives) {
+    const auto steps = [&](const ParameterCollectives& collectives) {
       std::vector<CollectiveStep> result;
       for (const ParameterCollective& c : collectives)
         result.push_back({c.collective, axis_names(request_.mesh, cost.axis_set), c.whole, c.time});
@@ -142,12 +170,13 @@ class StageWriter {
   }
 
   // An activation or a parameter with a node of its own; one that crosses layers is written where it first appears.
-  void write_tensor(std::size_t l, const ModelNode& node, const Choice& choice, bool crosses) {
+  void write_tensor(std::size_t l, std::size_t position, const ModelNode& node, const Choice& choice, bool crosses) {
     const TensorId t = actual_.at(node.tensor);
     if (crosses && saved_in_range(l, t)) save_crossing(choice.saved);
     if (!written_.insert(t).second) return;
     if (node.kind == ModelNode::Kind::parameter) {
-      const ParameterCost& cost = write_parameter(t, choice.layout, choice.parameters.front(), "");
+      const ParameterCost& cost = write_parameter(t, choice.layout, choice.parameters.front(),
+                                                  state_of(l, position, 0, choice.parameters.front()), "");
       if (crosses && outside(variable_of(l, t))) shared_gradients_ += cost.gradients;
       gathered_ += cost.gathered;
       return;
@@ -155,7 +184,7 @@ class StageWriter {
     stage_.tensors.push_back({name_of(t), false, choice.layout, choice.layout, ParameterState::replicated,
                               conversion_table(solver_.context(), t).local_bytes(choice.layout)});
     if (!crosses)
-      save(choice.saved);
+      save(choice.saved, part_in(node.parts).saving);
     else
       write_border(variable_of(l, t), choice.layout);
   }
@@ -189,7 +218,7 @@ class StageWriter {
   // True once per tensor: in the first layer of the range whose backward, or whose recomputation, starts from it.
   bool saved_in_range(std::size_t l, TensorId t) {
     for (const InterfaceVariable& v : space_.layers.layers[l].variables)
-      if (v.tensor == t && !v.parameter && (request_.settings.recompute == Recompute::full ? v.incoming : v.saved_here))
+      if (v.tensor == t && !v.parameter && v.saved[static_cast<std::size_t>(request_.settings.recompute)])
         return saved_.insert(t).second;
     return false;
   }
@@ -201,7 +230,8 @@ class StageWriter {
     const Choice& a = model.nodes[edge.a].choices[choices[edge.a]];
     const Choice& b = model.nodes[edge.b].choices[choices[edge.b]];
     const EdgeCost& cost = edge.costs[choices[edge.a] * model.nodes[edge.b].choices.size() + choices[edge.b]];
-    save(cost.saved);
+    const RecomputePart& part = part_in(edge.parts);
+    save(cost.saved, part.saving);
     const TensorId t = actual_.at(edge.tensor);
     const bool to_node = model.nodes[edge.b].kind != ModelNode::Kind::op;
     const Layout from =
@@ -211,6 +241,8 @@ class StageWriter {
     Conversion conversion{
         name_of(t), to_node ? "" : graph().op(layer.ops[edge.b]).id, from, to, Rate::per_microbatch, {}, {}};
     append(conversion.forward, table.value_path(from, to));
+    for (const CollectiveStep& step : conversion.forward)
+      if (part.repeats) repeated_ += step.time;
     MovePath back;
     if (space_.training.relations.needs_gradient[index(t)]) back = table.gradient_path(from, to);
     if (cost.backward > back.time)
@@ -245,7 +277,6 @@ class StageWriter {
       stage_.forward += op.forward;
       stage_.backward += op.backward;
     }
-    Seconds kept;  // of the forward, what recompute need not repeat
     for (const Conversion& conversion : stage_.conversions) {
       Seconds forward, backward;
       for (const CollectiveStep& step : conversion.forward) forward += step.time;
@@ -256,13 +287,10 @@ class StageWriter {
         stage_.forward += forward;
         stage_.backward += backward;
         stage_.backward_weight += weight_part(conversion, role_of(conversion));
-        if (!repeats(conversion, role_of(conversion))) kept += forward;
       }
     }
-    if (stage_.recompute == Recompute::full) {
-      stage_.backward += stage_.forward - kept;
-      stage_.backward_compute += stage_.forward_compute;
-    }
+    stage_.backward += repeated_;
+    stage_.backward_compute += stage_.backward_recompute;
   }
 
   TensorRole role_of(const Conversion& conversion) const { return graph().tensor(id_of_.at(conversion.tensor)).role; }
@@ -275,6 +303,7 @@ class StageWriter {
   std::map<std::string, TensorId> id_of_;
   std::set<TensorId> with_node_;  // of the layer at hand
   std::set<TensorId> written_, saved_;
+  Seconds repeated_;  // of the forward
   Bytes activations_, recomputed_, largest_recomputed_, largest_working_, gathered_, shared_gradients_;
 };
 
@@ -310,10 +339,24 @@ StageBoundary boundary_after(const SearchSpace& space, std::size_t layer, const 
     if (space.training.relations.needs_gradient[index(t)]) boundary.backward_bytes += bytes;
   }
   if (boundary.forward_bytes > Bytes(0))
-    boundary.forward_time = send_time(space.input.cluster, boundary.forward_bytes, border);
+    boundary.formula_forward = send_time(space.input.cluster, boundary.forward_bytes, border);
   if (boundary.backward_bytes > Bytes(0))
-    boundary.backward_time = send_time(space.input.cluster, boundary.backward_bytes, border);
+    boundary.formula_backward = send_time(space.input.cluster, boundary.backward_bytes, border);
   return boundary;
+}
+
+void price_sends(const Cluster& cluster, StageBoundary& boundary, const Submesh& stage, const Submesh& next) {
+  const auto price = [&](Bytes bytes, const Submesh& sender, const Cluster& links) {
+    if (!(bytes > Bytes(0))) return Seconds(0);
+    return send_time(links, bytes, boundary.link, send_lanes(links, sender, boundary.link));
+  };
+  if (stage.group == next.group) {
+    boundary.formula_forward = price(boundary.forward_bytes, stage, group_at(cluster, stage.group));
+    boundary.formula_backward = price(boundary.backward_bytes, next, group_at(cluster, stage.group));
+    return;
+  }
+  boundary.formula_forward = price(boundary.forward_bytes, stage, border_between(cluster, stage.group, next.group));
+  boundary.formula_backward = price(boundary.backward_bytes, next, border_between(cluster, next.group, stage.group));
 }
 
 bool shares_parameters_outside(const PlanningLayers& layers, std::size_t first, std::size_t last) {
@@ -323,8 +366,10 @@ bool shares_parameters_outside(const PlanningLayers& layers, std::size_t first, 
   return false;
 }
 
-bool repeats(const Conversion& conversion, TensorRole role) {
-  return role != TensorRole::parameter && conversion.consumer != "receive";
+bool repeats(const Conversion& conversion, const ConversionEnds& ends) {
+  if (ends.role == TensorRole::parameter || conversion.consumer == "receive") return false;
+  const bool from_node = ends.has_node && !conversion.consumer.empty();
+  return from_node ? ends.consumer_repeats : ends.producer_repeats;
 }
 
 LinkClass link_between(const Cluster& cluster, const Stage& stage, const Stage& next) {
@@ -355,6 +400,13 @@ void keep_for_inference(Plan& plan) {
     stage.memory.gradients = stage.memory.optimizer = stage.memory.activations_per_microbatch = Bytes(0);
 }
 
+SentTensor sent_tensor(const SearchSpace& space, const std::string& id, std::int64_t microbatch_size) {
+  const auto& tensors = space.input.graph.tensors;
+  const auto found = std::find_if(tensors.begin(), tensors.end(), [&](const Tensor& each) { return each.id == id; });
+  return {sizes_of(*found, microbatch_size), element_size(space.input.recipe, found->dtype),
+          space.training.relations.needs_gradient[static_cast<std::size_t>(found - tensors.begin())]};
+}
+
 // What passes between chunks of one rank is there already.
 void join_stages(const SearchSpace& space, Plan& plan) {
   const PipelineShape shape = plan.shape();
@@ -366,8 +418,11 @@ void join_stages(const SearchSpace& space, Plan& plan) {
     stage.boundary = boundary_after(space, static_cast<std::size_t>(stage.last_layer),
                                     {link_between(plan.cluster, stage, next), stage.submesh.group, next.submesh.group},
                                     plan.microbatch_size);
-    if (!shape.sends_after(s)) stage.boundary.forward_time = stage.boundary.backward_time = Seconds(0);
+    price_sends(plan.cluster, stage.boundary, stage.submesh, next.submesh);
+    if (!shape.sends_after(s)) stage.boundary.formula_forward = stage.boundary.formula_backward = Seconds(0);
   }
+  set_transfers(plan, plan.cluster,
+                [&](const std::string& tensor) { return sent_tensor(space, tensor, plan.microbatch_size); });
   if (plan.schedule.kind == ScheduleKind::inference) keep_for_inference(plan);
   count_activations(plan);
   for (std::size_t rank = 0; rank < static_cast<std::size_t>(shape.ranks); ++rank) {

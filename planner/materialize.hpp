@@ -2,6 +2,8 @@
 // memory and times that add up from them.
 #pragma once
 
+#include <optional>
+
 #include "planner/stage_costs.hpp"
 
 namespace meshloom {
@@ -11,7 +13,8 @@ struct StageRequest {
   const DeviceMesh& mesh;
   std::vector<AxisRole> roles;
   RangeSettings settings;
-  std::int64_t first_device = 0;  // the stage takes as many as the mesh has, from here on
+  std::int64_t first_device = 0;          // the stage takes as many as the mesh has, from here on
+  std::optional<RangeOrigins> held = {};  // in place of the choices that the settings make
 };
 
 // One stage without its boundary, in-flight count and overhead, which the pipeline decides.
@@ -39,9 +42,12 @@ Seconds send_time(const Cluster& cluster, Bytes bytes, const StageBorder& border
 // What of a conversion's collectives on gradients makes gradients of parameters: reductions, not gathers.
 Seconds weight_part(const Conversion& conversion, TensorRole role);
 
-// What crosses the cut after a layer, once per microbatch.
+// What crosses the cut after a layer, once per microbatch; the formula's prices over one lane.
 StageBoundary boundary_after(const SearchSpace& space, std::size_t layer, const StageBorder& border,
                              std::int64_t microbatch_size);
+
+// The formula's prices: activations over the lanes of the stage before the boundary, gradients over those of the next.
+void price_sends(const Cluster& cluster, StageBoundary& boundary, const Submesh& stage, const Submesh& next);
 
 // Of a tensor as it is sent, of one microbatch.
 Bytes bytes_of(const SearchSpace& space, TensorId t, std::int64_t microbatch_size);
@@ -50,9 +56,15 @@ Bytes bytes_of(const SearchSpace& space, TensorId t, std::int64_t microbatch_siz
 // cluster as over its slowest links, wherever the two stages lie.
 Seconds shared_gradient_time(const Cluster& cluster, Bytes gradients, const Submesh& stage);
 
-// Whether full recompute repeats the forward of a conversion: not the gathering of parameters, which then stay for the
-// backward that follows at once, nor what was received, which is saved.
-bool repeats(const Conversion& conversion, TensorRole role);
+// Whether recompute repeats the forward of a conversion of a stage: from its producer when that runs again, from a
+// tensor's own node when the op that reads it does. Not the gathering of parameters, which then stay for the backward
+// that follows at once, nor what was received, which is saved.
+struct ConversionEnds {
+  TensorRole role = TensorRole::intermediate;
+  bool has_node = false;  // the tensor
+  bool producer_repeats = false, consumer_repeats = false;
+};
+bool repeats(const Conversion& conversion, const ConversionEnds& ends);
 bool shares_parameters_outside(const PlanningLayers& layers, std::size_t first, std::size_t last);
 
 }  // namespace meshloom

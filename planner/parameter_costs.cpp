@@ -60,7 +60,7 @@ ParameterCost parameter_cost(const Cluster& cluster, const Recipe& recipe, const
   return cost;
 }
 
-Seconds total_time(const std::vector<ParameterCollective>& collectives) {
+Seconds total_time(const ParameterCollectives& collectives) {
   Seconds total;
   for (const ParameterCollective& collective : collectives) total += collective.time;
   return total;

@@ -11,7 +11,10 @@
 //   parameters zero3       1/z         1/z        1/z         all-gather twice, reduce-scatter  –
 #pragma once
 
-#include <vector>
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <initializer_list>
 
 #include "costmodel/collectives.hpp"
 #include "costmodel/device_mesh.hpp"
@@ -26,11 +29,30 @@ struct ParameterCollective {
   Seconds time;
 };
 
+// At most two, one after the other; held in place, for there are very many.
+class ParameterCollectives {
+ public:
+  ParameterCollectives() = default;
+  ParameterCollectives(std::initializer_list<ParameterCollective> collectives) : size_(collectives.size()) {
+    assert(size_ <= collectives_.size());
+    std::copy(collectives.begin(), collectives.end(), collectives_.begin());
+  }
+  const ParameterCollective* begin() const { return collectives_.data(); }
+  const ParameterCollective* end() const { return collectives_.data() + size_; }
+  std::size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+  const ParameterCollective& operator[](std::size_t i) const { return collectives_[i]; }
+
+ private:
+  std::array<ParameterCollective, 2> collectives_;
+  std::size_t size_ = 0;
+};
+
 struct ParameterCost {
-  Bytes parameters, gradients, optimizer;              // per device
-  Bytes gathered;                                      // zero3: the working copy while it is used
-  std::vector<ParameterCollective> forward, backward;  // of each microbatch
-  std::vector<ParameterCollective> per_step;
+  Bytes parameters, gradients, optimizer;  // per device
+  Bytes gathered;                          // zero3: the working copy while it is used
+  ParameterCollectives forward, backward;  // of each microbatch
+  ParameterCollectives per_step;
   Seconds update;         // optimizer step
   unsigned axis_set = 0;  // the axes that form the collectives' groups: those where it is R/P
 };
@@ -48,6 +70,6 @@ Seconds bucketed_collective_time(const Cluster& cluster, const Recipe& recipe, C
 // Bytes of one element of the working copy.
 Bytes stored_element(const Recipe& recipe, DType dtype);
 
-Seconds total_time(const std::vector<ParameterCollective>& collectives);
+Seconds total_time(const ParameterCollectives& collectives);
 
 }  // namespace meshloom

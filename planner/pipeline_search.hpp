@@ -22,13 +22,14 @@ struct Pipeline {
 struct PipelineSearchResult {
   std::vector<Pipeline> pipelines;  // by ascending estimate, one per microbatch size
   Seconds lower_bound = impossible;
-  std::vector<MemoryNeed> needs;  // of the microbatch size that needs least
+  std::optional<MemoryNeed> need;  // of the microbatch size that needs least, when there is no pipeline
+  bool cut_short = false;          // by the deadline: there may be better pipelines, or some at all
 };
 
 // Calls the progress of the space's options once per microbatch size.
 PipelineSearchResult search_pipelines(const SearchSpace& space);
 
-// The result's bound is of pipelines whose stages lie on the devices in their order; this one of any other, too.
-Seconds lower_bound_of_any_placement(const SearchSpace& space);
+// Whether the search would find a pipeline; the first one that is met answers it.
+bool has_pipeline(const SearchSpace& space);
 
 }  // namespace meshloom

@@ -14,6 +14,7 @@
 #include "graphs/input_error.hpp"
 #include "planner/layer_model.hpp"
 #include "planner/materialize.hpp"
+#include "planner/transfers.hpp"
 
 namespace meshloom {
 namespace {
@@ -26,7 +27,8 @@ class Repricer {
         training_(differentiate(graph)),
         meanings_(dimension_meanings(graph)),
         cluster_(cluster),
-        tolerance_(tolerance) {
+        tolerance_(tolerance),
+        repeated_(repeated_ops(graph, training_, plan.recipe.recompute_scope)) {
     for (std::uint32_t o = 0; o < graph.ops.size(); ++o) ops_[graph.ops[o].id] = OpId{o};
     for (std::uint32_t t = 0; t < graph.tensors.size(); ++t) tensors_[graph.tensors[t].id] = TensorId{t};
   }
@@ -36,8 +38,8 @@ class Repricer {
     for (std::size_t s = 0; s < plan_.stages.size(); ++s) {
       op_count += plan_.stages[s].ops.size();
       price_stage(fmt::format("/stages/{}", s), plan_.stages[s]);
-      price_boundary(s);
     }
+    price_boundaries();
     if (op_count != graph_.ops.size())
       throw InputError("plan", fmt::format("holds {} ops, but the graph \"{}\" has {}; give the graph that was planned",
                                            op_count, graph_.name, graph_.ops.size()));
@@ -58,13 +60,14 @@ class Repricer {
     const DeviceMesh mesh{stored.submesh, stored.mesh};
     group_ = &group_at(cluster_, stored.submesh.group);
     stage.forward = stage.backward = stage.backward_weight = stage.synchronization = Seconds(0);
+    Seconds repeated;  // of the forward
     for (std::size_t k = 0; k < stored.ops.size(); ++k) {
       const OpTime time = price_op(fmt::format("{}/ops/{}", path, k), mesh, stored.ops[k]);
       stage.forward += time.forward;
       stage.backward += time.backward;
+      if (runs_again(stored, ops_.at(stored.ops[k].op))) repeated += time.forward;
       stage.backward_weight += time.backward_weight;
     }
-    Seconds kept;
     for (std::size_t k = 0; k < stored.conversions.size(); ++k) {
       const std::string place = fmt::format("{}/conversions/{}", path, k);
       Conversion& conversion = stage.conversions[k];
@@ -72,7 +75,8 @@ class Repricer {
       const bool bucketed = role == TensorRole::parameter && conversion.from == conversion.to;
       const Seconds forward = price_steps(place + "/forward", mesh, conversion.forward, bucketed);
       const Seconds backward = price_steps(place + "/backward", mesh, conversion.backward, bucketed);
-      if (conversion.rate == Rate::per_microbatch && !repeats(conversion, role)) kept += forward;
+      if (conversion.rate == Rate::per_microbatch && repeats(conversion, ends_of(stored, conversion, role)))
+        repeated += forward;
       check_conversion(place, mesh, stored.conversions[k]);
       if (conversion.rate == Rate::per_step)
         stage.synchronization += forward + backward;
@@ -84,7 +88,7 @@ class Repricer {
       note(path + "/shared_gradients_s", stored.shared_gradients_time.value(), time.value());
       stage.synchronization += time;
     }
-    if (stored.recompute == Recompute::full) stage.backward += stage.forward - kept;
+    stage.backward += repeated;
     check_borders(path, mesh, stored);
     stage.update = Seconds(0);
     for (const TensorLayout& tensor : stored.tensors)
@@ -94,6 +98,21 @@ class Repricer {
     note(path + "/backward_weight_s", stored.backward_weight.value(), stage.backward_weight.value());
     note(path + "/synchronization_s", stored.synchronization.value(), stage.synchronization.value());
     note(path + "/update_s", stored.update.value(), stage.update.value());
+  }
+
+  bool runs_again(const Stage& stage, OpId op) const {
+    return repeated_.of(op)[static_cast<std::size_t>(stage.recompute)];
+  }
+
+  ConversionEnds ends_of(const Stage& stage, const Conversion& conversion, TensorRole role) const {
+    ConversionEnds ends{role, false, false, false};
+    ends.has_node = std::any_of(stage.tensors.begin(), stage.tensors.end(),
+                                [&](const TensorLayout& tensor) { return tensor.tensor == conversion.tensor; });
+    if (const auto producer = training_.relations.producer[index(tensors_.at(conversion.tensor))])
+      ends.producer_repeats = runs_again(stage, *producer);
+    if (const auto consumer = ops_.find(conversion.consumer); consumer != ops_.end())
+      ends.consumer_repeats = runs_again(stage, consumer->second);
+    return ends;
   }
 
   static std::string place_of(const std::string& path, const std::string& tensor) {
@@ -232,30 +251,61 @@ class Repricer {
     return cost.update;
   }
 
-  void price_boundary(std::size_t s) {
-    if (s + 1 == plan_.stages.size()) return;
-    const StageBoundary& stored = plan_.stages[s].boundary;
-    StageBoundary& priced = priced_.stages[s].boundary;
-    const Stage &stage = plan_.stages[s], &next = plan_.stages[s + 1];
-    const StageBorder border{link_between(cluster_, stage, next), stage.submesh.group, next.submesh.group};
-    const bool sent = plan_.shape().sends_after(static_cast<std::int64_t>(s));
-    const auto send = [&](Bytes bytes) {
-      return sent && bytes > Bytes(0) ? send_time(cluster_, bytes, border) : Seconds(0);
-    };
-    Bytes forward, backward;
-    for (const std::string& id : stored.tensors) {
-      const auto found = tensors_.find(id);
-      if (found == tensors_.end())
-        throw InputError(fmt::format("/stages/{}/boundary", s), fmt::format("the graph has no tensor \"{}\"", id));
-      const Tensor& tensor = graph_.tensor(found->second);
-      const Bytes bytes = element_size(plan_.recipe, tensor.dtype) * elements(tensor, plan_.microbatch_size);
-      forward += bytes;
-      if (training_.relations.needs_gradient[index(found->second)]) backward += bytes;
+  SentTensor sent_tensor(const std::string& id) const {
+    const auto found = tensors_.find(id);
+    if (found == tensors_.end())
+      throw InputError("plan", fmt::format("sends \"{}\", but the graph has no such tensor; give the graph that was "
+                                           "planned",
+                                           id));
+    const Tensor& tensor = graph_.tensor(found->second);
+    return {sizes_of(tensor, plan_.microbatch_size), element_size(plan_.recipe, tensor.dtype),
+            training_.relations.needs_gradient[index(found->second)]};
+  }
+
+  // The transfers once more from the layouts on both sides, and the formula's prices.
+  void price_boundaries() {
+    set_transfers(priced_, cluster_, [this](const std::string& tensor) { return sent_tensor(tensor); });
+    for (std::size_t s = 0; s + 1 < plan_.stages.size(); ++s) {
+      const StageBoundary& stored = plan_.stages[s].boundary;
+      StageBoundary& priced = priced_.stages[s].boundary;
+      price_formula(s, priced);
+      const std::string path = fmt::format("/stages/{}/boundary", s);
+      note(path + "/forward_s", stored.forward_time.value(), priced.forward_time.value());
+      note(path + "/backward_s", stored.backward_time.value(), priced.backward_time.value());
+      note(path + "/formula_forward_s", stored.formula_forward.value(), priced.formula_forward.value());
+      note(path + "/formula_backward_s", stored.formula_backward.value(), priced.formula_backward.value());
+      compare_transfers(path + "/activations", stored.activations, priced.activations);
+      compare_transfers(path + "/gradients", stored.gradients, priced.gradients);
     }
-    priced.forward_time = send(forward);
-    priced.backward_time = send(backward);
-    note(fmt::format("/stages/{}/boundary/forward_s", s), stored.forward_time.value(), priced.forward_time.value());
-    note(fmt::format("/stages/{}/boundary/backward_s", s), stored.backward_time.value(), priced.backward_time.value());
+  }
+
+  void price_formula(std::size_t s, StageBoundary& priced) const {
+    const Stage &stage = plan_.stages[s], &next = plan_.stages[s + 1];
+    priced.link = link_between(cluster_, stage, next);
+    priced.forward_bytes = priced.backward_bytes = Bytes(0);
+    for (const std::string& id : priced.tensors) {
+      const SentTensor tensor = sent_tensor(id);
+      Bytes bytes = tensor.element;
+      for (const std::int64_t size : tensor.shape) bytes = bytes * static_cast<double>(size);
+      priced.forward_bytes += bytes;
+      if (tensor.needs_gradient) priced.backward_bytes += bytes;
+    }
+    price_sends(cluster_, priced, stage.submesh, next.submesh);
+    if (!plan_.shape().sends_after(static_cast<std::int64_t>(s)))
+      priced.formula_forward = priced.formula_backward = Seconds(0);
+  }
+
+  // Other ways to send the same are as good where every device gets as many bytes and no link is busy for longer, which
+  // the boundary's time says.
+  void compare_transfers(const std::string& path, const std::vector<Transfer>& stored,
+                         const std::vector<Transfer>& priced) {
+    std::map<std::int64_t, std::pair<double, double>> received;
+    for (const Transfer& each : stored) received[each.to].first += each.bytes.value();
+    for (const Transfer& each : priced) received[each.to].second += each.bytes.value();
+    for (const auto& [device, bytes] : received)
+      note(fmt::format("{}/bytes to device {}", path, device), bytes.first, bytes.second);
+    const ClusterLinks links(cluster_);
+    note(path + "/time_s", transfer_time(links, stored).value(), transfer_time(links, priced).value());
   }
 
   const Plan& plan_;
@@ -265,6 +315,7 @@ class Repricer {
   const Cluster& cluster_;
   const Cluster* group_ = nullptr;  // of the stage at hand
   double tolerance_;
+  RepeatedOps repeated_;
   Plan priced_;
   std::map<std::string, OpId> ops_;
   std::map<std::string, TensorId> tensors_;

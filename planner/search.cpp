@@ -14,6 +14,7 @@
 #include "planner/materialize.hpp"
 #include "planner/pipeline_search.hpp"
 #include "planner/placement.hpp"
+#include "planner/remedies.hpp"
 
 namespace meshloom {
 namespace {
@@ -57,6 +58,7 @@ bool is_possible(const SearchSpace& space, const LayerModel& model, OpId id) {
 
 // A pin that no mesh can keep is refused with its place.
 void check_pins(const SearchSpace& space) {
+  if (space.meshes.empty()) return;  // no device has room for anything
   std::vector<OpId> open = different_pinned_ops(space);
   const std::int64_t batch = space.options.microbatch_size.value_or(space.options.global_batch);
   for (const DeviceMesh& mesh : space.meshes) {
@@ -92,7 +94,8 @@ Plan materialize(const SearchSpace& space, const Pipeline& pipeline) {
                              mesh,
                              std::vector<AxisRole>(mesh.dimensions(), AxisRole::free),
                              pipeline.candidates[s].settings,
-                             device};
+                             device,
+                             pipeline.candidates[s].held};
     MeshSolver& solver =
         solvers.try_emplace(pipeline.candidates[s].mesh, space, mesh, stage.roles, pipeline.microbatch_size)
             .first->second;
@@ -106,6 +109,18 @@ Plan materialize(const SearchSpace& space, const Pipeline& pipeline) {
   return moved.estimate <= plan.estimate ? moved : plan;
 }
 
+std::size_t threads_of(const SearchOptions& options) {
+  return options.threads == 0 ? tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism)
+                              : options.threads;
+}
+
+// `options.remedies`: with what would help.
+Plan infeasible_answer(const SearchSpace& space, const std::optional<MemoryNeed>& need) {
+  Plan plan = infeasible_plan(space, need);
+  if (space.options.remedies) plan.remedies = find_remedies(space.input, space.options, plan, finds_plan);
+  return plan;
+}
+
 std::string describe(const SearchOptions& options) {
   std::string text = fmt::format("--global-batch {}", options.global_batch);
   if (options.microbatch_size) text += fmt::format(" --microbatch-size {}", *options.microbatch_size);
@@ -113,31 +128,39 @@ std::string describe(const SearchOptions& options) {
   if (options.parameter_state) text += fmt::format(" --parameter-state {}", name(*options.parameter_state));
   if (options.recompute) text += fmt::format(" --recompute {}", name(*options.recompute));
   if (options.layers) text += fmt::format(" --layers {}", *options.layers);
-  return text + fmt::format(" --max-mesh-axes {}", options.max_mesh_axes);
+  if (options.thinning != Thinning::automatic)
+    text += options.thinning == Thinning::never ? " --thinning never" : " --thinning always";
+  return text + options_text(options.constraints) + fmt::format(" --max-mesh-axes {}", options.max_mesh_axes);
 }
 
 }  // namespace
 
+bool finds_plan(const PlanningInput& input, const SearchOptions& options) {
+  check(options);
+  const tbb::global_control limit(tbb::global_control::max_allowed_parallelism, threads_of(options));
+  const SearchSpace space = search_space(input, options);
+  check_pins(space);
+  return has_pipeline(space);
+}
+
 std::vector<Plan> search_plans(const PlanningInput& input, const SearchOptions& options) {
   check(options);
-  const std::size_t threads = options.threads == 0
-                                  ? tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism)
-                                  : options.threads;
-  const tbb::global_control limit(tbb::global_control::max_allowed_parallelism, threads);
+  const tbb::global_control limit(tbb::global_control::max_allowed_parallelism, threads_of(options));
   const SearchSpace space = search_space(input, options);
-  if (space.meshes.empty()) {  // no device has room for more than the recipe's context
-    const Bytes has = group_at(input.cluster, 0).device.memory;
-    Plan plan = infeasible_plan(space, {{0, space.layers.layers.size() - 1, input.recipe.context_memory, has}});
+  check_pins(space);
+  if (!has_usable_memory(space)) {
+    Plan plan = infeasible_answer(space, MemoryNeed{0, space.layers.layers.size() - 1, input.recipe.context_memory});
     plan.options = describe(options);
     return {plan};
   }
-  check_pins(space);
   const PipelineSearchResult result = search_pipelines(space);
   if (result.pipelines.empty()) {
-    Plan plan = infeasible_plan(space, result.needs);
+    Plan plan =
+        result.cut_short ? plan_without_stages(space, PlanStatus::time_limit) : infeasible_answer(space, result.need);
     plan.options = describe(options);
     return {plan};
   }
+  const PlanStatus unproven = result.cut_short ? PlanStatus::time_limit : PlanStatus::feasible;
   std::vector<Plan> plans;
   for (std::size_t p = 0; p < result.pipelines.size() && p < std::max<std::size_t>(1, options.candidates); ++p) {
     Plan plan = materialize(space, result.pipelines[p]);
@@ -145,10 +168,9 @@ std::vector<Plan> search_plans(const PlanningInput& input, const SearchOptions& 
     plans.push_back(std::move(plan));
   }
   std::stable_sort(plans.begin(), plans.end(), [](const Plan& a, const Plan& b) { return a.estimate < b.estimate; });
-  // The bound is of stages placed in their order. A plan whose stages were placed otherwise may be better.
-  Seconds bound = result.lower_bound;
-  if (plans.front().estimate < std::min(bound, result.pipelines.front().estimate) * (1 - rounding_of_sums))
-    bound = lower_bound_of_any_placement(space);
+  // The bound is of stages placed in their order; of a plan that is below it since they are not, nothing is proven.
+  const bool placed_better = plans.front().estimate < std::min(result.pipelines.front().estimate, result.lower_bound);
+  const Seconds bound = placed_better ? Seconds(0) : result.lower_bound;
   for (Plan& plan : plans) {
     plan.best_estimate = plans.front().estimate;
     // Sums of times are floating point: a bound may stand a hair above an estimate, but no more.
@@ -156,8 +178,8 @@ std::vector<Plan> search_plans(const PlanningInput& input, const SearchOptions& 
       throw std::logic_error(fmt::format("the lower bound {} s exceeds the best estimate {} s", bound.value(),
                                          plan.best_estimate.value()));
     plan.lower_bound = std::min(bound * (1 - rounding_of_sums), plan.best_estimate);
-    plan.status =
-        plan.gap() <= 1e-9 && plan.estimate == plan.best_estimate ? PlanStatus::optimal : PlanStatus::feasible;
+    plan.status = bound > Seconds(0) && plan.gap() <= 1e-9 && plan.estimate == plan.best_estimate ? PlanStatus::optimal
+                                                                                                  : unproven;
   }
   return plans;
 }

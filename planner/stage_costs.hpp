@@ -2,11 +2,14 @@
 // shardings, the state of each parameter, recompute and prices of memory; and a lower bound on the time of each.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "planner/range_solver.hpp"
 #include "planner/search.hpp"
+#include "planner/state_choices.hpp"
 
 namespace meshloom {
 
@@ -18,21 +21,27 @@ struct SearchSpace {
   DimensionMeanings meanings;
   PlanningLayers layers;
   RangeClasses classes;
-  std::vector<Submesh> submeshes;         // by group: (1, 2^k) inside a host, then (2^k, all) and (hosts, all)
+  std::vector<Submesh> submeshes;         // by group: inside a host, then of several; see Constraints
   std::vector<DeviceMesh> meshes;         // the logical shapes of all submeshes
   std::vector<std::uint32_t> submesh_of;  // by mesh
   std::vector<ParameterState> states;
   std::vector<Recompute> recomputes;
   PinnedGraph pins;
+  AllowedStages allowed;
 };
 SearchSpace search_space(const PlanningInput& input, const SearchOptions& options);
 
 // What a device may hold beyond the recipe's overhead: (memory − context) / (1 + fragmentation). Of a uniform cluster.
 Bytes usable_memory(const Cluster& cluster, const Recipe& recipe);
+// The same of a group, and of the share of memory that the constraints leave.
+Bytes device_memory(const SearchSpace& space, std::uint32_t group);
+Bytes usable_memory(const SearchSpace& space, std::uint32_t group);
+bool has_usable_memory(const SearchSpace& space);  // in some group
 
 // The groups that a pipeline passes through, as a set: bit g is group g. A pipeline uses all devices of its groups.
 std::vector<unsigned> group_selections(const Cluster& cluster);  // all but the empty one, larger ones last
 std::int64_t devices_of(const Cluster& cluster, unsigned groups);
+bool is_whole_group(const SearchSpace& space, const Submesh& submesh);
 
 // How many stages may follow one with this cost (see StageOption), at most `most`; none: it does not fit at all.
 std::optional<std::int64_t> following_stages(const Cost& cost, Bytes usable, ScheduleKind schedule,
@@ -43,25 +52,66 @@ struct StageCandidate {
   std::uint32_t mesh = 0;
   RangeSettings settings;
   std::int64_t max_following_stages = 0;
+  std::optional<RangeOrigins> held = {};  // in place of the choices that the settings make
+};
+
+// Microbatches in flight for which least times are kept apart. A stage that k others follow has min(B, k + 1).
+inline constexpr std::array<std::int64_t, 4> bounded_depths{1, 4, 16, 64};
+// By position in bounded_depths: no way to run it with so many microbatches in flight, or more, takes less for one.
+using LeastTimes = std::array<Seconds, bounded_depths.size()>;
+inline constexpr LeastTimes never{impossible, impossible, impossible, impossible};
+
+struct LeanWay {
+  Cost cost;
+  std::uint32_t mesh = 0;
 };
 
 struct StageCosts {
   // By class and submesh; undominated in (forward, time, per step, following stages).
   std::vector<std::vector<std::vector<StageCandidate>>> candidates;
-  // By class and submesh: no way to run it takes less per microbatch; impossible where there is none.
-  std::vector<std::vector<Seconds>> least_time;
-  // No way to run all layers as one stage on all devices (of one group) takes less than this for a step.
+  // By class and submesh; `never` where there is none, or none that matters.
+  std::vector<std::vector<LeastTimes>> least_times;
+  // No way to run all layers as one stage on all devices, or all of one group, takes less than this for a step.
   Seconds least_single_stage{0};
-  // By class and submesh: whether it may fit. Where not, nothing that runs it holds less than a device has.
+  bool exact = false;  // no way to run a stage that may be part of the best pipeline is missing
+  // By class and submesh: whether it may fit. Where not, nothing that runs it soon enough fits a device.
   std::vector<std::vector<bool>> may_fit;
-  // By class and submesh: the least bytes a device was seen to need for one microbatch in flight.
-  std::vector<std::vector<Bytes>> least_memory;
+  // By class and submesh: the ways seen that need least, undominated in bytes per microbatch in flight and other bytes;
+  // whether they fit or not.
+  std::vector<std::vector<std::vector<LeanWay>>> lean;
+  bool complete = true;  // false: the deadline left something out, so nothing here is a bound
 };
-// A first look at a fraction of the work: time and memory each on its own.
-StageCosts outline_stages(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches);
-// Everything that a pipeline which takes less than `to_beat` may be made of, as far as the outline tells.
-StageCosts price_stages(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches,
-                        const StageCosts& outline, Seconds to_beat);
+StageCosts nothing_known(const SearchSpace& space);  // all impossible
+// A first look at a fraction of the work: time and memory each on its own, of stages that a pipeline which takes less
+// than `to_beat` may be made of. All there is to know where the answer is `exact`.
+StageCosts outline_stages(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches,
+                          Seconds to_beat);
+
+class MeshPricer;
+
+// The stages that a pipeline which takes less than `to_beat` may be made of, as far as the outline tells.
+class StagePricing {
+ public:
+  // Finds least times that see memory. The references must outlive it.
+  StagePricing(const SearchSpace& space, std::int64_t microbatch_size, std::int64_t microbatches,
+               const StageCosts& outline, Seconds to_beat);
+  ~StagePricing();
+
+  // Least times and what may fit; no candidates.
+  const StageCosts& bounds() const { return bounds_; }
+  // With all candidates. Once.
+  StageCosts price();
+
+ private:
+  using Wanted = std::vector<std::vector<bool>>;  // by submesh and class
+
+  const SearchSpace& space_;
+  std::int64_t microbatches_;
+  const StageCosts& outline_;
+  Seconds to_beat_;
+  std::vector<std::unique_ptr<MeshPricer>> pricers_;  // by mesh; null: nothing wanted there
+  StageCosts bounds_;
+};
 
 // A solver of ranges on one mesh with what it refers to.
 class MeshSolver {

@@ -67,8 +67,8 @@ class StateChoice {
 
 // When a usage lives, in positions of ops within their layer.
 struct Life {
-  enum class Kind { never, always, saved } kind = Kind::never;
-  std::size_t from = 0, until = 0;  // saved: made by op `from`, read last by the backward of op `until`
+  enum class Kind { never, always, saved, made_again } kind = Kind::never;
+  std::size_t from = 0, until = 0;  // made by op `from`, read last by the backward of op `until`
 };
 
 struct PartNode {
@@ -96,17 +96,26 @@ class PartBuilder {
     for (const ParameterState state : options_.states)
       by_state_.push_back(PricedLayer(model_, {state, options_.recompute, options_.weights}).problem());
     for (std::uint32_t n = 0; n < model_.nodes.size(); ++n) add_node(n);
-    std::vector<Bytewise> saved(model_.nodes.size());
-    for (std::uint32_t n = 0; n < model_.nodes.size(); ++n) {
-      for (const Choice& choice : model_.nodes[n].choices) saved[n].push_back(whole_bytes(choice.saved));
+    for (const ModelNode& node : model_.nodes) {
+      const Saving saving = part_in(node.parts).saving;
+      kept_.emplace_back(node.choices.size(), 0), made_again_.emplace_back(node.choices.size(), 0);
+      if (saving == Saving::none) continue;
+      Bytewise& saved = (saving == Saving::kept ? kept_ : made_again_).back();
+      for (std::size_t c = 0; c < saved.size(); ++c) saved[c] = whole_bytes(node.choices[c].saved);
     }
-    for (std::size_t e = 0; e < model_.edges.size(); ++e) add_edge(e, saved);
-    if (options_.memory)
-      for (std::uint32_t n = 0; n < model_.interior; ++n) add_saved(n, saved[n]);
+    for (std::size_t e = 0; e < model_.edges.size(); ++e) add_edge(e);
+    for (std::uint32_t n = 0; n < model_.interior && options_.memory; ++n) {
+      add_saved(n, kept_[n], Life::Kind::saved);
+      add_saved(n, made_again_[n], Life::Kind::made_again);
+    }
     return std::move(part_);
   }
 
  private:
+  const RecomputePart& part_in(const ByRecompute<RecomputePart>& parts) const {
+    return parts[static_cast<std::size_t>(options_.recompute)];
+  }
+
   const Choices& choices(std::uint32_t node) const { return part_.nodes[node].meaning.choices; }
 
   std::int64_t cost(std::uint32_t node, std::uint32_t choice, ParameterState state) const {
@@ -153,26 +162,26 @@ class PartBuilder {
     return layer_.ops.size() - 1;
   }
 
-  Life life_of_saved(std::uint32_t n) const {
+  Life life_of_saved(std::uint32_t n, Life::Kind kind) const {
     const ModelNode& node = model_.nodes[n];
     if (node.kind == ModelNode::Kind::op) {
       const std::size_t here = position_.at(node.op);
-      return {Life::Kind::saved, here, here};
+      return {kind, here, here};
     }
     const auto producer = context_.strategies.training.relations.producer[index(node.tensor)];
-    return {Life::Kind::saved, producer ? position_.at(*producer) : 0, first_reader(node.tensor)};
+    return {kind, producer ? position_.at(*producer) : 0, first_reader(node.tensor)};
   }
 
   // What an interior node keeps for the backward: its own usage, or that of a node tied to it.
-  void add_saved(std::uint32_t n, const Bytewise& saved) {
+  void add_saved(std::uint32_t n, const Bytewise& saved, Life::Kind kind) {
     Bytewise by_choice;
     for (const WholeGraphNode::Choice& choice : choices(n)) by_choice.push_back(saved[choice.choice]);
-    if (part_.nodes[n].life.kind == Life::Kind::never) return use(part_.nodes[n], by_choice, life_of_saved(n));
+    if (part_.nodes[n].life.kind == Life::Kind::never) return use(part_.nodes[n], by_choice, life_of_saved(n, kind));
     Bytewise levels = by_choice;
     std::sort(levels.begin(), levels.end());
     levels.erase(std::unique(levels.begin(), levels.end()), levels.end());
     PartNode usage;
-    use(usage, levels, life_of_saved(n));
+    use(usage, levels, life_of_saved(n, kind));
     if (usage.life.kind == Life::Kind::never) return;
     usage.value.costs.assign(levels.size(), 0);
     IntraOpEdge tie{n, static_cast<std::uint32_t>(part_.nodes.size()), {}};
@@ -203,17 +212,19 @@ class PartBuilder {
     for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += more[i];
   }
 
-  void add_edge(std::size_t position, std::vector<Bytewise>& saved) {
+  void add_edge(std::size_t position) {
     const ModelEdge& edge = model_.edges[position];
-    const bool saves = options_.memory && std::any_of(edge.costs.begin(), edge.costs.end(),
-                                                      [](const EdgeCost& cost) { return cost.saved > Bytes(0); });
+    const Saving saving = part_in(edge.parts).saving;
+    const bool saves =
+        options_.memory && saving != Saving::none &&
+        std::any_of(edge.costs.begin(), edge.costs.end(), [](const EdgeCost& cost) { return cost.saved > Bytes(0); });
     if (!saves) return add_plain_edge(position);
     for (const std::uint32_t end : {edge.b, edge.a})
       if (const auto bytes = end < model_.interior ? saved_by_end(edge, end) : std::nullopt) {
-        add(saved[end], *bytes);
+        add((saving == Saving::kept ? kept_ : made_again_)[end], *bytes);
         return add_plain_edge(position);
       }
-    add_saving_edge(position);
+    add_saving_edge(position, saving == Saving::kept ? Life::Kind::saved : Life::Kind::made_again);
   }
 
   void add_plain_edge(std::size_t position) {
@@ -229,7 +240,7 @@ class PartBuilder {
   }
 
   // What is saved depends on both ends: a node between them, whose choices are a's choice and the bytes.
-  void add_saving_edge(std::size_t position) {
+  void add_saving_edge(std::size_t position, Life::Kind kind) {
     const ModelEdge& model = model_.edges[position];
     const IntraOpEdge& edge = by_state_[0].edges[position];
     const auto columns = static_cast<std::uint32_t>(model_.nodes[edge.b].choices.size());
@@ -254,8 +265,7 @@ class PartBuilder {
     }
     made.value.costs.assign(between.size(), 0);
     const std::size_t producer = position_.at(model_.nodes[edge.a].op);
-    use(made, std::move(usages),
-        {Life::Kind::saved, producer, edge.b < model_.interior ? first_reader(model.tensor) : producer});
+    use(made, std::move(usages), {kind, producer, edge.b < model_.interior ? first_reader(model.tensor) : producer});
     part_.nodes.push_back(std::move(made));
     part_.edges.push_back(std::move(from));
     part_.edges.push_back(std::move(to));
@@ -267,6 +277,7 @@ class PartBuilder {
   const WholeGraphOptions& options_;
   std::map<OpId, std::size_t> position_;
   std::vector<IntraOpProblem> by_state_;
+  std::vector<Bytewise> kept_, made_again_;  // by node of the model
   Part part_;
 };
 
@@ -311,6 +322,14 @@ class Joiner {
       whole_.problem.edges.push_back({numbers[edge.a], numbers[edge.b], edge.costs});
   }
 
+  // Position of the op before whose backward the layer's repeated ops run again.
+  std::size_t last_repeated(const PlanningLayer& layer) const {
+    std::size_t last = 0;
+    for (std::size_t k = 0; k < layer.repeats.size(); ++k)
+      if (layer.repeats[k][static_cast<std::size_t>(options_.recompute)]) last = k;
+    return last;
+  }
+
   std::int64_t backward(std::size_t op) const { return static_cast<std::int64_t>(2 * ops_ - 1 - op); }
 
   std::uint32_t append(const PartNode& node, std::size_t layer, std::size_t first) {
@@ -324,10 +343,11 @@ class Joiner {
       case Life::Kind::always:
         copy.value.live_until = static_cast<std::int64_t>(2 * ops_);
         break;
-      case Life::Kind::saved:  // full recompute brings it back when the layer's backward begins
-        copy.value.live_from = options_.recompute == Recompute::full
-                                   ? backward(first + ops.size() - 1)
-                                   : static_cast<std::int64_t>(first + copy.life.from);
+      case Life::Kind::saved:
+      case Life::Kind::made_again:
+        copy.value.live_from = copy.life.kind == Life::Kind::saved
+                                   ? static_cast<std::int64_t>(first + copy.life.from)
+                                   : backward(first + last_repeated(layers_.layers[layer]));
         copy.value.live_until = backward(first + copy.life.until) + 1;
     }
     return push(std::move(copy));
@@ -344,7 +364,21 @@ class Joiner {
     return found->second = push(std::move(copy));
   }
 
-  // An activation between layers is saved where some backward reads it; recomputation starts from it in any case.
+  bool runs_again(OpId op) const {
+    const PlanningLayer& layer = layers_.layers[layers_.layer_of[index(op)]];
+    const auto position = std::find(layer.ops.begin(), layer.ops.end(), op) - layer.ops.begin();
+    return layer.repeats[static_cast<std::size_t>(position)][static_cast<std::size_t>(options_.recompute)];
+  }
+
+  // Whether the op's layer needs the tensor kept.
+  bool saved_where_used(OpId op, TensorId tensor) const {
+    const auto& variables = layers_.layers[layers_.layer_of[index(op)]].variables;
+    const auto found =
+        std::find_if(variables.begin(), variables.end(), [&](const auto& v) { return v.tensor == tensor; });
+    return found->saved[static_cast<std::size_t>(options_.recompute)];
+  }
+
+  // An activation between layers is saved where some backward reads it or recomputation starts from it.
   void keep(TensorId tensor, PartNode& node) const {
     const GraphRelations& relations = context_.strategies.training.relations;
     std::vector<OpId> users = relations.consumers[index(tensor)];
@@ -352,7 +386,7 @@ class Joiner {
     users.push_back(producer);
     std::optional<std::size_t> until;
     for (const OpId op : users)
-      if (reads(op, tensor) || (options_.recompute == Recompute::full && op != producer))
+      if (saved_where_used(op, tensor) && (reads(op, tensor) || (runs_again(op) && op != producer)))
         until = std::min(until.value_or(SIZE_MAX), position_[index(op)]);
     if (!until) return;
     const ModelNode& model = whole_.model(node.meaning.layer).nodes[node.meaning.model_node];

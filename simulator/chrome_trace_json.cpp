@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 
 #include "graphs/json_input.hpp"
 #include "planner/plan/ranks.hpp"
@@ -80,16 +81,22 @@ std::string event_title(const Instruction& instruction) {
 
 class TraceWriter {
  public:
-  TraceWriter(const Plan& plan, const Simulation& simulation)
-      : plan_(plan), simulation_(simulation), shape_(plan.shape()) {}
+  TraceWriter(const Plan& plan, const Simulation& simulation, std::size_t most)
+      : plan_(plan),
+        simulation_(simulation),
+        shape_(plan.shape()),
+        shown_(simulation.timeline.begin(),
+               simulation.timeline.begin() + static_cast<std::ptrdiff_t>(std::min(most, simulation.timeline.size()))) {}
 
   std::string write() {
     text_ = fmt::format(
         "{{\"displayTimeUnit\": \"ms\",\n\"otherData\": {{\"graph\": {}, \"cluster\": {}, "
-        "\"schedule\": \"{}\", \"iteration_time_ps\": {}}},\n\"traceEvents\": [",
-        quoted(plan_.graph_name), quoted(plan_.cluster.name), name(plan_.schedule), step_time(plan_, simulation_));
+        "\"schedule\": \"{}\", \"iteration_time_ps\": {}, \"instructions\": {}, \"instructions_shown\": "
+        "{}}},\n\"traceEvents\": [",
+        quoted(plan_.graph_name), quoted(plan_.cluster.name), name(plan_.schedule), step_time(plan_, simulation_),
+        simulation_.timeline.size(), shown_.size());
     write_names();
-    for (const TimelineEntry& entry : simulation_.timeline) write_entry(entry);
+    for (const TimelineEntry& entry : shown_) write_entry(entry);
     write_memory();
     return text_ + "\n]}\n";
   }
@@ -104,7 +111,7 @@ class TraceWriter {
   // A process for each rank, and of its threads those that have something to show.
   void write_names() {
     std::vector<std::array<bool, thread_names.size()>> used(static_cast<std::size_t>(shape_.ranks));
-    for (const TimelineEntry& entry : simulation_.timeline)
+    for (const TimelineEntry& entry : shown_)
       used[static_cast<std::size_t>(entry.rank)][static_cast<std::size_t>(thread_of(entry.instruction.kind))] = true;
     for (std::int64_t rank = 0; rank < shape_.ranks; ++rank) {
       add(fmt::format(R"({{"ph": "M", "name": "process_name", "pid": {}, "args": {{"name": {}}}}})", rank,
@@ -161,25 +168,29 @@ class TraceWriter {
   }
 
   void write_memory() {
+    const bool whole = shown_.size() == simulation_.timeline.size();
     const std::vector<MemoryTimeline> timelines = memory_timelines(plan_, simulation_);
     for (std::size_t rank = 0; rank < timelines.size(); ++rank)
-      for (const MemorySample& sample : timelines[rank].samples)
+      for (const MemorySample& sample : timelines[rank].samples) {
+        if (!whole && (shown_.empty() || sample.time > shown_.back().start)) break;
         add(fmt::format(
             R"({{"ph": "C", "name": "memory of a device", "pid": {}, "ts": {}, "args": {{"bytes": {:.0f}}}}})", rank,
             microseconds(sample.time), sample.held.value()));
+      }
   }
 
   const Plan& plan_;
   const Simulation& simulation_;
   PipelineShape shape_;
+  std::span<const TimelineEntry> shown_;
   std::string text_;
   bool first_ = true;
 };
 
 }  // namespace
 
-std::string chrome_trace(const Plan& plan, const Simulation& simulation) {
-  return TraceWriter(plan, simulation).write();
+std::string chrome_trace(const Plan& plan, const Simulation& simulation, std::size_t most) {
+  return TraceWriter(plan, simulation, most).write();
 }
 
 }  // namespace meshloom

@@ -3,9 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
+#include <map>
 
-#include "costmodel/groups.hpp"
 #include "graphs/input_error.hpp"
 #include "planner/plan/ranks.hpp"
 #include "simulator/simulation.hpp"
@@ -13,38 +12,76 @@
 namespace meshloom {
 namespace {
 
-enum class Direction { out, in };
+constexpr double rounding = 1e-9;  // of shares
 
-// Numbers of links: of each host's NICs, then of each device's connection inside its host, both ways.
-struct LinkNumbers {
-  const Cluster& cluster;
-  std::int64_t hosts = 0;
-  std::int64_t host_of(std::int64_t device) const { return host_of_device(cluster, device); }
-  std::uint32_t nics(std::int64_t host, Direction direction) const {
-    return static_cast<std::uint32_t>(2 * host + (direction == Direction::in));
+// What a plan's transfers and collectives put on links, as routes in the making.
+class Routes {
+ public:
+  explicit Routes(const Plan& plan) : plan_(plan), links_(plan.cluster) {}
+
+  // `alone`: what the transfers take when no other is under way.
+  void add(Route& route, const std::vector<Transfer>& transfers, Seconds alone) {
+    const Seconds latency = std::min(latency_of(links_, transfers), alone);
+    route.latency = to_picoseconds(latency);
+    add(route, loads_of(links_, transfers), alone - latency);
   }
-  std::uint32_t device(std::int64_t number, Direction direction) const {
-    return static_cast<std::uint32_t>(2 * (hosts + number) + (direction == Direction::in));
+
+  // Gradients and parameters of all chunks of a rank, as rings of their groups, on the average of their time.
+  void add_synchronization(Route& route, std::size_t rank) {
+    LinkLoads loads;
+    Seconds alone;
+    for (std::size_t s = rank; s < plan_.stages.size(); ++s) {
+      const Stage& stage = plan_.stages[s];
+      if (plan_.shape().rank_of(static_cast<std::int64_t>(s)) != static_cast<std::int64_t>(rank)) continue;
+      alone += stage.synchronization;
+      for (const Conversion& conversion : stage.conversions)
+        if (conversion.rate == Rate::per_step)
+          for (const auto* steps : {&conversion.forward, &conversion.backward})
+            for (const CollectiveStep& step : *steps) add_ring(loads, stage, step);
+    }
+    add(route, loads, alone);
   }
+
+  // Gives the routes the links on which they can be in each other's way, and says how many these are. Links that always
+  // carry the same are one.
+  std::size_t finish() {
+    std::map<std::vector<std::pair<std::size_t, double>>, std::uint32_t> numbers;
+    for (const auto& [link, users] : users_) {
+      double wanted = 0;
+      for (const auto& [route, share] : users) wanted += share;
+      if (wanted <= 1 + rounding || !numbers.emplace(users, static_cast<std::uint32_t>(numbers.size())).second)
+        continue;
+      for (const auto& [route, share] : users) routes_[route]->links.push_back({numbers.at(users), share});
+    }
+    return numbers.size();
+  }
+
+ private:
+  void add_ring(LinkLoads& loads, const Stage& stage, const CollectiveStep& step) const {
+    unsigned axis_set = 0;
+    for (std::size_t axis = 0; axis < stage.mesh.size(); ++axis)
+      if (std::count(step.axes.begin(), step.axes.end(), stage.mesh[axis].name) > 0) axis_set |= 1U << axis;
+    const DeviceGroup group = group_of({stage.submesh, stage.mesh}, axis_set);
+    const Bytes wire = wire_bytes(step.collective, step.whole, group.size);
+    links_.add_collective(loads, stage.devices,
+                          group.hosts > 1 ? static_cast<double>(group.groups_per_host) * wire : Bytes(0),
+                          group.size > group.hosts ? wire : Bytes(0));
+  }
+
+  void add(Route& route, const LinkLoads& loads, Seconds alone) {
+    if (!(alone > Seconds(0))) return;
+    for (const auto& [link, bytes] : loads) {
+      // The plan's time is believed: alone, nothing needs more than a link has.
+      users_[link].emplace_back(routes_.size(), std::min(1.0, bytes / links_.capacity(link) / alone));
+    }
+    routes_.push_back(&route);
+  }
+
+  const Plan& plan_;
+  ClusterLinks links_;
+  std::vector<Route*> routes_;
+  std::map<std::uint32_t, std::vector<std::pair<std::size_t, double>>> users_;  // by link: routes and their shares
 };
-
-// The bytes leave or enter the stage evenly over its hosts' NICs, or over its devices.
-void add_end(Route& route, const LinkNumbers& numbers, const Stage& stage, LinkClass link, Direction direction) {
-  std::set<std::uint32_t> ends;
-  for (const std::int64_t device : stage.devices)
-    ends.insert(link == LinkClass::inter_host ? numbers.nics(numbers.host_of(device), direction)
-                                              : numbers.device(device, direction));
-  for (const std::uint32_t each : ends) route.links.push_back({each, 1 / static_cast<double>(ends.size())});
-}
-
-Route route_between(const Plan& plan, const LinkNumbers& numbers, const Stage& from, const Stage& to, LinkClass link) {
-  Route route;
-  add_end(route, numbers, from, link, Direction::out);
-  add_end(route, numbers, to, link, Direction::in);
-  const Cluster border = border_between(plan.cluster, from.submesh.group, to.submesh.group);
-  route.latency = to_picoseconds(link == LinkClass::inter_host ? border.nic.latency : border.intra_host.latency);
-  return route;
-}
 
 }  // namespace
 
@@ -68,20 +105,18 @@ std::vector<StageDurations> durations_of(const Plan& plan) {
 Conditions conditions_of(const Plan& plan) {
   Conditions conditions;
   conditions.sends = sends_overlap(plan) ? Sends::overlapped : Sends::blocking;
-  LinkNumbers numbers{plan.cluster, host_count(plan.cluster)};
-  std::int64_t devices = 0;
-  for (const Stage& stage : plan.stages)
-    for (const std::int64_t device : stage.devices) devices = std::max(devices, device + 1);
-  numbers.hosts = std::max(numbers.hosts, devices > 0 ? numbers.host_of(devices - 1) + 1 : 0);
-  conditions.links = static_cast<std::size_t>(2 * (numbers.hosts + devices));
   conditions.activations.resize(plan.stages.size());
   conditions.gradients.resize(plan.stages.size());
+  conditions.synchronizations.resize(static_cast<std::size_t>(plan.ranks()));
+  Routes routes(plan);
   for (std::size_t s = 0; s + 1 < plan.stages.size(); ++s) {
-    if (!plan.shape().sends_after(static_cast<std::int64_t>(s))) continue;
-    const Stage &stage = plan.stages[s], &next = plan.stages[s + 1];
-    conditions.activations[s] = route_between(plan, numbers, stage, next, stage.boundary.link);
-    conditions.gradients[s + 1] = route_between(plan, numbers, next, stage, stage.boundary.link);
+    const StageBoundary& boundary = plan.stages[s].boundary;
+    routes.add(conditions.activations[s], boundary.activations, boundary.forward_time);
+    routes.add(conditions.gradients[s + 1], boundary.gradients, boundary.backward_time);
   }
+  for (std::size_t rank = 0; rank < conditions.synchronizations.size(); ++rank)
+    routes.add_synchronization(conditions.synchronizations[rank], rank);
+  conditions.links = routes.finish();
   return conditions;
 }
 

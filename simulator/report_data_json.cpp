@@ -35,7 +35,7 @@ Json stages_json(const Plan& plan) {
   return stages;
 }
 
-// The sums over a rank's chunks, in seconds. The computing that full recomputation repeats is the forward's.
+// The sums over a rank's chunks, in seconds. What a recompute repeats is apart from the rest of the backward.
 Json times_json(const Plan& plan, const std::vector<StageBreakdown>& stages, std::int64_t rank) {
   std::map<std::string, double> sums;
   const PipelineShape shape = plan.shape();
@@ -43,10 +43,8 @@ Json times_json(const Plan& plan, const std::vector<StageBreakdown>& stages, std
   for (std::int64_t chunk = 0; chunk < shape.chunks; ++chunk) {
     const auto position = static_cast<std::size_t>(shape.stage_of(rank, chunk));
     for (const NamedTime& each : stages[position].times) sums[each.name] += each.time.value();
-    const Stage& stage = plan.stages[position];
-    if (stage.recompute == Recompute::full && plan.schedule.kind != ScheduleKind::inference)
-      recompute +=
-          static_cast<double>(plan.microbatches) * std::min(stage.forward_compute, stage.backward_compute).value();
+    if (plan.schedule.kind != ScheduleKind::inference)
+      recompute += static_cast<double>(plan.microbatches) * plan.stages[position].backward_recompute.value();
   }
   const std::vector<std::pair<const char*, double>> parts{
       {"forward compute", sums["forward_compute"]},

@@ -19,6 +19,9 @@ using enum InstructionKind;
 
 constexpr const char* place = "pipeline program";
 
+// What a rank does beside its runs, each in order: sends of activations, of gradients, and synchronizing.
+constexpr std::size_t streams = 3, synchronizing_stream = 2;
+
 bool is_send(InstructionKind kind) { return kind == send_activation || kind == send_gradient; }
 
 // Mixes bits well enough that neighbouring inputs give independent outputs [Steele, Lea, Flood 2014: SplitMix64].
@@ -52,7 +55,7 @@ class PipelineRun {
         conditions_(conditions),
         trains_(has_backward(program)),
         ranks_(program.ranks.size()),
-        links_(conditions.links, 2 * program.ranks.size()) {
+        links_(conditions.links, streams * program.ranks.size()) {
     require_valid(durations.size());
     durations_.resize(durations.size());
     overlapped_.resize(durations.size());
@@ -72,10 +75,10 @@ class PipelineRun {
       now_ = next.time;
       if (next.target < ranks_.size())
         take_turn(next.target);
-      else if (next.target < 3 * ranks_.size())
-        end_send(next.target - ranks_.size());
+      else if (next.target < (1 + streams) * ranks_.size())
+        end_of_stream((next.target - ranks_.size()) / streams, (next.target - ranks_.size()) % streams);
       else
-        leave_links(next.target - 3 * ranks_.size(), next.sequence);
+        leave_links(next.target - (1 + streams) * ranks_.size(), next.sequence);
     }
     require_finished();
     sort_equal_starts();
@@ -84,8 +87,8 @@ class PipelineRun {
   }
 
  private:
-  // A rank's turn (its number), the end of a stream's send (the ranks' count, then 2·rank and 1 for gradients), or a
-  // send that leaves its links (three times the count, then as before).
+  // A rank's turn (its number), the end of what a stream does (the ranks' count, then streams·rank and the stream), or
+  // a transfer that leaves its links (streams times the count more, then as before).
   struct Event {
     Picoseconds time;
     std::uint64_t sequence;
@@ -95,6 +98,10 @@ class PipelineRun {
     }
   };
   enum class State : std::uint8_t { idle, running, waiting };
+  // Of gradients, to be reduced beside the backward that makes them.
+  struct Bucket {
+    Picoseconds ready = 0, work = 0;
+  };
   struct RankState {
     std::size_t position = 0;          // in the rank's list
     std::size_t entry = 0;             // of the current instruction in the timeline
@@ -105,9 +112,11 @@ class PipelineRun {
     std::deque<Instruction> outgoing[2];     // overlapped: activations, gradients; the first is under way
     std::size_t outgoing_entry[2] = {0, 0};  // in the timeline, of those under way
     // Of those under way over links: the latency after them, and the event that ends them; others are out of date.
-    Picoseconds latency[2] = {0, 0};
-    std::uint64_t leaving[2] = {0, 0};
-    Picoseconds synchronized = 0;  // when the buckets so far are
+    Picoseconds latency[streams] = {0, 0, 0};
+    std::uint64_t leaving[streams] = {0, 0, 0};
+    std::deque<Bucket> buckets;  // the first is awaited or under way
+    bool bucket_under_way = false;
+    bool synchronize_waits = false;  // the rank's instruction, for the buckets
   };
   // Of a stage: what goes on beside its last backward.
   struct Overlapped {
@@ -236,54 +245,100 @@ class PipelineRun {
       start_transfer(rank, instruction, end);
       return;
     }
-    if (instruction.kind == synchronize) end += std::max<Picoseconds>(0, state.synchronized - now_);
-    if (!overlapped_.empty()) synchronize_beside(rank, state, instruction, end);
+    if (instruction.kind == synchronize) {
+      if (state.buckets.empty())
+        synchronize_rest(rank, instruction);
+      else
+        state.synchronize_waits = true;
+      return;
+    }
+    if (!overlapped_.empty()) add_buckets(rank, state, instruction, end);
     push(end, rank);
   }
 
-  // Buckets run one after the other. With n equal ones the last is done when all have run after the ones before, after
-  // the first is ready, or when the last one has run after it is ready: the longest of the three.
-  void synchronize_beside(std::size_t rank, RankState& state, Instruction instruction, Picoseconds end) {
+  void synchronize_rest(std::size_t rank, Instruction instruction) {
+    const Picoseconds end = end_of(rank, instruction);
+    if (goes_over_links(rank, instruction))
+      start_transfer(rank, instruction, end);
+    else
+      push(end, rank);
+  }
+
+  void add_buckets(std::size_t rank, RankState& state, Instruction instruction, Picoseconds end) {
     const Overlapped& beside = overlapped_[stage_of(rank, instruction.chunk)];
     if (beside.last_backward != instruction) return;
-    const Picoseconds first_ready = now_ + (end - now_) / beside.buckets;
-    state.synchronized =
-        std::max({state.synchronized + beside.time, first_ready + beside.time, end + beside.time / beside.buckets});
+    const bool idle = state.buckets.empty();
+    const auto part = [&beside](Picoseconds whole, std::int64_t k) {
+      return static_cast<Picoseconds>(static_cast<__int128>(whole) * k / beside.buckets);
+    };
+    for (std::int64_t k = 1; k <= beside.buckets; ++k)
+      state.buckets.push_back({now_ + part(end - now_, k), part(beside.time, k) - part(beside.time, k - 1)});
+    if (idle) push(state.buckets.front().ready, ranks_.size() + streams * rank + synchronizing_stream);
   }
 
-  const Route* route_of(std::size_t rank, Instruction send) const {
-    const std::vector<Route>& routes = send.kind == send_gradient ? conditions_.gradients : conditions_.activations;
-    return routes.empty() ? nullptr : &routes[stage_of(rank, send.chunk)];
+  // A bucket is ready, or done.
+  void next_bucket(std::size_t rank, RankState& state) {
+    if (state.bucket_under_way) state.buckets.pop_front();
+    state.bucket_under_way = false;
+    const std::size_t target = ranks_.size() + streams * rank + synchronizing_stream;
+    if (state.buckets.empty()) {
+      if (!state.synchronize_waits) return;
+      state.synchronize_waits = false;
+      synchronize_rest(rank, program_.ranks[rank][state.position]);
+    } else if (state.buckets.front().ready > now_) {
+      push(state.buckets.front().ready, target);
+    } else {
+      state.bucket_under_way = true;
+      const Instruction as_synchronize{synchronize, 0, 0};
+      const Picoseconds end = now_ + state.buckets.front().work;
+      if (goes_over_links(rank, as_synchronize))
+        start_transfer(rank, as_synchronize, end);
+      else
+        push(end, target);
+    }
   }
 
-  bool goes_over_links(std::size_t rank, Instruction send) const {
-    const Route* route = route_of(rank, send);
+  static std::size_t stream_of(Instruction transfer) {
+    if (transfer.kind == synchronize) return synchronizing_stream;
+    return transfer.kind == send_gradient ? 1 : 0;
+  }
+
+  const Route* route_of(std::size_t rank, Instruction transfer) const {
+    if (transfer.kind == synchronize)
+      return conditions_.synchronizations.empty() ? nullptr : &conditions_.synchronizations[rank];
+    const std::vector<Route>& routes = transfer.kind == send_gradient ? conditions_.gradients : conditions_.activations;
+    return routes.empty() ? nullptr : &routes[stage_of(rank, transfer.chunk)];
+  }
+
+  bool goes_over_links(std::size_t rank, Instruction transfer) const {
+    const Route* route = route_of(rank, transfer);
     return route && !route->links.empty();
   }
 
   // `end` if nothing slows it.
-  void start_transfer(std::size_t rank, Instruction send, Picoseconds end) {
-    const std::size_t stream = send.kind == send_gradient ? 1 : 0;
-    const Route& route = *route_of(rank, send);
+  void start_transfer(std::size_t rank, Instruction transfer, Picoseconds end) {
+    const std::size_t stream = stream_of(transfer);
+    const Route& route = *route_of(rank, transfer);
     const Picoseconds latency = std::min(route.latency, end - now_);
     ranks_[rank].latency[stream] = latency;
-    expect(links_.start(2 * rank + stream, route, end - now_ - latency, now_));
+    expect(links_.start(streams * rank + stream, route, end - now_ - latency, now_));
   }
 
   void expect(const std::vector<SharedLinks::Ending>& endings) {
     for (const SharedLinks::Ending& each : endings) {
-      ranks_[each.slot / 2].leaving[each.slot % 2] = sequence_;
-      push(each.time, 3 * ranks_.size() + each.slot);
+      ranks_[each.slot / streams].leaving[each.slot % streams] = sequence_;
+      push(each.time, (1 + streams) * ranks_.size() + each.slot);
     }
   }
 
   void leave_links(std::size_t slot, std::uint64_t sequence) {
-    const std::size_t rank = slot / 2, stream = slot % 2;
+    const std::size_t rank = slot / streams, stream = slot % streams;
     RankState& state = ranks_[rank];
     if (state.leaving[stream] != sequence) return;
     expect(links_.finish(slot, now_));
-    const bool overlapped = conditions_.sends == Sends::overlapped;
-    push(now_ + state.latency[stream], overlapped ? ranks_.size() + slot : rank);
+    const bool beside =
+        stream == synchronizing_stream ? state.bucket_under_way : conditions_.sends == Sends::overlapped;
+    push(now_ + state.latency[stream], beside ? ranks_.size() + slot : rank);
   }
 
   void complete(std::size_t rank, RankState& state) {
@@ -298,7 +353,7 @@ class PipelineRun {
   }
 
   void issue_send(std::size_t rank, RankState& state, Instruction send) {
-    const std::size_t stream = send.kind == send_gradient ? 1 : 0;
+    const std::size_t stream = stream_of(send);
     state.outgoing[stream].push_back(send);
     if (state.outgoing[stream].size() == 1) start_send(rank, state, stream);
   }
@@ -311,12 +366,15 @@ class PipelineRun {
     if (goes_over_links(rank, send))
       start_transfer(rank, send, end);
     else
-      push(end, ranks_.size() + 2 * rank + stream);
+      push(end, ranks_.size() + streams * rank + stream);
   }
 
-  void end_send(std::size_t target) {
-    const std::size_t rank = target / 2, stream = target % 2;
+  void end_of_stream(std::size_t rank, std::size_t stream) {
     RankState& state = ranks_[rank];
+    if (stream == synchronizing_stream) {
+      next_bucket(rank, state);
+      return;
+    }
     result_.timeline[state.outgoing_entry[stream]].end = now_;
     deliver(rank, state.outgoing[stream].front());
     state.outgoing[stream].pop_front();

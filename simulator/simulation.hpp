@@ -43,7 +43,8 @@ struct Conditions {
   Sends sends = Sends::blocking;
   // By sending stage; empty: no transfer slows another.
   std::vector<Route> activations, gradients;
-  std::size_t links = 0;  // how many the routes may name
+  std::vector<Route> synchronizations;  // by rank, of buckets and of the rest; empty: as above
+  std::size_t links = 0;                // how many the routes may name
   Jitter jitter;
 };
 
@@ -91,8 +92,10 @@ struct MemoryTimeline {
 };
 std::vector<MemoryTimeline> memory_timelines(const Plan& plan, const Simulation& simulation);
 
-// Chrome/Perfetto trace-event JSON: one track per rank, named, and one for its sends where they overlap; flows from
-// sends to receives; a memory counter per rank.
-std::string chrome_trace(const Plan& plan, const Simulation& simulation);
+// Chrome/Perfetto trace-event JSON. A rank is a process, named after its layers, submesh and devices; its threads, as far
+// as they have something to show, are computing, activations sent, gradients sent and synchronization. Flows lead from
+// sends to the runs that need them; a counter has the bytes held on one of the rank's devices. Of a longer timeline only
+// the first `most` instructions, and the memory until the last of them begins.
+std::string chrome_trace(const Plan& plan, const Simulation& simulation, std::size_t most = SIZE_MAX);
 
 }  // namespace meshloom

@@ -42,7 +42,7 @@ BAD_FILES = {
     "unknown schema": ({"graph.json": changed(GRAPH, ["schema"], "meshloom.grap/1")}, ["validate", "graph.json"],
                        'graph.json: /schema: unknown schema "meshloom.grap/1"; expected one of: meshloom.graph/1, '
                        'meshloom.cluster/1, meshloom.recipe/1, meshloom.plan/1, meshloom.pins/1, '
-                       'meshloom.stage_table/1; did you mean "meshloom.graph/1"?'),
+                       'meshloom.stages/1, meshloom.stage_table/1; did you mean "meshloom.graph/1"?'),
     "unknown key": ({"graph.json": changed(GRAPH, ["ops", 0, "input"], ["x"])}, PLAN,
                     'graph.json: /ops/0: unknown key "input"; did you mean "inputs"?'),
     "unknown tensor": ({"graph.json": changed(GRAPH, ["ops", 2, "inputs"], ["a", "w3"])}, PLAN,
@@ -202,8 +202,8 @@ BAD_WORDS = {
                                                          "has 4 devices; change a degree or --hosts"),
     "expert parallelism beyond data parallelism": ([*BASELINE, "--tp", "2", "--dp", "2", "--ep", "4"],
                                                    "--ep: 4 must divide data parallelism, --dp 2"),
-    "selective recompute": ([*BASELINE, "--recompute", "selective"],
-                            "--recompute: selective recompute is not supported yet; use none or full"),
+    "recompute that does not exist": ([*BASELINE, "--recompute", "selected"],
+                                      '--recompute: unknown value "selected"; expected one of: none, selective, full'),
     "threshold that is no share": (["compare", "a", "b", "--max-slowdown", "two"],
                                    '--max-slowdown: expected a share such as 2% or 0.02, found "two"'),
     "output in a folder that does not exist": ([*PLAN[:5], "-o", "absent/out.json"],

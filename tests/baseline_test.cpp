@@ -117,11 +117,13 @@ TEST_CASE("ZeRO-1 divides the optimizer's memory by the replicas", "[baseline]")
   CHECK(sharded.stages[0].memory.parameters == replicated.stages[0].memory.parameters);
 }
 
-TEST_CASE("full recompute runs every forward once more", "[baseline]") {
+TEST_CASE("full recompute of all layers runs every forward once more", "[baseline]") {
+  PlanningInput input = small_gpt_on_v100s();
+  input.recipe.recompute_scope = RecomputeScope::all;
   UniformLayout layout{2, 1, 4};
-  const Plan none = baseline_plan(small_gpt_on_v100s(), sized(layout, 1), 32);
+  const Plan none = baseline_plan(input, sized(layout, 1), 32);
   layout.recompute = Recompute::full;
-  const Plan full = baseline_plan(small_gpt_on_v100s(), sized(layout, 1), 32);
+  const Plan full = baseline_plan(input, sized(layout, 1), 32);
   CHECK(full.stages[0].forward == none.stages[0].forward);
   CHECK(full.stages[0].backward.value() == Approx((none.stages[0].backward + none.stages[0].forward).value()));
   CHECK(full.stages[0].memory.activations_per_microbatch < none.stages[0].memory.activations_per_microbatch);

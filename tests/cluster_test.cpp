@@ -81,6 +81,13 @@ TEST_CASE("every cluster file in cluster_specs survives writing and reading") {
   CHECK(parse_cluster(write_cluster(cluster), "written") == cluster);
 }
 
+TEST_CASE("levels of switches survive writing and reading") {
+  Cluster cluster = parse_cluster(smallest, "c.json");
+  CHECK(cluster.switch_levels.empty());
+  cluster.switch_levels = {{4, 2}, {16, 1.5}};
+  CHECK(parse_cluster(write_cluster(cluster), "written") == cluster);
+}
+
 TEST_CASE("every number of a shipped cluster file has a source, and every source a number") {
   const std::vector<std::string> without_source = {"/schema", "/name", "/hosts", "/device/name"};
   for (const std::string& file : spec_files) {
@@ -153,6 +160,15 @@ TEST_CASE("a bad cluster file is refused with place, value and remedy") {
   CHECK(complaint(with("\"fp16\": \"10", "\"pf16\": \"10")) ==
         "c.json: /device/peak/pf16: unknown dtype \"pf16\"; expected one of: bf16, fp16, fp32, fp8; did you mean "
         "\"bf16\"?");
+  const auto levels = [](const std::string& text) {
+    return complaint(with("\"name\": \"two\",", "\"name\": \"two\", \"switch_levels\": " + text + ","));
+  };
+  CHECK(levels(R"([{"hosts_per_switch": 4, "oversubscription": 0.5}])") ==
+        "c.json: /switch_levels/0/oversubscription: must be at least 1, is 0.5");
+  CHECK(levels(R"([{"hosts_per_switch": 4, "oversubscription": 1}, {"hosts_per_switch": 6, "oversubscription": 2}])") ==
+        "c.json: /switch_levels/1/hosts_per_switch: is 6, but a switch of this level joins whole switches of 4 hosts; "
+        "give a larger multiple");
+  CHECK_THAT(levels(R"([{"hosts_per_leaf": 4, "oversubscription": 1}])"), Contains("unknown key \"hosts_per_leaf\""));
   CHECK_THAT(complaint(with("\"1 GiB\"", "1073741824")), Contains("/device/memory: expected bytes, found the number"));
   CHECK_THAT(complaint(with("\"5 us\"", "\"5 GB\"")),
              Contains("/intra_host/latency: \"5 GB\" is not a quantity of seconds"));

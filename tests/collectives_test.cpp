@@ -146,6 +146,51 @@ TEST_CASE("an all-reduce costs a reduce-scatter and an all-gather") {
   }
 }
 
+TEST_CASE("oversubscription of 2 doubles the transfer of all that crosses switches") {
+  Cluster cluster = toy();
+  // Hosts 0 and 2 in one ring, 1 and 3 in another; two hosts below a switch, so all rings cross.
+  const DeviceGroup crossing{2, 2, 4, 2, 3};
+  const auto transfer = [&](Collective collective, const DeviceGroup& group) {
+    const double steps = collective == Collective::all_reduce ? 2 : 1;
+    return collective_time(cluster, collective, Bytes(16), group).value() - 3 * steps * double(group.size - 1);
+  };
+  for (const Collective collective : all_collectives) {
+    CAPTURE(name(collective));
+    cluster.switch_levels = {};
+    const double free = transfer(collective, crossing), near = transfer(collective, rings_of_hosts);
+    cluster.switch_levels = {{2, 1}};
+    CHECK(transfer(collective, crossing) == Approx(free));
+    cluster.switch_levels = {{2, 2}};
+    CHECK(transfer(collective, crossing) == Approx(2 * free));
+    CHECK(transfer(collective, rings_of_hosts) == Approx(near));  // neighbours stay below one switch
+  }
+  // All-gather of 16 B in pairs: 8 B at a fourth of 4 B/s, halved.
+  CHECK(transfer(Collective::all_gather, crossing) == Approx(16));
+}
+
+TEST_CASE("a ring over neighbouring hosts leaves a switch once, so it has the uplink that several hosts share") {
+  Cluster cluster = toy();
+  const DeviceGroup four_hosts{16, 4, 1, 1, 4};
+  const Seconds free = collective_time(cluster, Collective::all_reduce, Bytes(16), four_hosts);
+  cluster.switch_levels = {{2, 2}};  // two hosts' NICs enter, one's leaves
+  CHECK(collective_time(cluster, Collective::all_reduce, Bytes(16), four_hosts) == free);
+  cluster.switch_levels = {{2, 4}};
+  CHECK(collective_time(cluster, Collective::all_reduce, Bytes(16), four_hosts) > free);
+  // An all-to-all sends from each of 16 devices 1/16 B to 8 behind the switch: 8 devices · 0.5 B over 8 / 4 B/s; inside
+  // the host's NICs 4 · 12/16 B over 4 B/s would take 0.75 s.
+  const DeviceGroup& group = four_hosts;
+  CHECK(collective_time(cluster, Collective::all_to_all, Bytes(16), group).value() == Approx(15 * 3 + 2));
+}
+
+TEST_CASE("levels multiply: what leaves the second passed the first") {
+  Cluster cluster = toy();
+  cluster.switch_levels = {{2, 2}, {4, 3}};
+  CHECK(share_of_switches(cluster, 0) == Approx(1 / 2.0));
+  CHECK(share_of_switches(cluster, 1) == Approx(1 / 6.0));
+  // One device of hosts 0 and 4: past both levels, a sixth of the NICs' 1 B/s for 8 B.
+  CHECK(collective_time(cluster, Collective::all_gather, Bytes(16), {2, 2, 4, 4, 5}).value() == Approx(3 + 48));
+}
+
 TEST_CASE("collectives and links have distinct names") {
   CHECK(name(Collective::all_gather) == "all_gather");
   CHECK(name(Collective::reduce_scatter) == "reduce_scatter");

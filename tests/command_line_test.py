@@ -143,6 +143,19 @@ class SimulateAndCompare(unittest.TestCase):
         self.assertIsNone(again["differences"])
         self.assertIsNone(again["search_s"])
 
+    def test_a_trace_over_its_limit_is_cut_and_says_so(self):
+        cut = self.place.run("simulate", "plan.json", "--trace", "cut.json", "--trace-limit", "3")
+        self.assertEqual(0, cut.returncode)
+        trace = self.place.read("cut.json")
+        check(trace, "trace")
+        count = trace["otherData"]["instructions"]
+        self.assertEqual(3, trace["otherData"]["instructions_shown"])
+        self.assertIn(f"note: cut.json shows the first 3 of {count} instructions, until ", cut.stderr)
+        self.assertIn(f" of the step; --trace-limit {count} writes all, about ", cut.stderr)
+        whole = self.place.run("simulate", "plan.json", "--trace", "whole.json", "--trace-limit", str(count))
+        self.assertEqual("", whole.stderr)
+        self.assertEqual(count, self.place.read("whole.json")["otherData"]["instructions_shown"])
+
     def test_a_plan_priced_again_has_no_differences(self):
         again = self.place.json("simulate", "plan.json", "--graph", "graph.json", "--cluster", "cluster.json")
         self.assertEqual([], again["differences"])
@@ -395,7 +408,7 @@ class Surroundings(unittest.TestCase):
         self.assertEqual(["--max-slowdown"], completions("meshloom", "compare", "a", "b", "--max"))
         self.assertEqual(["auto", "1f1b", "gpipe"], completions("meshloom", "plan", "g", "c", "--schedule", '""'))
         self.assertEqual(["megatron"], completions("meshloom", "baseline", "--recipe", "me"))
-        self.assertEqual(["none", "full"], completions("meshloom", "baseline", "--recompute", '""'))
+        self.assertEqual(["none", "selective", "full"], completions("meshloom", "baseline", "--recompute", '""'))
         self.assertEqual(["zero1", "zero2", "zero3"], completions("meshloom", "plan", "--parameter-state", "z"))
         self.assertEqual(["markdown"], completions("meshloom", "compare", "--format", "m"))
         self.assertEqual(["bash", "zsh", "fish"], completions("meshloom", "completion", '""'))

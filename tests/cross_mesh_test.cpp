@@ -58,60 +58,29 @@ Elements expected(const PlacedLayout& layout, const std::vector<std::int64_t>& s
   return {tile.values.begin(), tile.values.end()};
 }
 
-struct Outcome {
-  std::map<std::int64_t, Elements> held;  // by destination device, before the gathers and then after
-  std::map<std::int64_t, std::int64_t> into_host;
-};
-
-Outcome carried_out(const Cluster& cluster, const std::vector<std::int64_t>& shape, const PlacedLayout& source,
-                    const PlacedLayout& destination, const Resharding& resharding) {
-  std::map<std::int64_t, Elements> has;
+// Whether each element reaches each destination's group once: carries the transfers out and then lets the devices that
+// want one tile gather it.
+void carry_out(const std::vector<std::int64_t>& shape, const PlacedLayout& source, const PlacedLayout& destination,
+               const std::vector<Transfer>& transfers) {
+  std::map<std::int64_t, Elements> has, wanted;
   for (std::size_t i = 0; i < source.devices.size(); ++i) has[source.devices[i]] = expected(source, shape, i);
-  std::map<std::int64_t, Elements> wanted;
   for (std::size_t i = 0; i < destination.devices.size(); ++i)
     wanted[destination.devices[i]] = expected(destination, shape, i);
-  Outcome outcome;
-  for (const PieceSend& send : resharding.sends) {
-    const std::vector<std::int64_t> piece = elements_of(send.piece, shape);
-    for (std::int64_t i = send.begin; i < send.end; ++i) {
-      const std::int64_t element = piece.at(static_cast<std::size_t>(i));
-      REQUIRE(has[send.from].contains(element));
-      REQUIRE(wanted[send.to].contains(element));
-      REQUIRE(has[send.to].insert(element).second);  // it had not been there
+  const std::map<std::int64_t, Elements> at_first = has;
+  std::map<std::pair<Elements, std::int64_t>, int> copies;  // by tile and element
+  for (const Transfer& each : transfers)
+    for (const std::int64_t element : elements_of(each.slice, shape)) {
+      REQUIRE(at_first.at(each.from).contains(element));
+      REQUIRE(wanted[each.to].contains(element));
+      REQUIRE(has[each.to].insert(element).second);  // it had not been there
+      REQUIRE(++copies[{wanted[each.to], element}] == 1);
     }
-    const std::int64_t from = send.from / cluster.devices_per_host, to = send.to / cluster.devices_per_host;
-    if (from != to) outcome.into_host[to] += send.end - send.begin;
-  }
-  for (const LocalGather& gather : resharding.gathers) {
+  for (const auto& [device, tile] : wanted) {
     Elements together;
-    for (const std::int64_t device : gather.devices) {
-      REQUIRE(device / cluster.devices_per_host == gather.devices[0] / cluster.devices_per_host);
-      together.insert(has[device].begin(), has[device].end());
-    }
-    for (const std::int64_t device : gather.devices)
-      for (const std::int64_t element : elements_of(gather.tile, shape))
-        if (together.contains(element)) has[device].insert(element);
+    for (const auto& [other, same] : wanted)
+      if (same == tile) together.insert(has[other].begin(), has[other].end());
+    for (const std::int64_t element : tile) REQUIRE(together.contains(element));
   }
-  for (const auto& [device, elements] : wanted)
-    for (const std::int64_t element : elements)
-      if (has[device].contains(element)) outcome.held[device].insert(element);
-  return outcome;
-}
-
-// Elements that devices of the host want and none of them holds as a source.
-std::map<std::int64_t, std::int64_t> least_into_hosts(const Cluster& cluster, const std::vector<std::int64_t>& shape,
-                                                      const PlacedLayout& source, const PlacedLayout& destination) {
-  std::map<std::int64_t, Elements> wanted;
-  for (std::size_t i = 0; i < destination.devices.size(); ++i)
-    wanted[destination.devices[i] / cluster.devices_per_host].merge(expected(destination, shape, i));
-  for (std::size_t i = 0; i < source.devices.size(); ++i)
-    for (const std::int64_t element : expected(source, shape, i))
-      if (wanted.contains(source.devices[i] / cluster.devices_per_host))
-        wanted[source.devices[i] / cluster.devices_per_host].erase(element);
-  std::map<std::int64_t, std::int64_t> counts;
-  for (const auto& [host, elements] : wanted)
-    if (!elements.empty()) counts[host] = std::ssize(elements);
-  return counts;
 }
 
 Submesh random_submesh(std::mt19937& random, std::int64_t devices_per_host) {
@@ -138,69 +107,108 @@ PlacedLayout random_placed(std::mt19937& random, std::int64_t devices_per_host, 
 
 }  // namespace
 
-TEST_CASE("after resharding every destination device holds its tile, and no element entered its host twice") {
+TEST_CASE("after resharding and gathering every device holds its tile, and no element travelled twice for it") {
   std::mt19937 random(11);
   for (int round = 0; round < 2000; ++round) {
     const std::int64_t devices_per_host = std::int64_t{1} << random() % 3;
     const Cluster cluster = cluster_of(4, devices_per_host);
+    const ClusterLinks links(cluster);
     const std::vector<std::int64_t> shape{8, 4, 1 + static_cast<std::int64_t>(random() % 3)};
     const PlacedLayout source = random_placed(random, devices_per_host, 0, shape);
     // Mostly other hosts; sometimes the same ones, in another layout.
     const PlacedLayout destination = random_placed(random, devices_per_host, random() % 4 ? 2 : 0, shape);
     CAPTURE(round, print_layout(source.layout, source.mesh.dimensions()),
             print_layout(destination.layout, destination.mesh.dimensions()));
-    const Resharding resharding = reshard(cluster, shape, source, destination);
-    const Outcome outcome = carried_out(cluster, shape, source, destination, resharding);
-    for (std::size_t i = 0; i < destination.devices.size(); ++i)
-      REQUIRE(outcome.held.at(destination.devices[i]) == expected(destination, shape, i));
-    REQUIRE(outcome.into_host == least_into_hosts(cluster, shape, source, destination));
-    REQUIRE(reshard(cluster, shape, source, destination) == resharding);
+    const std::vector<Transfer> transfers = reshard(links, {{shape, Bytes(2), source, destination}});
+    carry_out(shape, source, destination, transfers);
+    REQUIRE(reshard(links, {{shape, Bytes(2), source, destination}}) == transfers);
   }
 }
 
-TEST_CASE("the documented example: rows come in halves and are gathered on the host") {
+TEST_CASE("the documented example: rows come once and are gathered on the host") {
   const Cluster cluster = cluster_of(2, 2);
+  const ClusterLinks links(cluster);
   const PlacedLayout source = placed({{1, 2}, {{"x", 2}}}, 0, {sharded(0)});
   const PlacedLayout destination = placed({{1, 2}, {{"x", 2}}}, 2, {replicated});
-  const Resharding resharding = reshard(cluster, {4, 6}, source, destination);
+  const std::vector<Transfer> transfers = reshard(links, {{{4, 6}, Bytes(5), source, destination}});
   const Tile upper{{0, 0}, {2, 6}}, lower{{2, 0}, {2, 6}};
-  CHECK(resharding.sends ==
-        std::vector<PieceSend>{{upper, 0, 6, 0, 2}, {upper, 6, 12, 0, 3}, {lower, 0, 6, 1, 2}, {lower, 6, 12, 1, 3}});
-  CHECK(resharding.gathers == std::vector<LocalGather>{{Tile{{0, 0}, {4, 6}}, {2, 3}}});
-  // 24 elements of 5 B through host 0's one NIC of 10 B/s: 12 s, latency 2; the all-gather of 120 B over two devices:
-  // one step of latency 1 and 60 B at 100 B/s.
-  CHECK(resharding_time(cluster, resharding, Bytes(5)).value() == Approx(2 + 12 + 1 + 0.6));
+  CHECK(transfers == std::vector<Transfer>{{0, 0, 2, upper, Bytes(60)}, {0, 1, 3, lower, Bytes(60)}});
+  // 120 B through host 0's one NIC of 10 B/s: 12 s, latency 2.
+  CHECK(transfer_time(links, transfers).value() == Approx(2 + 12));
 }
 
-TEST_CASE("equal layouts send each tile to its counterpart and gather nothing") {
+TEST_CASE("a device sends over its own NIC, so one device is slower than two") {
+  Cluster cluster = cluster_of(2, 2);
+  cluster.nics_per_host = 2;
+  const ClusterLinks links(cluster);
+  const Resharding one{{4}, Bytes(5), placed({{1, 1}, {}}, 0, {}), placed({{1, 1}, {}}, 2, {})};
+  CHECK(transfer_time(links, reshard(links, {one})).value() == Approx(2 + 2));  // 20 B at 10 B/s
+  const PlacedLayout halves = placed({{1, 2}, {{"x", 2}}}, 0, {sharded(0)});
+  const Resharding two{{4}, Bytes(5), halves, placed(halves.mesh, 2, {sharded(0)})};
+  CHECK(transfer_time(links, reshard(links, {two})).value() == Approx(2 + 1));
+  // With four NICs a device has two.
+  cluster.nics_per_host = 4;
+  CHECK(transfer_time(ClusterLinks(cluster), reshard(ClusterLinks(cluster), {one})).value() == Approx(2 + 1));
+}
+
+TEST_CASE("equal layouts send each tile to its counterpart") {
   const Cluster cluster = cluster_of(2, 2);
   const PlacedLayout source = placed({{1, 2}, {{"x", 2}}}, 0, {sharded(1)});
-  const Resharding resharding = reshard(cluster, {4, 6}, source, placed(source.mesh, 2, {sharded(1)}));
-  CHECK(resharding.sends ==
-        std::vector<PieceSend>{{Tile{{0, 0}, {4, 3}}, 0, 12, 0, 2}, {Tile{{0, 3}, {4, 3}}, 0, 12, 1, 3}});
-  CHECK(resharding.gathers.empty());
+  CHECK(reshard(ClusterLinks(cluster), {{{4, 6}, Bytes(1), source, placed(source.mesh, 2, {sharded(1)})}}) ==
+        std::vector<Transfer>{{0, 0, 2, Tile{{0, 0}, {4, 3}}, Bytes(12)}, {0, 1, 3, Tile{{0, 3}, {4, 3}}, Bytes(12)}});
 }
 
-TEST_CASE("what two hosts need is sent by the source once and handed on") {
-  const Cluster cluster = cluster_of(3, 1);
-  const PlacedLayout source = placed({{1, 1}, {}}, 0, {});
-  const Resharding resharding = reshard(cluster, {4}, source, placed({{2, 1}, {{"x", 2}}}, 1, {replicated}));
-  CHECK(resharding.sends == std::vector<PieceSend>{{Tile{{0}, {4}}, 0, 4, 0, 1}, {Tile{{0}, {4}}, 0, 4, 1, 2}});
-}
-
-TEST_CASE("copies at the source share the sending") {
+TEST_CASE("copies at the source share the sending, of several tensors together") {
   // Two hosts hold the whole; a host wants it cut in two. Each half comes from another host.
   const Cluster cluster = cluster_of(3, 2);
+  const ClusterLinks links(cluster);
   const PlacedLayout source = placed({{2, 2}, {{"x", 2}, {"y", 2}}}, 0, {replicated, replicated});
-  const Resharding resharding = reshard(cluster, {4}, source, placed({{1, 2}, {{"x", 2}}}, 4, {sharded(0)}));
-  CHECK(resharding.sends == std::vector<PieceSend>{{Tile{{0}, {2}}, 0, 2, 0, 4}, {Tile{{2}, {2}}, 0, 2, 2, 5}});
+  const Resharding cut{{4}, Bytes(1), source, placed({{1, 2}, {{"x", 2}}}, 4, {sharded(0)})};
+  CHECK(reshard(links, {cut}) ==
+        std::vector<Transfer>{{0, 0, 4, Tile{{0}, {2}}, Bytes(2)}, {0, 2, 5, Tile{{2}, {2}}, Bytes(2)}});
+  // To a single device: the first tensor from host 0, the second from host 1.
+  const Resharding whole{{4}, Bytes(1), source, placed({{1, 1}, {}}, 4, {})};
+  CHECK(reshard(links, {whole, whole}) ==
+        std::vector<Transfer>{{0, 0, 4, Tile{{0}, {4}}, Bytes(4)}, {1, 2, 4, Tile{{0}, {4}}, Bytes(4)}});
+}
+
+TEST_CASE("shares of a tile that does not divide differ, and a scalar is sent once") {
+  CHECK(share_of({{2, 0}, {3, 2}}, 0, 4) == Tile{{2, 0}, {0, 2}});
+  CHECK(share_of({{2, 0}, {3, 2}}, 3, 4) == Tile{{4, 0}, {1, 2}});
+  CHECK(share_of({{2, 0}, {3, 2}}, 1, 2) == Tile{{2, 1}, {3, 1}});
+  const Cluster cluster = cluster_of(2, 2);
+  const PlacedLayout one = placed({{1, 1}, {}}, 0, {}), both = placed({{1, 2}, {{"x", 2}}}, 2, {replicated});
+  CHECK(reshard(ClusterLinks(cluster), {{{}, Bytes(4), one, both}}) ==
+        std::vector<Transfer>{{0, 0, 2, Tile{}, Bytes(4)}});
+}
+
+TEST_CASE("an uplink of two hosts with oversubscription 2 doubles what goes over it, and nothing else") {
+  // Hosts 0 and 1 below one switch, 2 and 3 below another; both hosts of the first send all they can: 20 B/s of NICs,
+  // of which the uplink carries 10.
+  Cluster cluster = cluster_of(4, 1);
+  const PlacedLayout source = placed({{2, 1}, {{"x", 2}}}, 0, {sharded(0)});
+  const Resharding crossing{{4}, Bytes(5), source, placed(source.mesh, 2, {sharded(0)})};
+  const auto time = [&](const Resharding& tensor) {
+    const ClusterLinks links(cluster);
+    return transfer_time(links, reshard(links, {tensor})).value();
+  };
+  CHECK(time(crossing) == Approx(2 + 1));
+  cluster.switch_levels = {{2, 1}};
+  CHECK(time(crossing) == Approx(2 + 1));
+  cluster.switch_levels = {{2, 2}};
+  CHECK(time(crossing) == Approx(2 + 2));
+  const Resharding below{{4}, Bytes(5), placed({{1, 1}, {}}, 0, {}), placed({{1, 1}, {}}, 1, {})};
+  CHECK(time(below) == Approx(2 + 2));  // 20 B over one NIC
+  // One host alone has the whole uplink.
+  CHECK(time({{4}, Bytes(5), placed({{1, 1}, {}}, 0, {}), placed({{1, 1}, {}}, 2, {})}) == Approx(2 + 2));
 }
 
 TEST_CASE("partial sums and tiles of unequal size are refused") {
   const Cluster cluster = cluster_of(2, 2);
+  const ClusterLinks links(cluster);
   const PlacedLayout whole = placed({{1, 2}, {{"x", 2}}}, 2, {replicated});
-  CHECK_THROWS_WITH(reshard(cluster, {4}, placed(whole.mesh, 0, {partial}), whole),
+  CHECK_THROWS_WITH(reshard(links, {{{4}, Bytes(1), placed(whole.mesh, 0, {partial}), whole}}),
                     "resharding: [P/R] has a partial sum; reduce it before it is sent");
-  CHECK_THROWS_WITH(reshard(cluster, {3}, placed(whole.mesh, 0, {sharded(0)}), whole),
+  CHECK_THROWS_WITH(reshard(links, {{{3}, Bytes(1), placed(whole.mesh, 0, {sharded(0)}), whole}}),
                     "resharding: 3 elements do not divide by axis x of 2");
 }

@@ -33,7 +33,10 @@ DeviceGroup group_by_enumeration(const DeviceMesh& mesh, unsigned axis_set) {
     std::set<std::int64_t> hosts;
     for (const std::int64_t device : devices) hosts.insert(device / mesh.submesh.devices_per_host);
     for (const std::int64_t host : hosts) ++groups_on_host[host];
-    seen.insert({std::int64_t(devices.size()), std::int64_t(hosts.size()), 0});
+    DeviceGroup group{std::int64_t(devices.size()), std::int64_t(hosts.size()), 0};
+    group.host_span = *hosts.rbegin() - *hosts.begin() + 1;
+    if (hosts.size() > 1) group.host_stride = *std::next(hosts.begin()) - *hosts.begin();
+    seen.insert(group);
   }
   std::set<std::int64_t> per_host;
   for (const auto& [host, count] : groups_on_host) per_host.insert(count);
@@ -67,18 +70,25 @@ TEST_CASE("a group's hosts and neighbours equal those of placing every device") 
 
 TEST_CASE("on two hosts of eight, the major axis of 2 crosses hosts with eight groups on each") {
   const DeviceMesh mesh{{2, 8}, {{"x", 2}, {"y", 8}}};
-  CHECK(group_of(mesh, 0b01) == DeviceGroup{2, 2, 8});
+  CHECK(group_of(mesh, 0b01) == DeviceGroup{2, 2, 8, 1, 2});
   CHECK(group_of(mesh, 0b10) == DeviceGroup{8, 1, 1});
-  CHECK(group_of(mesh, 0b11) == DeviceGroup{16, 2, 1});
+  CHECK(group_of(mesh, 0b11) == DeviceGroup{16, 2, 1, 1, 2});
   CHECK(group_of(mesh, 0b00) == DeviceGroup{1, 1, 8});
   // 4 x 4: the major axis takes devices 0, 4 of the first host and 0, 4 of the second.
-  CHECK(group_of({{2, 8}, {{"x", 4}, {"y", 4}}}, 0b01) == DeviceGroup{4, 2, 4});
+  CHECK(group_of({{2, 8}, {{"x", 4}, {"y", 4}}}, 0b01) == DeviceGroup{4, 2, 4, 1, 2});
 }
 
 TEST_CASE("a group of two axes that are not neighbours") {
   // 2 hosts of 8 as 2 x 2 x 4: the first and the last axis together take four neighbours on each host; two groups a
   // host.
-  CHECK(group_of({{2, 8}, {{"x", 2}, {"y", 2}, {"z", 4}}}, 0b101) == DeviceGroup{8, 2, 2});
+  CHECK(group_of({{2, 8}, {{"x", 2}, {"y", 2}, {"z", 4}}}, 0b101) == DeviceGroup{8, 2, 2, 1, 2});
+}
+
+TEST_CASE("a major axis strides over hosts that lie between") {
+  // 8 hosts of 1 as 2 x 2 x 2: the first and the last axis take hosts 0, 1, 4, 5.
+  const DeviceMesh mesh{{8, 1}, {{"x", 2}, {"y", 2}, {"z", 2}}};
+  CHECK(group_of(mesh, 0b001) == DeviceGroup{2, 2, 1, 4, 5});
+  CHECK(group_of(mesh, 0b101) == DeviceGroup{4, 4, 1, 1, 6});
 }
 
 TEST_CASE("one device has the one mesh without axes") {

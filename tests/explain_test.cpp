@@ -8,8 +8,8 @@
 
 #include "graphs/graph_json.hpp"
 #include "planner/search.hpp"
+#include "planner/state_choices.hpp"
 #include "tests/mesh_case.hpp"
-#include "tests/state_choices.hpp"
 
 using namespace meshloom;
 
@@ -38,7 +38,7 @@ std::vector<Held> held_by_enumeration(const Plan& plan, const Graph& graph, std:
   const Stage& stage = plan.stages[0];
   MeshCase on_mesh(graph, plan.cluster, {stage.submesh, stage.mesh}, plan.recipe, plan.microbatch_size,
                    {"the plan", plan.pins});
-  const LayerModel model = with_states_as_choices(on_mesh.solver().ranges().full_model(0), stage.allowed_states);
+  const LayerModel model = states_as_choices(on_mesh.solver().ranges().full_model(0), stage.allowed_states).model;
   const PricedLayer priced(model, {ParameterState::replicated, stage.recompute, stage.weights});
   std::vector<Held> result;
   for (std::size_t c = 0; c < model.nodes[op].choices.size(); ++c) {
@@ -69,6 +69,7 @@ TEST_CASE("an explanation's runner-up and differences are those of brute force, 
   const Graph graph = two_products();
   Cluster cluster = toy_cluster({.flops_per_s = 1e8, .memory_bytes_per_s = 3e7, .link_bytes_per_s = 2e7});
   SearchOptions options{.global_batch = 16, .microbatch_size = 4, .recompute = Recompute::none, .max_mesh_axes = 1};
+  options.thinning = Thinning::always;  // else nothing has a price
   const Bytes roomy = search_plans({graph, cluster, {}, {}, {}}, options).front().peak_memory();
   std::size_t priced = 0;
   for (const double share : {2.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4})

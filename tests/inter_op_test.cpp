@@ -43,6 +43,8 @@ InterOpProblem random_problem(Random& random) {
   if (!random.one_in(3))
     for (std::uint32_t cut = 0; cut + 1 < problem.layers; ++cut)
       problem.cuts.push_back({{random.seconds(10), random.seconds(40)}, {random.seconds(10), random.seconds(40)}});
+  if (random.one_in(2))  // powers of two, so that all sums stay exact
+    problem.lanes = {std::int64_t{1} << random.between(0, 2), std::int64_t{1} << random.between(0, 2), {}};
   return problem;
 }
 
@@ -63,8 +65,33 @@ TEST_CASE("the dynamic program finds the optimum of 300 random stage tables", "[
     exposed += *objective_of(problem, oracle.options) < oracle.objective;
   }
   CHECK(infeasible > 20);
-  CHECK(pipelined > 60);
+  CHECK(pipelined > 40);
   CHECK(exposed > 60);
+}
+
+TEST_CASE("with a fixed number of stages it finds the optimum of 500 random stage tables", "[inter_op]") {
+  Random random(12);
+  int infeasible = 0, feasible_otherwise = 0, dearer = 0, more = 0;
+  for (int trial = 0; trial < 500; ++trial) {
+    InterOpProblem problem = random_problem(random);
+    const InterOpSolution free = solve_inter_op(problem);
+    problem.stages = static_cast<std::uint32_t>(random.between(1, problem.layers));
+    const InterOpSolution oracle = solve_inter_op_by_enumeration(problem), solution = solve_inter_op(problem);
+    INFO("trial " << trial);
+    REQUIRE(solution.feasible == oracle.feasible);
+    CHECK(solution.objective == oracle.objective);
+    infeasible += !oracle.feasible;
+    feasible_otherwise += !oracle.feasible && free.feasible;
+    if (!oracle.feasible) continue;
+    CHECK(solution.options.size() == *problem.stages);
+    CHECK(objective_of(problem, solution.options) == solution.objective);
+    dearer += free.objective < solution.objective;
+    more += free.options.size() < solution.options.size() && free.objective < solution.objective;
+  }
+  CHECK(infeasible > 50);
+  CHECK(feasible_otherwise > 50);
+  CHECK(dearer > 50);
+  CHECK(more > 20);
 }
 
 // Two layers on two hosts of two devices; the first two options are one layer per host.
@@ -102,6 +129,28 @@ TEST_CASE("activations are sent by the stage before the cut, gradients by the on
   problem.devices_per_host = 4;  // the same devices in one host
   // 103 + 104 + 9·104
   CHECK(solve_inter_op(problem).objective == Seconds(1143));
+}
+
+TEST_CASE("a stage sends over the lanes of its own devices, and lanes do not shorten latency", "[inter_op]") {
+  InterOpProblem problem = two_stages();
+  problem.cuts = {{{Seconds(100), Seconds(0.5)}, {Seconds(100), Seconds(0.25)}}};
+  problem.lanes = {2, 1, {Seconds(4), Seconds(0.125)}};
+  // Two hosts, whole ones: one lane between them, as without.
+  CHECK(solve_inter_op(problem).objective == Seconds(46));
+  // Units of two hosts: 0.125 + 0.375/2 there, 0.125 + 0.125/2 back; 3.3125 + 4.1875 + 9·4.1875.
+  problem.lanes->hosts_per_unit = 2;
+  CHECK(solve_inter_op(problem).objective == Seconds(45.1875));
+  // On one host of four devices, two lanes: 3 + 4 + 96/2 there, 4 + 4 + 96/2 back.
+  problem.hosts = 1, problem.devices_per_host = 4;
+  CHECK(solve_inter_op(problem).objective == Seconds(55 + 56 + 9 * 56));
+}
+
+TEST_CASE("one device of four with two NICs has half a host to send with", "[inter_op]") {
+  CHECK(hosts_to_send_with({1, 1}, 4, 2) == 0.5);
+  CHECK(hosts_to_send_with({1, 2}, 4, 2) == 0.5);
+  CHECK(hosts_to_send_with({1, 4}, 4, 2) == 1);
+  CHECK(hosts_to_send_with({3, 4}, 4, 2) == 3);
+  CHECK(hosts_to_send_with({1, 2}, 8, 8) == 0.25);
 }
 
 TEST_CASE("a stage without room for its followers' microbatches is only used where few follow", "[inter_op]") {

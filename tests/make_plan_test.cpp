@@ -69,12 +69,17 @@ TEST_CASE("what cannot fit is an answer with a reason and remedies that work", "
   REQUIRE(plan.status == PlanStatus::infeasible);
   REQUIRE(plan.reasons.size() == 1);
   CHECK(plan.reasons[0].needs > plan.reasons[0].has);
-  for (const Remedy& remedy : plan.remedies) {
-    REQUIRE(remedy.options.starts_with("--hosts "));
-    PlanningInput larger = input;
-    larger.cluster.hosts = std::stoll(remedy.options.substr(8));
-    CHECK(make_plan(larger, batch_of(32)).status != PlanStatus::infeasible);
-  }
+  REQUIRE(plan.remedies.size() == 2);
+  // 1.5 GB are less than 2 GiB.
+  CHECK(plan.remedies[0].options == "--device-memory \"2 GiB\"");
+  PlanningInput larger = input;
+  larger.cluster.device.memory = Bytes(2.0 * 1024 * 1024 * 1024);
+  CHECK(make_plan(larger, batch_of(32)).status != PlanStatus::infeasible);
+  const Remedy& hosts = plan.remedies[1];
+  REQUIRE(hosts.options.starts_with("--hosts "));
+  larger = input;
+  larger.cluster.hosts = std::stoll(hosts.options.substr(8));
+  CHECK(make_plan(larger, batch_of(32)).status != PlanStatus::infeasible);
 }
 
 TEST_CASE("three hosts can share a batch in thirds", "[make_plan]") {
@@ -94,7 +99,7 @@ TEST_CASE("a device smaller than the context is refused at once, whatever its nu
   input.cluster.device.memory = input.recipe.context_memory;
   const Plan plan = make_plan(input, batch_of(32));
   CHECK(plan.status == PlanStatus::infeasible);
-  CHECK(plan.remedies.empty());
+  for (const Remedy& remedy : plan.remedies) CHECK(remedy.options.starts_with("--device-memory"));
   CHECK(plan.reasons.at(0).needs == input.recipe.context_memory);
 }
 

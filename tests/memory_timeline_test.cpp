@@ -14,7 +14,10 @@ Plan uniform_plan(Schedule schedule, Recompute recompute) {
   layout.schedule = schedule;
   layout.recompute = recompute;
   layout.micro_batch_per_replica = 1;
-  return baseline_plan(small_gpt_on_v100s(), layout, 16);
+  PlanningInput input = small_gpt_on_v100s();
+  input.graph =
+      build_gpt({.layers = 4, .hidden = 2048, .heads = 16, .seq_len = 512, .vocab = 8192, .fused_attention = false});
+  return baseline_plan(input, layout, 16);
 }
 
 }  // namespace
@@ -23,8 +26,8 @@ TEST_CASE("the memory of planned models over time reaches what the planner estim
   for (const ScheduleKind kind : schedule_kinds) {
     if (kind == ScheduleKind::custom) continue;
     const bool chunked = kind == ScheduleKind::interleaved || kind == ScheduleKind::dualpipe;
-    for (const Recompute recompute : {Recompute::none, Recompute::full}) {
-      if (kind == ScheduleKind::inference && recompute == Recompute::full) continue;
+    for (const Recompute recompute : all_recomputes) {
+      if (kind == ScheduleKind::inference && recompute != Recompute::none) continue;
       const Plan plan = uniform_plan({kind, chunked ? 2 : 1}, recompute);
       const std::vector<MemoryTimeline> timelines = memory_timelines(plan, simulate(plan));
       CAPTURE(name(kind), name(recompute));

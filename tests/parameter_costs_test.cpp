@@ -38,7 +38,7 @@ ParameterCost cost_of(ParameterState state) {
 
 double gigabytes(Bytes bytes) { return bytes.value() / 1e9; }
 
-void check_one(const std::vector<ParameterCollective>& collectives, Collective kind, Bytes whole, double milliseconds) {
+void check_one(const ParameterCollectives& collectives, Collective kind, Bytes whole, double milliseconds) {
   REQUIRE(collectives.size() == 1);
   CHECK(collectives[0].collective == kind);
   CHECK(collectives[0].whole == whole);

@@ -98,15 +98,14 @@ TEST_CASE("reading a plan refuses what is wrong, with the place") {
       {"/stages/0/conversions/0/forward/0/axes/0", "y",
        R"(p.json: /stages/0/conversions/0/forward/0/axes/0: unknown value "y"; expected one of: x)"},
       {"/stages/0/recompute", "ful",
-       R"(p.json: /stages/0/recompute: unknown value "ful"; expected one of: none, full; did you mean "full"?)"},
+       R"(p.json: /stages/0/recompute: unknown value "ful"; expected one of: none, selective, full; did you mean "full"?)"},
       {"/stages/0/memory/peak_bytes", 1.0,
        "p.json: /stages/0/memory/peak_bytes: is 1.0, but the numbers it follows from give 10400"},
       {"/stages/1/boundary/forward_s", 1.0,
-       "p.json: /stages/1/boundary: the last stage sends nothing: its times must be 0"},
+       "p.json: /stages/1/boundary: the last stage sends nothing: its times must be 0, its transfers empty"},
       {"/gap", 0.5, "p.json: /gap: is 0.5, but the numbers it follows from give 0.125"},
       {"/microbatches", 4, "p.json: /microbatches: microbatch_size 4 times microbatches 4 is not global_batch 12"},
       {"/microbatches", 0, "p.json: /microbatches: must be at least 1, is 0"},
-      {"/status", "time_limit", R"(p.json: /stages: has 2 stages, but the status is "time_limit")"},
       {"/stages", Json::array(), R"(p.json: /stages: has 0 stages, but the status is "feasible")"},
       {"/schema", "meshloom.plan/2", R"(p.json: /schema: is "meshloom.plan/2"; expected "meshloom.plan/1")"},
   };
@@ -230,10 +229,30 @@ TEST_CASE("chunks of a rank have its devices, and the schedule's number") {
   CHECK_THROWS_WITH(parse_plan(write_plan(plan), "p.json"),
                     "p.json: /stages/1/devices: differ from those of stage 0, whose rank it shares");
   plan.stages[1].devices = plan.stages[0].devices;
-  CHECK_THROWS_WITH(parse_plan(write_plan(plan), "p.json"),
-                    "p.json: /stages/0/boundary: the next stage has the same devices: its times must be 0");
-  plan.stages[0].boundary.forward_time = plan.stages[0].boundary.backward_time = Seconds(0);
+  CHECK_THROWS_WITH(
+      parse_plan(write_plan(plan), "p.json"),
+      "p.json: /stages/0/boundary: the next stage has the same devices: its times must be 0, its transfers empty");
+  plan.stages[0].boundary = {};
   CHECK(parse_plan(write_plan(plan), "p.json") == plan);
+}
+
+TEST_CASE("transfers leave the devices of their stage for those of stages that may receive") {
+  CHECK_THROWS_WITH(read_changed("/stages/0/boundary/activations/0/0", 1),
+                    "p.json: /stages/0/boundary/activations/0/0: is no position among the boundary's 1 tensors");
+  CHECK_THROWS_WITH(read_changed("/stages/0/boundary/activations/1/1", 2),
+                    "p.json: /stages/0/boundary/activations/1: device 2 is not one of stage 0, which sends");
+  CHECK_THROWS_WITH(
+      read_changed("/stages/0/boundary/activations/1/2", 0),
+      "p.json: /stages/0/boundary/activations/1: device 0 is not one of stages 1 to 1, which may receive");
+  CHECK_THROWS_WITH(read_changed("/stages/0/boundary/gradients/0/2", 3),
+                    "p.json: /stages/0/boundary/gradients/0: device 3 is not one of stages 0 to 0, which may receive");
+  CHECK_THROWS_WITH(read_changed("/stages/0/boundary/gradients/0/4", Json::array({1})),
+                    "p.json: /stages/0/boundary/gradients/0/4: states 1 sizes; the slice begins at 2 numbers");
+  CHECK_THROWS_WITH(
+      read_changed("/stages/0/boundary/gradients/0", Json::array({1})),
+      "p.json: /stages/0/boundary/gradients/0: expected [tensor, from, to, [begin, …], [size, …], bytes]");
+  CHECK_THROWS_WITH(read_changed("/stages/0/boundary/gradients/0/5", -1),
+                    Catch::Contains("/stages/0/boundary/gradients/0/5: must be at least 0, is -1"));
 }
 
 // tests/plan_schemas_test.py validates these files against docs/schemas; docs/plan_format.md shows the first.

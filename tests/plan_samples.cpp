@@ -50,6 +50,7 @@ Stage first_stage() {
   stage.backward = Seconds(4e-6);
   stage.forward_compute = Seconds(1.5e-6);
   stage.backward_compute = Seconds(3.25e-6);
+  stage.backward_recompute = Seconds(1.5e-6);
   stage.backward_weight = Seconds(1.5e-6);
   stage.synchronization = Seconds(3e-6);
   stage.update = Seconds(1e-6);
@@ -62,7 +63,13 @@ Stage first_stage() {
                   .transient = Bytes(300),
                   .overhead = Bytes(100),
                   .in_flight = 2};
-  stage.boundary = {{"h1.out"}, Bytes(4096), Bytes(8192), LinkClass::intra_host, Seconds(1e-6), Seconds(1e-6)};
+  stage.boundary = {
+      {"h1.out"},    Bytes(4096), Bytes(8192), LinkClass::intra_host, Seconds(1e-6), Seconds(1e-6), Seconds(1e-6),
+      Seconds(1e-6), {},          {}};
+  for (const std::int64_t k : {0, 1}) {
+    stage.boundary.activations.push_back({0, k, 2 + k, {{8 * k, 0}, {8, 128}}, Bytes(2048)});
+    stage.boundary.gradients.push_back({0, 2 + k, k, {{8 * k, 0}, {8, 128}}, Bytes(4096)});
+  }
   stage.ops = {
       {"h0.up",
        {"f"},
@@ -182,7 +189,7 @@ void fill_contents(Stage& stage, std::mt19937& random) {
 
 Stage random_stage(std::mt19937& random) {
   Stage stage;
-  stage.recompute = pick(random, {Recompute::none, Recompute::full});
+  stage.recompute = pick(random, {Recompute::none, Recompute::selective, Recompute::full});
   stage.parameter_state = pick<std::optional<ParameterState>>(
       random, {ParameterState::replicated, ParameterState::zero1, ParameterState::zero3, std::nullopt});
   stage.weights = {any_time(random).value(), any_time(random).value(), any_time(random).value(),
@@ -193,16 +200,34 @@ Stage random_stage(std::mt19937& random) {
   stage.backward = any_time(random);
   stage.forward_compute = any_time(random);
   stage.backward_compute = any_time(random);
+  stage.backward_recompute = stage.backward_compute * 0.5;
   stage.backward_weight = stage.backward * 0.25;
   stage.synchronization = any_time(random);
   stage.update = any_time(random);
   stage.shared_gradients_time = any_time(random);
   stage.memory = {any_bytes(random), any_bytes(random), any_bytes(random), any_bytes(random),
                   any_bytes(random), any_bytes(random), draw(random, 1, 9)};
-  stage.boundary = {{"a", "b"},        any_bytes(random),
-                    any_bytes(random), pick(random, {LinkClass::intra_host, LinkClass::inter_host}),
-                    any_time(random),  any_time(random)};
+  stage.boundary = {{"a", "b"},
+                    any_bytes(random),
+                    any_bytes(random),
+                    pick(random, {LinkClass::intra_host, LinkClass::inter_host}),
+                    any_time(random),
+                    any_time(random),
+                    any_time(random),
+                    any_time(random),
+                    {},
+                    {}};
   return stage;
+}
+
+void add_random_transfers(Plan& plan, std::size_t s, std::mt19937& random) {
+  StageBoundary& boundary = plan.stages[s].boundary;
+  const std::int64_t here = plan.stages[s].devices.back(), there = plan.stages[s + 1].devices.front();
+  const Tile slice{{draw(random, 0, 9), 0}, {draw(random, 1, 9), 1}};
+  for (std::uint32_t tensor : {0U, 1U}) {
+    boundary.activations.push_back({tensor, here, there, slice, any_bytes(random)});
+    boundary.gradients.push_back({tensor, there, here, slice, any_bytes(random)});
+  }
 }
 
 void set_random_schedule(Plan& plan, std::int64_t ranks, std::mt19937& random) {
@@ -292,6 +317,8 @@ Plan random_plan(std::mt19937& random) {
     fill_contents(stage, random);
     plan.stages.push_back(stage);
   }
+  for (std::size_t s = 0; s + 1 < plan.stages.size(); ++s)
+    if (shape.sends_after(static_cast<std::int64_t>(s))) add_random_transfers(plan, s, random);
   plan.cluster = sample_cluster(ranks, 16);
   plan.estimate = any_time(random);
   plan.lower_bound = any_time(random);

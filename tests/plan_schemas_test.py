@@ -45,6 +45,14 @@ class Schemas(unittest.TestCase):
         self.assert_refused("pins", pins, lambda p: p["pins"][0]["shard"].update(f=0))
         self.assert_refused("pins", pins, lambda p: p["pins"][0]["shard"].update(f="some"))
 
+    def test_the_list_of_stages_of_the_documentation(self):
+        stages = json.loads((ROOT / "docs/constraints.md").read_text().split("```json")[1].split("```")[0])
+        validator("stages").validate(stages)
+        self.assert_refused("stages", stages, lambda s: s["stages"][0].update(first="h0"))
+        self.assert_refused("stages", stages, lambda s: s["stages"][0].pop("layers"))
+        self.assert_refused("stages", stages, lambda s: s["stages"][0].update(submesh=[1]))
+        self.assert_refused("stages", stages, lambda s: s.update(stages=[]))
+
     def test_what_simulate_adds(self):
         summary = worked_file("summary") | {"search_s": None, "differences": None, "noise": None, "failures": None}
         for schema in ["summary", "simulate"]:

@@ -58,4 +58,24 @@ PlanningInput random_input(std::mt19937& random, std::size_t layers, Tying tying
   return input;
 }
 
+PlanningInput random_attention(std::mt19937& random, std::size_t layers) {
+  PlanningInput input = random_input(random, 1);
+  GraphDraft draft{"cores", "cores", "b", {}, DType::fp32, 0, {}, {}};
+  draft.tensors.push_back({"x", {"b", "4"}, DType::fp32});
+  std::string last = "x";
+  for (std::size_t l = 0; l < layers; ++l) {
+    const std::string tag = fmt::format("l{}", l), y = tag + ".y", p = tag + ".p", q = tag + ".q", o = tag + ".o";
+    draft.tensors.push_back({tag + ".w", {"4", "4"}, DType::fp32, TensorRole::parameter});
+    draft.ops.push_back({y, OpKind::einsum, tag, {last, tag + ".w"}, {y}, "b i, i j -> b j"});
+    draft.ops.push_back({p, OpKind::einsum, tag, {y, y}, {p}, "b i, b i -> b i"});
+    draft.ops.push_back({q, OpKind::softmax, tag, {p}, {q}, "b i~ -> b i"});
+    draft.ops.push_back({o, OpKind::einsum, tag, {q, y}, {o}, "b i, b i -> b i"});
+    last = o;
+  }
+  input.graph = check_graph(draft);
+  input.recipe.parameter_states = {ParameterState::zero3};
+  input.recipe.optimizer_traffic = 0;
+  return input;
+}
+
 }  // namespace meshloom

@@ -18,4 +18,8 @@ Graph random_chain(std::mt19937& random, std::size_t layers, Tying tying);
 // Slow enough that computing, sending and latency all count: some hundred bytes and FLOPs in microseconds.
 PlanningInput random_input(std::mt19937& random, std::size_t layers, Tying tying = Tying::none);
 
+// Layers x·W, the result's softmax over its square, times it: a core of attention in each, which selective recompute
+// repeats. Nothing is done once per step: then the search is exact.
+PlanningInput random_attention(std::mt19937& random, std::size_t layers);
+
 }  // namespace meshloom

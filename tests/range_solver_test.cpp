@@ -8,8 +8,8 @@
 
 #include "graphs/builders.hpp"
 #include "graphs/graph_json.hpp"
+#include "planner/state_choices.hpp"
 #include "tests/mesh_case.hpp"
-#include "tests/state_choices.hpp"
 
 using namespace meshloom;
 
@@ -34,11 +34,27 @@ std::string parameter_of(RandomGraph& graph, std::mt19937& random) {
   return graph.parameters[random() % graph.parameters.size()];
 }
 
+void write_op(RandomGraph& graph, const std::string& kind, const std::string& layer, const std::string& inputs,
+              const std::string& rule) {
+  const std::string result = fmt::format("x{}", graph.activations.size());
+  graph.ops +=
+      fmt::format(R"({}{{"id": "{}", "kind": "{}", "layer": "{}", "inputs": [{}], "outputs": ["{}"], "rule": "{}"}})",
+                  graph.ops.empty() ? "" : ",\n", result, kind, layer, inputs, result, rule);
+  graph.activations.push_back(result);
+}
+
+// Activations multiplied, their softmax, and a product of that: the core of attention.
+void add_core(RandomGraph& graph, const std::string& layer, const std::string& a, const std::string& b) {
+  const std::string product = "b h, b h -> b h";
+  write_op(graph, "einsum", layer, fmt::format(R"("{}", "{}")", a, b), product);
+  write_op(graph, "softmax", layer, fmt::format(R"("{}")", graph.activations.back()), "b h~ -> b h");
+  write_op(graph, "einsum", layer, fmt::format(R"("{}", "{}")", graph.activations.back(), b), product);
+}
+
 void add_op(RandomGraph& graph, std::mt19937& random, const std::string& layer) {
   const std::string last = graph.activations.back(), earlier = graph.activations[random() % graph.activations.size()];
-  const std::string result = fmt::format("x{}", graph.activations.size());
   std::string kind, inputs = fmt::format(R"("{}")", last), rule = "b h -> b h";
-  switch (random() % 9) {
+  switch (random() % 10) {
     case 0:
     case 1:
     case 2:
@@ -59,15 +75,14 @@ void add_op(RandomGraph& graph, std::mt19937& random, const std::string& layer) 
     case 6:
       kind = "dropout";
       break;
+    case 7:
+      return add_core(graph, layer, last, earlier);
     default:
       kind = random() % 2 == 0 ? "add" : "multiply";
       inputs += fmt::format(R"(, "{}")", earlier);
       rule = "b h, b h -> b h";
   }
-  graph.ops +=
-      fmt::format(R"({}{{"id": "{}", "kind": "{}", "layer": "{}", "inputs": [{}], "outputs": ["{}"], "rule": "{}"}})",
-                  graph.ops.empty() ? "" : ",\n", result, kind, layer, inputs, result, rule);
-  graph.activations.push_back(result);
+  write_op(graph, kind, layer, inputs, rule);
 }
 
 enum class Layers { one, several };
@@ -116,7 +131,7 @@ RangeSettings random_settings(std::mt19937& random) {
   if (random() % 2 == 0)  // any set of states
     settings.states = ParameterStates(std::vector<ParameterState>{
         all_parameter_states[random() % 4], all_parameter_states[random() % 4], all_parameter_states[random() % 4]});
-  settings.recompute = random() % 2 == 0 ? Recompute::none : Recompute::full;
+  settings.recompute = all_recomputes[random() % 3];
   settings.weights.microbatches = microbatches;
   settings.weights.per_step = random() % 2 == 0 ? 1 : microbatches;
   settings.weights.seconds_per_fixed_byte = random() % 2 == 0 ? 0 : 3e-5;
@@ -146,7 +161,7 @@ IntraOpProblem joined(MeshCase& on_mesh, const RangeSettings& settings, std::siz
   std::map<TensorId, std::uint32_t> shared;
   std::map<TensorId, bool> charged;
   for (std::size_t l = first; l <= last; ++l) {
-    const LayerModel model = with_states_as_choices(on_mesh.solver().ranges().full_model(l), settings.states);
+    const LayerModel model = states_as_choices(on_mesh.solver().ranges().full_model(l), settings.states).model;
     const IntraOpProblem layer = PricedLayer(model, settings).problem();
     const auto& variables = on_mesh.space().layers.layers[l].variables;
     std::vector<std::uint32_t> position;
@@ -160,7 +175,7 @@ IntraOpProblem joined(MeshCase& on_mesh, const RangeSettings& settings, std::siz
       if (position.back() == next && !v.parameter)
         add_border(on_mesh, model.nodes[n], v.first_layer<first, v.last_layer> last, settings.weights,
                    whole.nodes.back());
-      const bool counts = v.parameter || (settings.recompute == Recompute::full ? v.incoming : v.saved_here);
+      const bool counts = v.parameter || v.saved[static_cast<std::size_t>(settings.recompute)];
       if (!counts || charged[v.tensor]) continue;
       charged[v.tensor] = true;
       for (std::uint32_t c = 0; c < layer.nodes[n].costs.size(); ++c)
@@ -247,8 +262,10 @@ TEST_CASE("cutting a graph into layers does not change its optimum without a pri
     std::mt19937 random(seed + 2000);
     const RangeSettings settings = random_settings(random);
     const DeviceMesh mesh = random_mesh(seed / 2);
-    MeshCase layered(random_graph(seed, Layers::several), tight_cluster(4), mesh, {}, 4);
-    MeshCase whole(random_graph(seed, Layers::one), tight_cluster(4), mesh, {}, 4);
+    Recipe recipe;
+    recipe.recompute_scope = RecomputeScope::all;  // what is a block depends on the cuts
+    MeshCase layered(random_graph(seed, Layers::several), tight_cluster(4), mesh, recipe, 4);
+    MeshCase whole(random_graph(seed, Layers::one), tight_cluster(4), mesh, recipe, 4);
     INFO("seed " << seed);
     CHECK(weighted(layered.cost(settings, 0, layered.layers() - 1), settings.weights) ==
           Approx(weighted(whole.cost(settings, 0, 0), settings.weights)).epsilon(1e-9));
@@ -306,12 +323,14 @@ TEST_CASE("a materialised stage takes the time and memory that the search report
 }
 
 TEST_CASE("a materialised stage of GPT takes what the search reported, in every state, with and without recompute") {
-  const Graph graph = build_gpt({.layers = 2, .hidden = 16, .heads = 4, .seq_len = 8, .vocab = 32});
+  const Graph graph =
+      build_gpt({.layers = 2, .hidden = 16, .heads = 4, .seq_len = 8, .vocab = 32, .fused_attention = false});
   for (const bool regather : {false, true}) {
     Recipe recipe;
     recipe.regather_saved_activations = regather;
+    recipe.recompute_scope = regather ? RecomputeScope::blocks : RecomputeScope::all;
     MeshCase on_mesh(graph, tight_cluster(4), mesh_of({4}), recipe, 4);
-    for (const Recompute recompute : {Recompute::none, Recompute::full})
+    for (const Recompute recompute : all_recomputes)
       for (const ParameterState state :
            {ParameterState::replicated, ParameterState::zero1, ParameterState::zero2, ParameterState::zero3}) {
         INFO("regather " << regather << ", " << name(state));

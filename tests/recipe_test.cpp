@@ -40,9 +40,9 @@ TEST_CASE("every preset says where each of its numbers comes from") {
     for (const auto& [key, text] : find_recipe(preset).sources) keys.push_back(key);
     CHECK(keys == std::vector<std::string>{"compute_dtype", "parameter_bytes", "gradient_bytes", "bucket_bytes",
                                            "optimizer_bytes", "optimizer_traffic", "parameter_states",
-                                           "regather_saved_activations", "elementwise_traffic", "overlap_sends",
-                                           "overlap_synchronization",
-                                           "context_memory", "memory_fragmentation"});
+                                           "regather_saved_activations", "recompute_scope", "elementwise_traffic",
+                                           "overlap_sends", "overlap_synchronization", "context_memory",
+                                           "memory_fragmentation"});
   }
 }
 
@@ -80,7 +80,8 @@ TEST_CASE("states of parameters and recomputation are named both ways") {
   CHECK(name(ParameterState::zero2) == "zero2");
   CHECK(recompute_named("full") == Recompute::full);
   CHECK(recompute_named(name(Recompute::none)) == Recompute::none);
-  CHECK(!recompute_named("selective"));
+  CHECK(recompute_named("selective") == Recompute::selective);
+  CHECK(!recompute_named("partial"));
 }
 
 TEST_CASE("a bad recipe is refused with place, value and remedy") {

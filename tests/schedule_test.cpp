@@ -182,15 +182,15 @@ TEST_CASE("work per step is hidden by the backwards of the stages before") {
   CHECK(schedule_formula(ScheduleKind::gpipe, stages, 4) == Seconds(47 + 5));
 }
 
-TEST_CASE("sends count into the stage that sends") {
+TEST_CASE("sends count, at the formula's price, into the stage that sends") {
   Plan plan;
   plan.stages.resize(2);
   plan.stages[0].forward = Seconds(2);
   plan.stages[0].backward = Seconds(3);
   plan.stages[0].synchronization = Seconds(4);
   plan.stages[0].update = Seconds(0.5);
-  plan.stages[0].boundary.forward_time = Seconds(0.25);
-  plan.stages[0].boundary.backward_time = Seconds(0.125);
+  plan.stages[0].boundary.formula_forward = Seconds(0.25);
+  plan.stages[0].boundary.formula_backward = Seconds(0.125);
   plan.stages[1].forward = Seconds(5);
   plan.stages[1].backward = Seconds(6);
   const std::vector<StageTimes> times = stage_times(plan);

@@ -121,23 +121,75 @@ TEST_CASE("sends that share a link slow each other in a pipeline, worked out by 
   CHECK(simulate(program, durations, together).makespan <= 76);
 }
 
-TEST_CASE("overlapped activations and gradients share the NICs of the stage between") {
-  // One host per stage; the second sends both ways from its own NICs, the first and third into them.
+namespace {
+
+// Three stages of the sample plan, each on a host of two devices with one NIC; 100 B/s, 1 us of latency.
+Plan plan_on_three_hosts() {
   Plan plan = sample_plan();
-  plan.cluster.hosts = 3, plan.cluster.devices_per_host = 2;
+  plan.cluster.hosts = 3, plan.cluster.devices_per_host = 2, plan.cluster.nics_per_host = 1;
+  plan.cluster.nic = {BytesPerSecond(100), 1, Seconds(1e-6)};
   plan.stages.push_back(plan.stages[1]);
-  plan.stages[1].boundary = plan.stages[0].boundary;
   plan.stages[2].devices = {4, 5};
-  for (Stage& stage : plan.stages) stage.boundary.link = LinkClass::inter_host;
-  const Conditions conditions = conditions_of(plan);
-  // Links: NICs out of and into host h are 2h and 2h+1.
-  CHECK(conditions.activations[0].links == std::vector<LinkShare>{{0, 1}, {3, 1}});
-  CHECK(conditions.activations[1].links == std::vector<LinkShare>{{2, 1}, {5, 1}});
-  CHECK(conditions.gradients[1].links == std::vector<LinkShare>{{2, 1}, {1, 1}});
+  for (Stage& stage : plan.stages) stage.conversions.clear();
+  plan.stages[1].boundary = plan.stages[0].boundary;
+  for (StageBoundary* each : {&plan.stages[0].boundary, &plan.stages[1].boundary})
+    each->activations.resize(1), each->gradients.resize(1);
+  plan.stages[1].boundary.activations[0].from = 2, plan.stages[1].boundary.activations[0].to = 4;
+  plan.stages[1].boundary.gradients[0].from = 4, plan.stages[1].boundary.gradients[0].to = 2;
+  for (StageBoundary* each : {&plan.stages[0].boundary, &plan.stages[1].boundary}) {
+    each->activations[0].bytes = each->gradients[0].bytes = Bytes(100);
+    each->forward_time = each->backward_time = Seconds(1 + 1e-6);
+  }
+  return plan;
+}
+
+}  // namespace
+
+TEST_CASE("overlapped activations and gradients share the NICs of the stage between") {
+  const Conditions conditions = conditions_of(plan_on_three_hosts());
+  // Two routes meet where the second stage sends both ways, link 0, and where it receives from both sides, link 1;
+  // nobody else is in the way of what the first and third do.
+  CHECK(conditions.links == 2);
+  CHECK(conditions.activations[0].links == std::vector<LinkShare>{{1, 1}});
+  CHECK(conditions.activations[1].links == std::vector<LinkShare>{{0, 1}});
+  CHECK(conditions.gradients[1].links == std::vector<LinkShare>{{0, 1}});
+  CHECK(conditions.gradients[2].links == std::vector<LinkShare>{{1, 1}});
   CHECK(conditions.activations[2].links.empty());
-  // Inside a host: each of the two devices carries half; devices come after the six links of NICs.
-  plan.stages[0].boundary.link = LinkClass::intra_host;
-  CHECK(conditions_of(plan).activations[0].links == std::vector<LinkShare>{{6, 0.5}, {8, 0.5}, {11, 0.5}, {13, 0.5}});
+  CHECK(conditions.activations[0].latency == 1'000'000);
+}
+
+TEST_CASE("lanes of their own keep sends apart") {
+  Plan plan = plan_on_three_hosts();
+  // Two NICs per host: device 2 sends the gradients, device 3 the activations.
+  plan.cluster.nics_per_host = 2;
+  plan.stages[1].boundary.activations[0].from = plan.stages[1].boundary.gradients[0].to = 3;
+  CHECK(conditions_of(plan).links == 0);
+}
+
+TEST_CASE("synchronizing over NICs and a send of the same host slow each other") {
+  // Stage 0 reduces gradients over both hosts of its group while stage 1, which shares host 1's NIC, receives.
+  Plan plan = plan_on_three_hosts();
+  plan.stages.pop_back();
+  plan.stages[1].boundary = {};
+  plan.cluster.devices_per_host = 2;
+  plan.stages[0].submesh = {2, 1}, plan.stages[0].devices = {0, 2};
+  plan.stages[1].submesh = {1, 1}, plan.stages[1].devices = {3}, plan.stages[1].mesh.clear();
+  plan.stages[0].boundary.activations[0].from = 0, plan.stages[0].boundary.activations[0].to = 3;
+  plan.stages[0].boundary.gradients[0].from = 3, plan.stages[0].boundary.gradients[0].to = 0;
+  // 200 B all-reduced between two devices: 200 B each over NICs of 100 B/s, one group: 2 s of work in 4 s.
+  plan.stages[0].conversions = {{"w",
+                                 "optimizer",
+                                 Layout{},
+                                 Layout{},
+                                 Rate::per_step,
+                                 {},
+                                 {{Collective::all_reduce, {"x"}, Bytes(200), Seconds(4)}}}};
+  plan.stages[0].synchronization = Seconds(4);
+  const Conditions conditions = conditions_of(plan);
+  // Out of host 0 and into host 1, where activations go, count as one link; where gradients come back as another.
+  CHECK(conditions.synchronizations[0].links == std::vector<LinkShare>{{0, 0.5}, {1, 0.5}});
+  CHECK(conditions.activations[0].links == std::vector<LinkShare>{{0, 1}});
+  CHECK(conditions.gradients[1].links == std::vector<LinkShare>{{1, 1}});
 }
 
 TEST_CASE("buckets of gradients are reduced beside the last backward, the last one after it") {
@@ -153,6 +205,36 @@ TEST_CASE("buckets of gradients are reduced beside the last backward, the last o
   CHECK(simulate(program, {stage}).makespan == 88);  // 7 that cannot overlap
   stage.synchronize = 20, stage.overlapped_synchronize = 20, stage.buckets = 1;
   CHECK(simulate(program, {stage}).makespan == 71);  // one bucket is ready at the end
+}
+
+TEST_CASE("a bucket and a send over one link take as long as both one after the other") {
+  // Two stages, 1F1B, one microbatch, overlapped sends; backward of stage 1 from 20 to 30, its gradient sent from 30
+  // on, 10 alone; its one bucket of 10 is ready at 30, too. Over one link both take until 50; stage 0 runs backward
+  // to 60.
+  const PipelineProgram program = make_program(ScheduleKind::one_f_one_b, 2, 1);
+  const std::vector<StageDurations> durations{{10, 10, 0, 0, 0, 1}, {10, 10, 0, 10, 10, 1, 0, 10, 1}};
+  Conditions apart;
+  apart.sends = Sends::overlapped;
+  apart.links = 2;
+  apart.activations.resize(2);
+  apart.gradients = {Route{}, over({0})};
+  apart.synchronizations = {Route{}, over({1})};
+  CHECK(simulate(program, durations, apart).makespan == 51);  // 40, backward to 50, update
+  Conditions together = apart;
+  together.synchronizations[1] = over({0});
+  CHECK(simulate(program, durations, together).makespan == 61);
+}
+
+TEST_CASE("synchronizing at the end shares links with sends, too") {
+  // The same without overlap of buckets: stage 1 synchronizes from 30 on, while its gradient is under way.
+  const PipelineProgram program = make_program(ScheduleKind::one_f_one_b, 2, 1);
+  Conditions together;
+  together.sends = Sends::overlapped;
+  together.links = 1;
+  together.activations.resize(2);
+  together.gradients = {Route{}, over({0})};
+  together.synchronizations = {Route{}, over({0})};
+  CHECK(simulate(program, {{10, 10, 0, 0, 0, 1}, {10, 10, 0, 10, 10, 1}}, together).makespan == 61);
 }
 
 TEST_CASE("only the step's last backward has gradients to reduce") {

@@ -70,6 +70,21 @@ TEST_CASE("a picosecond is not lost in a trace") {
   CHECK(chrome_trace(plan, simulate(plan)).find("\"ts\": 0.000000, \"dur\": 123.456789,") != std::string::npos);
 }
 
+TEST_CASE("a trace with a limit shows the first instructions and the memory until then, and says so") {
+  const Plan plan = sample_plan();
+  const Simulation simulation = simulate(plan);
+  const Json whole = Json::parse(chrome_trace(plan, simulation));
+  CHECK(whole["otherData"]["instructions"] == simulation.timeline.size());
+  CHECK(whole["otherData"]["instructions_shown"] == simulation.timeline.size());
+  // Forward 0 from 0, its sending from 2 us, forward 1 from 3 us; stage 1 waits from 0 on, which is no event.
+  const Json begin = Json::parse(chrome_trace(plan, simulation, 4));
+  CHECK(begin["otherData"]["instructions_shown"] == 4);
+  CHECK(begin["otherData"]["instructions"] == simulation.timeline.size());
+  CHECK(events_of(begin, "X").size() == 3);
+  for (const Json& event : events_of(begin, "C")) CHECK(picoseconds(event, "ts") <= 3'000'000);
+  CHECK(events_of(Json::parse(chrome_trace(plan, simulation, 0)), "X").empty());
+}
+
 TEST_CASE("every send has an arrow to the run that needs it") {
   const Plan plan = sample_plan();
   const Json trace = Json::parse(chrome_trace(plan, simulate(plan)));

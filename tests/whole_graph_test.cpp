@@ -150,6 +150,29 @@ TEST_CASE("choices cost and hold in the whole graph what they cost and hold in i
       }
 }
 
+TEST_CASE("under every recompute choices cost and hold in the whole graph what they do in its layers") {
+  const Graph unfused =
+      build_gpt({.layers = 3, .hidden = 16, .heads = 4, .seq_len = 8, .vocab = 32, .fused_attention = false});
+  for (const RecomputeScope scope : {RecomputeScope::blocks, RecomputeScope::all})
+    for (const Recompute recompute : all_recomputes) {
+      Recipe recipe = scope == RecomputeScope::blocks ? recipe_that_regathers() : find_recipe("neutral");
+      recipe.recompute_scope = scope;
+      CAPTURE(name(scope), name(recompute));
+      MeshCase test(unfused, tight_cluster(4), mesh_of({2, 2}), recipe, 4);
+      const RangeSettings settings = settings_for(ParameterState::zero1, recompute, 1e-3);
+      const WholeGraph whole =
+          whole_of(test, {{microbatches, 1, 0, 0}, {ParameterState::zero1}, recompute, Bytes(1e9)});
+      check_problem(whole.problem);
+      const Cost cost = test.cost(settings, 0, test.layers() - 1);
+      const auto choices = translated(whole, chosen_by_ranges(test, settings), ParameterState::zero1);
+      CHECK(static_cast<double>(cost_of(whole.problem, choices)) * 1e-12 ==
+            Approx(weighted(cost, {microbatches, 1, 0, 0})).epsilon(1e-9));
+      const auto peak = static_cast<double>(peak_usage(whole.problem, choices));
+      CHECK(peak <= (cost.fixed + cost.activations + cost.recomputed).value() * (1 + 1e-12));
+      CHECK(peak >= (cost.fixed + cost.activations).value() * (1 - 1e-12));
+    }
+}
+
 TEST_CASE("under full recompute what layers save between them stays, and one layer at a time comes back") {
   MeshCase test(tiny_gpt(3, false), tight_cluster(4), mesh_of({4}), find_recipe("neutral"), 4);
   const RangeSettings settings = settings_for(ParameterState::replicated, Recompute::full, 0);

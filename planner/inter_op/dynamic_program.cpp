@@ -3,7 +3,8 @@
 // For a bound on the largest t, a dynamic program runs from the last layer to the first. With p for per_step and
 //   A_i = t_i + A_{i+1},  C_i = max(p_i + A_i, f_i + C_{i+1}),  A_{S+1} = C_{S+1} = 0
 // C_1 is Σt + max_i max(0, p_i − Σ_{j<i} b_j), so the rest of a pipeline is a label (A, C, number of stages), and only
-// labels that no other one is below in all three matter. Around it, a branch and bound over intervals of the largest t.
+// labels that no other one is below in all three matter; where the number of stages is fixed, only labels of as many
+// stages are compared. Around it, a branch and bound over intervals of the largest t.
 #include <algorithm>
 #include <limits>
 #include <tuple>
@@ -48,6 +49,7 @@ class StageTable {
 
   std::uint32_t layers() const { return problem_.layers; }
   std::int64_t devices() const { return devices_; }
+  const std::optional<std::uint32_t>& stages() const { return problem_.stages; }
   const std::vector<Start>& starts(std::int64_t offset) const { return starts_[static_cast<std::size_t>(offset)]; }
   const std::vector<Group>& groups(std::uint32_t first, const Start& start) const {
     return groups_[group_index(first, start.submesh, start.place)];
@@ -208,6 +210,7 @@ class DynamicProgram {
   // Whether there is a pipeline whose stages all take at most `largest_time`. Fewer stages are never worse for memory.
   bool is_feasible(double largest_time) {
     if (!may_be_feasible(largest_time)) return false;
+    if (table_.stages()) return is_feasible(largest_time, *table_.stages());
     constexpr std::uint32_t none = std::numeric_limits<std::uint32_t>::max();
     std::fill(stages_after_.begin(), stages_after_.end(), none);
     stages_after_[state(table_.layers(), table_.devices())] = 0;
@@ -266,10 +269,49 @@ class DynamicProgram {
   }
 
   void find_states(double largest_time) {
-    states_ = offsets_on_the_way(table_.layers(), table_.devices(), table_.submesh_sizes(),
-                                 [&](std::uint32_t first, std::uint32_t last, std::uint32_t submesh) {
-                                   return table_.usable(first, last, submesh, largest_time);
-                                 });
+    auto usable = [&](std::uint32_t first, std::uint32_t last, std::uint32_t submesh) {
+      return table_.usable(first, last, submesh, largest_time);
+    };
+    if (!table_.stages()) {
+      states_ = offsets_on_the_way(table_.layers(), table_.devices(), table_.submesh_sizes(), usable);
+      return;
+    }
+    counted_states_ =
+        offsets_on_the_way(table_.layers(), table_.devices(), table_.submesh_sizes(), *table_.stages(), usable);
+    states_.assign(table_.layers() + 1, OffsetSet(table_.devices() + 1));
+    for (const std::vector<OffsetSet>& after_as_many : counted_states_)
+      for (std::uint32_t first = 0; first <= table_.layers(); ++first) states_[first].unite(after_as_many[first]);
+  }
+
+  // The same for exactly so many stages.
+  bool is_feasible(double largest_time, std::uint32_t stages) const {
+    std::vector<OffsetSet> rest(table_.layers() + 1, OffsetSet(table_.devices() + 1)), none = rest;
+    rest.back().insert(table_.devices());
+    for (std::uint32_t following = 0; following < stages; ++following) {
+      std::vector<OffsetSet> longer = none;
+      for (std::uint32_t first = 0; first < table_.layers(); ++first)
+        counted_states_[stages - 1 - following][first].for_each([&](std::int64_t offset) {
+          for (const Start& start : table_.starts(offset))
+            for (const Group& group : table_.groups(first, start))
+              if (group.least_time <= largest_time && rest[group.last + 1].contains(offset + start.devices) &&
+                  bears(group, following, largest_time))
+                return longer[first].insert(offset);
+        });
+      rest = std::move(longer);
+    }
+    return rest.front().contains(0);
+  }
+
+  bool bears(const Group& group, std::uint32_t following, double largest_time) const {
+    for (std::uint32_t i = group.begin; i < group.end && table_.variant(i).time <= largest_time; ++i)
+      if (table_.variant(i).most_following >= following) return true;
+    return false;
+  }
+
+  // Whether a number of stages from there on can be that of a pipeline.
+  bool may_follow(std::uint32_t stages, std::uint32_t first, std::int64_t offset) const {
+    return !table_.stages() ||
+           (stages <= *table_.stages() && counted_states_[*table_.stages() - stages][first].contains(offset));
   }
 
   // Of the states before layer `first`, in which there are devices left.
@@ -308,6 +350,7 @@ class DynamicProgram {
         for (std::uint32_t next = rest.begin; next < rest.end; ++next)
           for (std::uint32_t i = group.begin; i < group.end && table_.variant(i).time <= largest_time; ++i) {
             if (table_.variant(i).most_following < labels_[next].stages) continue;
+            if (!may_follow(labels_[next].stages + 1, first, offset)) continue;
             Label label = prepend(i, next);
             if (std::max(before.time + label.time, before.forward + label.total) < limit) insert(label);
           }
@@ -323,15 +366,16 @@ class DynamicProgram {
     double time = variant.time + rest.time;
     return {time,
             std::max(variant.per_step + time, variant.forward + rest.total),
-            std::min(rest.stages + 1, table_.largest_binding_count()),
+            table_.stages() ? rest.stages + 1 : std::min(rest.stages + 1, table_.largest_binding_count()),
             rest.stages + 1,
             position,
             next};
   }
 
   void insert(const Label& label) {
-    auto is_below = [](const Label& a, const Label& b) {
-      return a.time <= b.time && a.total <= b.total && a.counted <= b.counted;
+    auto is_below = [&](const Label& a, const Label& b) {
+      return a.time <= b.time && a.total <= b.total &&
+             (table_.stages() ? a.counted == b.counted : a.counted <= b.counted);
     };
     for (const Label& other : fresh_)
       if (is_below(other, label) && !(is_below(label, other) && precedes(label, other))) return;
@@ -365,10 +409,11 @@ class DynamicProgram {
 
   const StageTable& table_;
   std::size_t width_;
-  std::vector<OffsetSet> states_;            // by first layer: offsets on the way of some pipeline
-  std::vector<Sums> sums_before_;            // by state
-  std::vector<Span> spans_;                  // by state: its labels
-  std::vector<std::uint32_t> stages_after_;  // by state
+  std::vector<OffsetSet> states_;                       // by first layer: offsets on the way of some pipeline
+  std::vector<std::vector<OffsetSet>> counted_states_;  // the same by number of stages before, where that is fixed
+  std::vector<Sums> sums_before_;                       // by state
+  std::vector<Span> spans_;                             // by state: its labels
+  std::vector<std::uint32_t> stages_after_;             // by state
   std::vector<Label> labels_, fresh_;
 };
 

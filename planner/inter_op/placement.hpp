@@ -1,5 +1,8 @@
-// Where stages lie on the devices and what sending costs there; private to the inter-operator solvers.
+// Where stages lie on the devices and what sending costs there; private to the inter-operator solvers and the check of
+// constraints.
 #pragma once
+
+#include <algorithm>
 
 #include "planner/inter_op/problem.hpp"
 
@@ -67,13 +70,38 @@ struct StageTimes {
   Seconds forward, backward;  // of one microbatch, sends included
 };
 
+// What kind of link it is: 0 inside a host, 1 between hosts, 2 between groups.
+inline std::size_t link_kind(std::size_t link) { return link < 2 ? link : (link - 2) % 3; }
+
+// The lanes that a stage on the submesh sends over. Over a border both groups' stages send, with the border's NICs.
+inline double lanes_of(const InterOpProblem& problem, const Submesh& submesh, std::size_t link) {
+  if (link_kind(link) == 0) return static_cast<double>(submesh.devices_per_host);
+  const auto* further = submesh.group == 0 ? nullptr : &problem.further_groups[submesh.group - 1];
+  const std::int64_t per_unit = further ? further->lanes->hosts_per_unit : problem.lanes->hosts_per_unit;
+  std::int64_t nics = further ? further->lanes->nics : problem.lanes->nics;
+  if (link_kind(link) == 2) nics = problem.further_groups[(link - 2) / 3].lanes->border_nics;
+  const std::int64_t devices = further ? further->devices_per_host : problem.devices_per_host;
+  return hosts_to_send_with({submesh.hosts * per_unit, submesh.devices_per_host}, devices, std::min(nics, devices));
+}
+
+// What one lane takes `price` for.
+inline Seconds over_lanes(const InterOpProblem& problem, const Submesh& submesh, std::size_t link, Seconds price) {
+  if (!problem.lanes || !(price > Seconds(0))) return price;
+  const Seconds latency =
+      link < 2 ? problem.lanes->latency[link] : problem.further_groups[(link - 2) / 3].lanes->latency[link_kind(link)];
+  return latency + (price - latency) / lanes_of(problem, submesh, link);
+}
+
 // A stage sends activations over the cut at its end and gradients over the cut at its begin.
 inline StageTimes times_with_sends(const InterOpProblem& problem, const StageOption& option, std::size_t begin_link,
                                    std::size_t end_link) {
   StageTimes times{option.forward, option.backward};
   if (problem.cuts.empty()) return times;
-  if (option.first > 0) times.backward += backward_send(problem, option.first - 1, begin_link);
-  if (option.last + 1 < problem.layers) times.forward += forward_send(problem, option.last, end_link);
+  const Submesh& submesh = problem.submeshes[option.submesh];
+  if (option.first > 0)
+    times.backward += over_lanes(problem, submesh, begin_link, backward_send(problem, option.first - 1, begin_link));
+  if (option.last + 1 < problem.layers)
+    times.forward += over_lanes(problem, submesh, end_link, forward_send(problem, option.last, end_link));
   return times;
 }
 

@@ -1,6 +1,7 @@
 #include "planner/inter_op/problem.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "planner/inter_op/placement.hpp"
 
@@ -49,6 +50,7 @@ class Enumeration {
 }  // namespace
 
 std::optional<Seconds> objective_of(const InterOpProblem& problem, const std::vector<std::uint32_t>& options) {
+  if (problem.stages && options.size() != *problem.stages) return std::nullopt;
   std::uint32_t next_layer = 0;
   std::int64_t offset = 0, following = static_cast<std::int64_t>(options.size());
   Seconds sum, largest, exposed, backward_before;
@@ -68,6 +70,43 @@ std::optional<Seconds> objective_of(const InterOpProblem& problem, const std::ve
   }
   if (next_layer != problem.layers || offset != device_count(problem)) return std::nullopt;
   return sum + static_cast<double>(problem.microbatches - 1) * largest + exposed;
+}
+
+namespace {
+
+// Counts a group's hosts, also in its submeshes, in units of as many as all these submeshes are multiples of.
+std::int64_t enlarge_unit(std::int64_t& hosts, std::int64_t devices_per_host, std::uint32_t group,
+                          std::vector<Submesh>& submeshes) {
+  std::int64_t unit = hosts;
+  for (const Submesh& submesh : submeshes)
+    if (submesh.group == group) unit = submesh.devices_per_host == devices_per_host ? std::gcd(unit, submesh.hosts) : 1;
+  for (Submesh& submesh : submeshes)
+    if (submesh.group == group) submesh.hosts /= unit;
+  hosts /= unit;
+  return unit;
+}
+
+}  // namespace
+
+InterOpProblem in_larger_units(InterOpProblem problem) {
+  std::vector<std::optional<std::uint32_t>> position(problem.submeshes.size());
+  std::vector<Submesh> used;
+  for (StageOption& option : problem.options) {
+    if (!position[option.submesh]) {
+      position[option.submesh] = static_cast<std::uint32_t>(used.size());
+      used.push_back(problem.submeshes[option.submesh]);
+    }
+    option.submesh = *position[option.submesh];
+  }
+  const std::int64_t unit = enlarge_unit(problem.hosts, problem.devices_per_host, 0, used);
+  if (problem.lanes) problem.lanes->hosts_per_unit = unit;
+  for (std::uint32_t g = 0; g < problem.further_groups.size(); ++g) {
+    InterOpProblem::FurtherGroup& group = problem.further_groups[g];
+    const std::int64_t of_group = enlarge_unit(group.hosts, group.devices_per_host, g + 1, used);
+    if (group.lanes) group.lanes->hosts_per_unit = of_group;
+  }
+  problem.submeshes = std::move(used);
+  return problem;
 }
 
 InterOpSolution solve_inter_op_by_enumeration(const InterOpProblem& problem) { return Enumeration(problem).run(); }

@@ -40,17 +40,33 @@ struct InterOpProblem {
     Seconds forward[2], backward[2];
   };
   std::vector<Cut> cuts;
+  // How many lanes a stage sends over; none: one, whatever its submesh. Then `cuts` are prices over one lane: between
+  // hosts all NICs of a host, inside a host one device's connection. A stage of several hosts has as many lanes, one of
+  // some devices of a host the NICs that these have, inside a host one lane for each device.
+  struct SendLanes {
+    std::int64_t nics = 1;            // of a host, as far as devices can use them apart
+    std::int64_t hosts_per_unit = 1;  // when `hosts` and submeshes count more than one host as one
+    Seconds latency[2];               // of the link, part of every price that is not zero; lanes do not shorten it
+  };
+  std::optional<SendLanes> lanes;
   // Groups of hosts behind the first, whose are `hosts`, `devices_per_host` and `cuts`. The pipeline passes through the
   // groups in this order; a submesh lies within its group (Submesh::group, 0: the first).
   struct FurtherGroup {
     std::int64_t hosts = 1, devices_per_host = 1;
     struct Cut {
-      Seconds forward[3], backward[3];  // as in `cuts`; index 2: from the group before
+      Seconds forward[3], backward[3];  // as in `cuts`; index 2: to or from the group before
     };
     std::vector<Cut> cuts;
+    struct SendLanes {
+      std::int64_t nics = 1, hosts_per_unit = 1;  // as in `lanes`
+      std::int64_t border_nics = 1;               // that hosts of both groups have for each other
+      Seconds latency[3];
+    };
+    std::optional<SendLanes> lanes;  // of every group or of none
   };
   std::vector<FurtherGroup> further_groups{};
   Placement placement = Placement::contiguous_on_hosts;
+  std::optional<std::uint32_t> stages;  // exactly so many; none: any number
 };
 
 struct InterOpSolution {
@@ -59,10 +75,15 @@ struct InterOpSolution {
   std::vector<std::uint32_t> options;  // positions in InterOpProblem::options, in pipeline order
 };
 
+// The problem with only the submeshes that have options, each group in units of as many hosts as all of its are
+// multiples of.
+// Only what the solvers compare is kept: links between hosts stay links between hosts.
+InterOpProblem in_larger_units(InterOpProblem problem);
+
 // Objective: Σt + (B−1)·max t + max_i max(0, per_step_i − Σ_{j<i} b_j). The forward send over the cut at a stage's end
 // counts into its f, the backward send over the cut at its begin into its b. None when the options (positions, in
 // pipeline order) are no pipeline: stages cover all layers in order, use exactly all devices, lie contiguously in stage
-// order as `placement` allows, and have at most max_following_stages after them.
+// order as `placement` allows, are as many as asked for, and have at most max_following_stages after them.
 std::optional<Seconds> objective_of(const InterOpProblem& problem, const std::vector<std::uint32_t>& options);
 
 // The least objective over all pipelines. Exact; of equal ones that are met, the one of fewest stages, then of the

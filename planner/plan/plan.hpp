@@ -10,6 +10,7 @@
 
 #include "costmodel/cluster.hpp"
 #include "costmodel/collectives.hpp"
+#include "costmodel/cross_mesh.hpp"
 #include "costmodel/device_mesh.hpp"
 #include "costmodel/layout.hpp"
 #include "costmodel/recipe.hpp"
@@ -85,12 +86,19 @@ struct StageMemory {
   bool operator==(const StageMemory&) const = default;
 };
 
-// What one stage sends to the next for each microbatch, and receives back as gradient.
+// What crosses the cut between a stage and the next for each microbatch, and comes back as gradient. The schedule's
+// formula knows no layouts and no neighbours: it takes all tensors at the cut, each tile once, over the lanes of the
+// stage that sends (send_lanes), so that without tensors that pass over stages it is never above the transfers. These
+// go from the layout here to the layout there over the lanes that they really use, and a tensor that is used beyond the
+// next stage straight to each stage that uses it.
 struct StageBoundary {
-  std::vector<std::string> tensors;
-  Bytes forward_bytes, backward_bytes;  // unique tiles, the whole stage
+  std::vector<std::string> tensors;     // at the cut
+  Bytes forward_bytes, backward_bytes;  // of them, each tile once
   LinkClass link = LinkClass::intra_host;
-  Seconds forward_time, backward_time;  // 0 for the last stage
+  Seconds forward_time, backward_time;        // of the transfers, at once and alone; 0 for the last stage
+  Seconds formula_forward, formula_backward;  // what the schedule's formula counts
+  std::vector<Transfer> activations;          // that this stage sends, by tensors' position
+  std::vector<Transfer> gradients;            // that the next stage sends back
   bool operator==(const StageBoundary&) const = default;
 };
 
@@ -107,6 +115,7 @@ struct Stage {
   ParameterStates allowed_states{ParameterState::replicated};  // and the states its parameters could take
   Seconds forward, backward;                                   // collectives and recompute included, sends not
   Seconds forward_compute, backward_compute;                   // the part that is computing
+  Seconds backward_recompute;                                  // the part of backward_compute that repeats the forward
   Seconds backward_weight;  // the part of `backward` that makes gradients of parameters
   Seconds synchronization;  // gradient collectives and parameter gathers, once per step
   // Gradients of parameters that other stages use, too: all-reduced between two stages, part of `synchronization`.
@@ -174,8 +183,8 @@ struct Plan {
 };
 
 // The iteration time that the schedule's formula gives [DESIGN section 6; docs/schedules.md]. Sends that block the
-// sender count into its forward and backward: f_i = forward_i + send_i, b_i = backward_i + send of the gradient_i; w_i
-// is the weight gradients' part of b_i, t = f + b. p ranks of v chunks:
+// sender, at the formula's price, count into its forward and backward: f_i = forward_i + send_i, b_i = backward_i +
+// send of the gradient_i; w_i is the weight gradients' part of b_i, t = f + b. p ranks of v chunks:
 //   1F1B, eager 1F1B:  Σt + (B−1)·max t + max_i max(0, sync_i − Σ_{j<i} b_j)        sync = synchronization + update
 //   GPipe:             Σf + (B−1)·max f + Σb + (B−1)·max b + the same
 //   interleaved:       B·max Σt + (p−1)·max t + the same by rank, b of first chunks; Σt over a rank's chunks

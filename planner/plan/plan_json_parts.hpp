@@ -15,7 +15,6 @@ inline constexpr std::string_view plan_schema = "meshloom.plan/1";
 
 inline constexpr std::array plan_statuses{PlanStatus::optimal, PlanStatus::feasible, PlanStatus::infeasible,
                                           PlanStatus::time_limit};
-inline constexpr std::array recomputes{Recompute::none, Recompute::full};
 inline constexpr std::array link_classes{LinkClass::intra_host, LinkClass::inter_host};
 inline constexpr std::array rates{Rate::per_microbatch, Rate::per_step};
 inline constexpr std::array collectives{Collective::all_gather, Collective::reduce_scatter, Collective::all_reduce,

@@ -14,7 +14,11 @@ namespace {
 
 constexpr std::int64_t most_count = 1'000'000'000'000;
 
-Seconds seconds_at(const JsonInput& input, const std::string& key) { return Seconds(input.at(key).number(0)); }
+constexpr double most_seconds = 1e6;  // what the simulation's clock takes for one instruction
+
+Seconds seconds_at(const JsonInput& input, const std::string& key) {
+  return Seconds(input.at(key).number(0, most_seconds));
+}
 Bytes bytes_at(const JsonInput& input, const std::string& key) { return Bytes(input.at(key).number(0)); }
 
 // The key must be there; null is 0, which stands for "does not exist".
@@ -118,14 +122,46 @@ StageMemory read_memory(const JsonInput& input) {
   return memory;
 }
 
+// [tensor, from, to, [begin, …], [size, …], bytes]
+Transfer read_transfer(const JsonInput& input, std::size_t tensors) {
+  const std::vector<JsonInput> parts = input.elements();
+  if (parts.size() != 6) input.fail("expected [tensor, from, to, [begin, …], [size, …], bytes]");
+  Transfer transfer;
+  transfer.tensor = static_cast<std::uint32_t>(parts[0].integer(0, most_count));
+  if (transfer.tensor >= tensors) parts[0].fail(fmt::format("is no position among the boundary's {} tensors", tensors));
+  transfer.from = parts[1].integer(0, most_count);
+  transfer.to = parts[2].integer(0, most_count);
+  for (const JsonInput& each : parts[3].elements()) transfer.slice.begin.push_back(each.integer(0, most_count));
+  for (const JsonInput& each : parts[4].elements()) transfer.slice.size.push_back(each.integer(1, most_count));
+  if (transfer.slice.begin.size() != transfer.slice.size.size())
+    parts[4].fail(fmt::format("states {} sizes; the slice begins at {} numbers", transfer.slice.size.size(),
+                              transfer.slice.begin.size()));
+  transfer.bytes = Bytes(parts[5].number(0));
+  return transfer;
+}
+
+std::vector<Transfer> read_transfers(const JsonInput& input, std::size_t tensors) {
+  std::vector<Transfer> transfers;
+  for (const JsonInput& element : input.elements()) transfers.push_back(read_transfer(element, tensors));
+  return transfers;
+}
+
 StageBoundary read_boundary(const JsonInput& input) {
-  input.only_keys({"tensors", "forward_bytes", "backward_bytes", "link", "forward_s", "backward_s"});
-  return {.tensors = input.at("tensors").strings(),
-          .forward_bytes = bytes_at(input, "forward_bytes"),
-          .backward_bytes = bytes_at(input, "backward_bytes"),
-          .link = read_enumerator(input.at("link"), link_classes),
-          .forward_time = seconds_at(input, "forward_s"),
-          .backward_time = seconds_at(input, "backward_s")};
+  input.only_keys({"tensors", "forward_bytes", "backward_bytes", "link", "forward_s", "backward_s", "formula_forward_s",
+                   "formula_backward_s", "activations", "gradients"});
+  StageBoundary boundary{.tensors = input.at("tensors").strings(),
+                         .forward_bytes = bytes_at(input, "forward_bytes"),
+                         .backward_bytes = bytes_at(input, "backward_bytes"),
+                         .link = read_enumerator(input.at("link"), link_classes),
+                         .forward_time = seconds_at(input, "forward_s"),
+                         .backward_time = seconds_at(input, "backward_s"),
+                         .formula_forward = seconds_at(input, "formula_forward_s"),
+                         .formula_backward = seconds_at(input, "formula_backward_s"),
+                         .activations = {},
+                         .gradients = {}};
+  boundary.activations = read_transfers(input.at("activations"), boundary.tensors.size());
+  boundary.gradients = read_transfers(input.at("gradients"), boundary.tensors.size());
+  return boundary;
 }
 
 Submesh read_submesh(const JsonInput& input) {
@@ -168,6 +204,7 @@ Stage read_stage(const JsonInput& input) {
                    "backward_s",
                    "forward_compute_s",
                    "backward_compute_s",
+                   "backward_recompute_s",
                    "backward_weight_s",
                    "synchronization_s",
                    "update_s",
@@ -185,13 +222,17 @@ Stage read_stage(const JsonInput& input) {
   stage.submesh = read_submesh(input.at("submesh"));
   for (const JsonInput& device : input.at("devices").elements()) stage.devices.push_back(device.integer(0));
   stage.mesh = read_mesh(input.at("mesh"));
-  stage.recompute = read_enumerator(input.at("recompute"), recomputes);
+  stage.recompute = read_enumerator(input.at("recompute"), all_recomputes);
   stage.parameter_state = read_parameter_state(input.at("parameter_state"));
   read_optimised_for(input.at("optimised_for"), stage);
   stage.forward = seconds_at(input, "forward_s");
   stage.backward = seconds_at(input, "backward_s");
   stage.forward_compute = seconds_at(input, "forward_compute_s");
   stage.backward_compute = seconds_at(input, "backward_compute_s");
+  if (const auto recompute = input.find("backward_recompute_s"))
+    stage.backward_recompute = Seconds(recompute->number(0));
+  if (stage.backward_recompute > stage.backward_compute * (1 + 1e-9))
+    input.at("backward_recompute_s").fail("is part of backward_compute_s, so it cannot be longer");
   stage.backward_weight = seconds_at(input, "backward_weight_s");
   if (stage.backward_weight > stage.backward * (1 + 1e-9))
     input.at("backward_weight_s").fail("is part of backward_s, so it cannot be longer");
@@ -259,6 +300,36 @@ void check_devices(const JsonInput& root, const Plan& plan) {
   }
 }
 
+bool sends_anything(const StageBoundary& boundary) {
+  return boundary.forward_time != Seconds(0) || boundary.backward_time != Seconds(0) ||
+         boundary.formula_forward != Seconds(0) || boundary.formula_backward != Seconds(0) ||
+         !boundary.activations.empty() || !boundary.gradients.empty();
+}
+
+bool has_device(const Stage& stage, std::int64_t device) {
+  return std::find(stage.devices.begin(), stage.devices.end(), device) != stage.devices.end();
+}
+
+// Activations leave the stage for later ones, gradients the next stage for this or earlier ones.
+void check_transfers(const JsonInput& boundary, const Plan& plan, std::size_t s) {
+  const auto check = [&](const char* key, const std::vector<Transfer>& transfers, std::size_t sender, std::size_t first,
+                         std::size_t last) {
+    for (std::size_t k = 0; k < transfers.size(); ++k) {
+      if (!has_device(plan.stages[sender], transfers[k].from))
+        boundary.at(key).elements()[k].fail(
+            fmt::format("device {} is not one of stage {}, which sends", transfers[k].from, sender));
+      bool receives = false;
+      for (std::size_t to = first; to <= last && !receives; ++to)
+        receives = has_device(plan.stages[to], transfers[k].to);
+      if (!receives)
+        boundary.at(key).elements()[k].fail(
+            fmt::format("device {} is not one of stages {} to {}, which may receive", transfers[k].to, first, last));
+    }
+  };
+  check("activations", plan.stages[s].boundary.activations, s, s + 1, plan.stages.size() - 1);
+  check("gradients", plan.stages[s].boundary.gradients, s + 1, 0, s);
+}
+
 // Stages are numbered chunk by chunk; the chunks of a rank have its devices.
 void check_chunks(const JsonInput& root, const Plan& plan) {
   const std::vector<JsonInput> stages = root.at("stages").elements();
@@ -281,12 +352,12 @@ void check_chunks(const JsonInput& root, const Plan& plan) {
       place.at("devices").fail(fmt::format("differ from those of stage {}, whose rank it shares", shape.rank_of(s)));
   }
   for (std::int64_t s = 0; s < count; ++s) {
-    const StageBoundary& after = plan.stages[static_cast<std::size_t>(s)].boundary;
-    if (!shape.sends_after(s) && (after.forward_time != Seconds(0) || after.backward_time != Seconds(0)))
-      stages[static_cast<std::size_t>(s)]
-          .at("boundary")
-          .fail(s + 1 == count ? "the last stage sends nothing: its times must be 0"
-                               : "the next stage has the same devices: its times must be 0");
+    const JsonInput place = stages[static_cast<std::size_t>(s)].at("boundary");
+    if (shape.sends_after(s))
+      check_transfers(place, plan, static_cast<std::size_t>(s));
+    else if (sends_anything(plan.stages[static_cast<std::size_t>(s)].boundary))
+      place.fail(s + 1 == count ? "the last stage sends nothing: its times must be 0, its transfers empty"
+                                : "the next stage has the same devices: its times must be 0, its transfers empty");
   }
   if (const auto reason = why_impossible(plan.schedule, shape.ranks, plan.microbatches))
     root.at("microbatches").fail(*reason);
@@ -323,8 +394,8 @@ void check_plan(const JsonInput& root, const Plan& plan) {
   check_layers(root, plan);
   check_devices(root, plan);
   const bool planned = plan.status == PlanStatus::optimal || plan.status == PlanStatus::feasible;
-  // An infeasible plan may show the stages that do not fit; a search that found none has none to show.
-  if (plan.stages.empty() ? planned : plan.status == PlanStatus::time_limit)
+  // An infeasible plan may show the stages that do not fit; a search that was cut short may have found none.
+  if (plan.stages.empty() && planned)
     root.at("stages").fail(
         fmt::format("has {} stages, but the status is \"{}\"", plan.stages.size(), name(plan.status)));
   if (const auto idle = root.find("idle_devices")) check_idle(*idle, plan);

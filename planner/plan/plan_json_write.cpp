@@ -74,13 +74,25 @@ Json memory_json(const StageMemory& memory) {
           {"peak_bytes", memory.peak().value()}};
 }
 
+// One line each: [tensor, from, to, [begin, …], [size, …], bytes].
+Json transfers_json(const std::vector<Transfer>& transfers) {
+  Json result = Json::array();
+  for (const Transfer& each : transfers)
+    result.push_back({each.tensor, each.from, each.to, each.slice.begin, each.slice.size, each.bytes.value()});
+  return result;
+}
+
 Json boundary_json(const StageBoundary& boundary) {
   return {{"tensors", boundary.tensors},
           {"forward_bytes", boundary.forward_bytes.value()},
           {"backward_bytes", boundary.backward_bytes.value()},
           {"link", name(boundary.link)},
           {"forward_s", boundary.forward_time.value()},
-          {"backward_s", boundary.backward_time.value()}};
+          {"backward_s", boundary.backward_time.value()},
+          {"formula_forward_s", boundary.formula_forward.value()},
+          {"formula_backward_s", boundary.formula_backward.value()},
+          {"activations", transfers_json(boundary.activations)},
+          {"gradients", transfers_json(boundary.gradients)}};
 }
 
 Json optimised_for_json(const Stage& stage) {
@@ -108,6 +120,7 @@ Json stage_json(const Stage& stage) {
                  {"backward_s", stage.backward.value()},
                  {"forward_compute_s", stage.forward_compute.value()},
                  {"backward_compute_s", stage.backward_compute.value()},
+                 {"backward_recompute_s", stage.backward_recompute.value()},
                  {"backward_weight_s", stage.backward_weight.value()},
                  {"synchronization_s", stage.synchronization.value()},
                  {"update_s", stage.update.value()},

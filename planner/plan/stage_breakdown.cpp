@@ -50,7 +50,8 @@ std::vector<NamedTime> times_of(const Plan& plan, std::size_t position) {
     const auto other = static_cast<std::size_t>(shape.stage_of(rank, chunk));
     if (other != position) others += sum_of(busy_times_of(plan, other));
   }
-  const Seconds idle = plan.iteration_time - sum_of(times) - others;
+  // The simulation counts whole picoseconds, so nothing idle may come out a rounding below 0.
+  const Seconds idle = std::max(Seconds(0), plan.iteration_time - sum_of(times) - others);
   if (shape.chunks > 1) times.push_back({"other_chunks", others});
   times.push_back({"idle", idle});
   return times;

@@ -6,9 +6,6 @@
 The cases are those of Korthikanti et al. 2022, table 5: Megatron-LM on DGX A100 hosts, tensor parallelism over the 8
 devices of a host, one replica; "full" recomputes every layer, "selective" shards sequences and recomputes the attention
 core. Measured seconds: the same table. Calculon's: Isaev et al. 2023, validation against that table.
-
-meshloom has no selective recompute yet. Its time is had by hand: the plan without recompute, on devices with as much
-memory as it needs, whose backward takes the forward of the attention core's ops longer, simulated again.
 """
 import json
 import pathlib
@@ -33,36 +30,20 @@ SECONDS = {
 }
 
 
-CORE = ("attn.scores", "attn.scale", "attn.softmax", "attn.softmax.dropout", "attn.values")
-
-
 def run(*words):
     return subprocess.run(list(map(str, words)), check=True, capture_output=True, text=True).stdout
 
 
-def with_core_recomputed(plan):
-    for stage in plan["stages"]:
-        core = sum(op["forward_s"] for op in stage["ops"] if op["op"].split(".", 1)[-1] in CORE)
-        stage["backward_s"] += core
-        stage["backward_compute_s"] += core
-    return plan
-
-
 def simulated(meshloom, folder, model, mode):
     layers, hidden, heads, stages, chunks, microbatch, batch = MODELS[model]
-    graph, cluster, plan = folder / "graph.json", folder / "cluster.json", folder / "plan.json"
+    graph, plan = folder / "graph.json", folder / "plan.json"
     run(meshloom, "graph", "gpt", "--layers", layers, "--hidden", hidden, "--heads", heads, "--seq-len", 2048,
         "--vocab", 51200, "--dtype", "fp16", "--unfused-attention", "-o", graph)
-    hosts = json.loads((ROOT / "cluster_specs/dgx_a100.json").read_text())
-    hosts["device"]["memory"] = "80 GiB" if mode == "full" else "8000 GiB"
-    cluster.write_text(json.dumps(hosts))
     layout = ["--tp", 8, "--pp", stages, "--microbatch-size", microbatch]
     layout += ["--vpp", chunks] if chunks > 1 else []
-    layout += ["--recompute", "full"] if mode == "full" else ["--sequence-parallel"]
-    run(meshloom, "baseline", graph, cluster, "--recipe", "megatron", "--hosts", stages, "--global-batch", batch,
-        *layout, "-o", plan)
-    if mode == "selective":
-        plan.write_text(json.dumps(with_core_recomputed(json.loads(plan.read_text()))))
+    layout += ["--recompute", mode] + (["--sequence-parallel"] if mode == "selective" else [])
+    run(meshloom, "baseline", graph, ROOT / "cluster_specs/dgx_a100.json", "--recipe", "megatron", "--hosts", stages,
+        "--global-batch", batch, *layout, "-o", plan)
     return json.loads(run(meshloom, "simulate", plan, "--json"))
 
 

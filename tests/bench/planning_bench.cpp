@@ -2,6 +2,7 @@
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
+#include <fstream>
 #include <string>
 #include <utility>
 
@@ -24,6 +25,18 @@ GptOptions gpt(std::int64_t layers, std::int64_t hidden, std::int64_t heads) {
   return options;
 }
 
+// The largest resident memory since its construction, as Linux keeps it.
+class PeakMemory {
+ public:
+  PeakMemory() { std::ofstream("/proc/self/clear_refs") << "5"; }
+  double mebibytes() const {
+    std::ifstream status("/proc/self/status");
+    for (std::string line; std::getline(status, line);)
+      if (line.rfind("VmHWM:", 0) == 0) return std::stod(line.substr(6)) / 1024;
+    return 0;
+  }
+};
+
 void plan_graph(benchmark::State& state, Graph graph, const char* cluster, std::int64_t hosts, std::int64_t batch) {
   PlanningInput input{std::move(graph),
                       read_cluster(std::string(MESHLOOM_SOURCE_DIR "/cluster_specs/") + cluster),
@@ -35,7 +48,9 @@ void plan_graph(benchmark::State& state, Graph graph, const char* cluster, std::
   MakePlanOptions options;
   options.search.global_batch = batch;
   for (auto _ : state) {
+    const PeakMemory peak;
     const Plan plan = make_plan(input, options);
+    state.counters["peak_MiB"] = peak.mebibytes();
     state.counters["iteration_s"] = plan.iteration_time.value();
     state.counters["best_estimate_s"] = plan.best_estimate.value();
     state.counters["gap"] = plan.gap();
@@ -57,6 +72,14 @@ void plan_llama_405b(benchmark::State& state) {
   LlamaOptions graph;
   graph.layers = 126, graph.hidden = 16384, graph.heads = 128, graph.kv_heads = 8;
   graph.ffn_hidden = 53248, graph.vocab = 128256, graph.seq_len = 8192;
+  plan_graph(state, build_llama(graph), "dgx_h100.json", state.range(0) / 8, 2048);
+}
+
+// A model that any of the clusters can hold.
+void plan_llama_8b(benchmark::State& state) {
+  LlamaOptions graph;
+  graph.layers = 32, graph.hidden = 4096, graph.heads = 32, graph.kv_heads = 8;
+  graph.ffn_hidden = 14336, graph.vocab = 128256, graph.seq_len = 8192;
   plan_graph(state, build_llama(graph), "dgx_h100.json", state.range(0) / 8, 2048);
 }
 
@@ -87,6 +110,11 @@ const int registered = [] {
   benchmark::RegisterBenchmark("plan/Llama 405B, H100s", plan_llama_405b)
       ->RangeMultiplier(4)
       ->Range(64, 16384)
+      ->Iterations(1)
+      ->Unit(benchmark::kSecond);
+  benchmark::RegisterBenchmark("plan/Llama 8B, H100s", plan_llama_8b)
+      ->RangeMultiplier(4)
+      ->Range(8, 16384)
       ->Iterations(1)
       ->Unit(benchmark::kSecond);
   for (const ComparedCase& compared : large_cases())

@@ -11,6 +11,21 @@
 #include "tools/command_line/output.hpp"
 
 namespace meshloom {
+namespace {
+
+constexpr std::int64_t most_of_submesh = 100'000;  // or devices of one
+
+std::vector<std::string> split(const std::string& text) {
+  std::vector<std::string> parts;
+  for (std::size_t start = 0; start <= text.size();) {
+    const std::size_t end = std::min(text.find(',', start), text.size());
+    parts.push_back(text.substr(start, end - start));
+    start = end + 1;
+  }
+  return parts;
+}
+
+}  // namespace
 
 std::int64_t parse_integer(const std::string& option, const std::string& text, std::int64_t most) {
   std::int64_t value = 0;
@@ -42,6 +57,48 @@ double parse_factor(const std::string& option, const std::string& text) {
   if (error != std::errc() || end != text.data() + text.size() || !(value > 0) || value > 1000)
     throw InputError(option, fmt::format("expected a number above 0 and at most 1000, found \"{}\"", text));
   return value;
+}
+
+double parse_share_of_memory(const std::string& option, const std::string& text) {
+  const double share = text == "1" || text == "1.0" ? 1 : parse_share(option, text);
+  if (!(share > 0) || share > 1)
+    throw InputError(option, fmt::format("expected a share above 0 and at most 100%, found \"{}\"", text));
+  return share;
+}
+
+std::vector<Submesh> parse_submeshes(const std::string& option, const std::string& text) {
+  if (text == "all") return {};
+  std::vector<Submesh> submeshes;
+  for (const std::string& part : split(text)) {
+    Submesh submesh;
+    const char *last = part.data() + part.size(), *times = part.data() + std::min(part.find('x'), part.size());
+    const auto hosts = std::from_chars(part.data(), times, submesh.hosts);
+    const bool begins = hosts.ec == std::errc() && hosts.ptr == times && times != last;
+    const auto devices = begins ? std::from_chars(times + 1, last, submesh.devices_per_host) : hosts;
+    if (!begins || devices.ec != std::errc() || devices.ptr != last || submesh.hosts < 1 ||
+        submesh.devices_per_host < 1 || submesh.hosts > most_of_submesh || submesh.devices_per_host > most_of_submesh)
+      throw InputError(option, fmt::format("expected hosts x devices of each, such as 1x4 or 1x4,2x8, or all; found "
+                                           "\"{}\"",
+                                           part));
+    submeshes.push_back(submesh);
+  }
+  return submeshes;
+}
+
+std::vector<std::string> parse_names(const std::string& option, const std::string& text) {
+  if (text == "none") return {};
+  std::vector<std::string> names = split(text);
+  if (std::find(names.begin(), names.end(), "") != names.end())
+    throw InputError(option, fmt::format("expected names with commas between them, such as h4,h8, or none; found "
+                                         "\"{}\"",
+                                         text));
+  return names;
+}
+
+Bytes parse_bytes(const std::string& option, const std::string& text) {
+  const Bytes bytes(JsonInput(std::make_shared<const Json>(text), option).bytes());
+  if (!(bytes > Bytes(0))) throw InputError(option, fmt::format("must be above 0, is \"{}\"", text));
+  return bytes;
 }
 
 Slowdown parse_slowdown(const std::string& option, const std::string& text) {

@@ -6,6 +6,7 @@
 #include <variant>
 #include <vector>
 
+#include "costmodel/device_mesh.hpp"
 #include "graphs/units.hpp"
 #include "simulator/noise.hpp"
 
@@ -17,8 +18,12 @@ double parse_seconds(const std::string& option, const std::string& text);       
 double parse_factor(const std::string& option, const std::string& text);                   // above 0, at most 1000
 std::vector<std::int64_t> parse_mesh(const std::string& option, const std::string& text);  // "2x4"; axes of 1 are none
 std::variant<double, Bytes> parse_memory(const std::string& option, const std::string& text);  // share or "40 GiB"
-Slowdown parse_slowdown(const std::string& option, const std::string& text);                   // "rank:2=1.2"
-Seconds parse_time(const std::string& option, const std::string& text);                        // "30 days"; above 0
+double parse_share_of_memory(const std::string& option, const std::string& text);          // "90%" or "0.9"; up to 1
+std::vector<Submesh> parse_submeshes(const std::string& option, const std::string& text);  // "1x4,2x8"; "all": none
+std::vector<std::string> parse_names(const std::string& option, const std::string& text);  // "a,b"; "none": none
+Bytes parse_bytes(const std::string& option, const std::string& text);                     // "40 GiB"
+Slowdown parse_slowdown(const std::string& option, const std::string& text);               // "rank:2=1.2"
+Seconds parse_time(const std::string& option, const std::string& text);                    // "30 days"; above 0
 void check_choice(const std::string& place, const std::string& text, const std::vector<std::string>& choices);
 
 // The parts of "auto|1f1b|gpipe"; not those that stand for values, as in "auto|N".

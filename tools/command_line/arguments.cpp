@@ -12,6 +12,26 @@
 namespace meshloom {
 namespace {
 
+void add_constraints(CLI::App& app, PlanCommand& plan) {
+  Constraints& constraints = plan.search.constraints;
+  add_text(app, "--stages", "auto|N", "Number of pipeline stages", [&constraints](const std::string& text) {
+    constraints.stages.reset();
+    if (text != "auto") constraints.stages = static_cast<std::uint32_t>(parse_integer("--stages", text, most_layers));
+  });
+  add_text(app, "--submeshes", "all|LIST", "Submeshes that stages may have, hosts x devices of each, as in 1x4,1x8",
+           [&constraints](const std::string& text) { constraints.submeshes = parse_submeshes("--submeshes", text); });
+  add_text(app, "--boundaries", "none|LIST", "Layers that begin a stage, as in h4,h8; others may, too",
+           [&constraints](const std::string& text) { constraints.boundaries = parse_names("--boundaries", text); });
+  add_path(app, "--stages-from", plan.stage_list,
+           "Fix all stages: their layers, submeshes and mesh shapes (meshloom.stages/1)");
+  add_text(app, "--memory-share", "SHARE", "Share of a device's memory that a plan may take; all of it unless told",
+           [&constraints](const std::string& text) {
+             constraints.memory_share = parse_share_of_memory("--memory-share", text);
+           });
+  add_text(app, "--time-limit", "S", "Seconds after which the best plan so far is the answer; no limit unless told",
+           [&plan](const std::string& text) { plan.time_limit = Seconds(parse_seconds("--time-limit", text)); });
+}
+
 void add_plan(CLI::App& root, Parsed& parsed) {
   PlanCommand& plan = parsed.plan;
   CLI::App& app =
@@ -31,15 +51,25 @@ void add_plan(CLI::App& root, Parsed& parsed) {
   add_choice(app, "--parameter-state", {"auto", "replicated", "zero1", "zero2", "zero3"},
              "How parameters and their state are kept",
              [&plan](const std::string& text) { plan.search.parameter_state = parameter_state_named(text); });
-  add_choice(app, "--recompute", {"auto", "none", "full"}, "What the backward computes again",
+  add_choice(app, "--recompute", {"auto", "none", "selective", "full"}, "What the backward computes again",
              [&plan](const std::string& text) { plan.search.recompute = recompute_named(text); });
   add_integer(app, "--layers", plan.search.layers, most_layers,
               "Plan with N layers: groups of the graph's layers, or of its ops where it names none");
+  add_choice(
+      app, "--thinning", {"auto", "always", "never"},
+      "Keep only shardings that are best at some weights of time and memory; auto, unless told: not where all of "
+      "them can be kept",
+      [&plan](const std::string& text) {
+        plan.search.thinning = text == "auto"     ? Thinning::automatic
+                               : text == "always" ? Thinning::always
+                                                  : Thinning::never;
+      });
   add_text(app, "--max-mesh-axes", "1|2|3|4", "Axes of a device mesh at most; 2 unless told",
            [&plan](const std::string& text) {
              check_choice("--max-mesh-axes", text, {"1", "2", "3", "4"});
              plan.search.max_mesh_axes = static_cast<std::size_t>(parse_integer("--max-mesh-axes", text, 4));
            });
+  add_constraints(app, plan);
   add_path(app, "--pin", plan.pins, "Fix how ops and tensors are sharded: pins file (meshloom.pins/1)");
   app.add_flag("--no-baselines", plan.without_baselines, "Do not add uniform layouts to the candidates");
   add_outputs(app, plan.outputs);
@@ -71,11 +101,9 @@ void add_baseline(CLI::App& root, Parsed& parsed) {
   add_choice(app, "--zero", {"0", "1", "2", "3"}, "ZeRO stage; 0 unless told", [&layout](const std::string& text) {
     layout.parameter_state = static_cast<ParameterState>(text[0] - '0');
   });
-  add_text(app, "--recompute", "none|full", "What the backward computes again; none unless told",
+  add_text(app, "--recompute", "none|selective|full", "What the backward computes again; none unless told",
            [&layout](const std::string& text) {
-             if (text == "selective")
-               throw InputError("--recompute", "selective recompute is not supported yet; use none or full");
-             check_choice("--recompute", text, {"none", "full"});
+             check_choice("--recompute", text, {"none", "selective", "full"});
              layout.recompute = *recompute_named(text);
            });
   add_integer_or_auto(app, "--microbatch-size", layout.micro_batch_per_replica,
@@ -136,6 +164,9 @@ void add_simulate(CLI::App& root, Parsed& parsed) {
                   "meshloom simulate plan.json --trace trace.json", parsed, [&simulate] { return simulate; });
   app.add_option("PLAN", simulate.plan, "Plan file (meshloom.plan/1); - for standard input")->required();
   add_path(app, "--trace", simulate.trace, "Write a trace for Perfetto or chrome://tracing");
+  add_integer(app, "--trace-limit", simulate.trace_limit, most_samples,
+              "With --trace: only the first N instructions of the step; 200000 unless told")
+      ->needs(app.get_option("--trace"));
   add_path(app, "--report", simulate.report, "Write a report as one HTML page");
   CLI::Option* graph = add_path(app, "--graph", simulate.graph,
                                 "With --cluster: price every op again from the layouts; exit 5 on differences");

@@ -101,6 +101,8 @@ inline void add_inputs(CLI::App& app, InputPaths& inputs) {
       ->type_name("neutral|megatron|alpa|FILE");
   add_text(app, "--hosts", "N", "Number of hosts, instead of the cluster file's",
            [&inputs](const std::string& text) { inputs.hosts = parse_integer("--hosts", text, most_hosts); });
+  add_text(app, "--device-memory", "BYTES", "Memory of each device, as in \"96 GiB\", instead of the cluster file's",
+           [&inputs](const std::string& text) { inputs.device_memory = parse_bytes("--device-memory", text); });
 }
 
 inline void add_outputs(CLI::App& app, PlanOutputs& outputs) {

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "costmodel/quantity_text.hpp"
 #include "graphs/input_error.hpp"
 #include "planner/baseline.hpp"
 #include "simulator/simulation.hpp"
@@ -41,6 +42,8 @@ std::string canonical_options(const BaselineCommand& command, const UniformLayou
   if (layout.micro_batch_per_replica) text += fmt::format(" --microbatch-size {}", *layout.micro_batch_per_replica);
   text += fmt::format(" --recipe {}", command.inputs.recipe);
   if (command.inputs.hosts) text += fmt::format(" --hosts {}", *command.inputs.hosts);
+  if (command.inputs.device_memory)
+    text += fmt::format(" --device-memory \"{}\"", text_of(*command.inputs.device_memory));
   return text;
 }
 

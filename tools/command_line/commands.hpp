@@ -31,7 +31,8 @@ enum class ExitCode {
 struct InputPaths {
   std::string graph, cluster;
   std::string recipe = "neutral";
-  std::optional<std::int64_t> hosts;  // none: as the cluster file says
+  std::optional<std::int64_t> hosts;   // none: as the cluster file says
+  std::optional<Bytes> device_memory;  // none: the same
 };
 
 // What they write; none: not written. "-" is standard output.
@@ -44,7 +45,9 @@ struct PlanCommand {
   InputPaths inputs;
   SearchOptions search;
   std::optional<std::string> pins;           // a file
+  std::optional<std::string> stage_list;     // a file
   std::optional<std::int64_t> microbatches;  // the other way to say search.microbatch_size
+  std::optional<Seconds> time_limit;
   bool without_baselines = false;
   PlanOutputs outputs;
 };
@@ -70,6 +73,7 @@ struct FailureOptions {
 struct SimulateCommand {
   std::string plan;
   std::optional<std::string> trace, report;
+  std::int64_t trace_limit = 200'000;         // instructions
   std::optional<std::string> graph, cluster;  // both or none: price every op again
   Noise noise{.runs = 100};
   FailureOptions failures;

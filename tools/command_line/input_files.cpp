@@ -67,7 +67,13 @@ PlanningInput read_planning_input(const InputPaths& paths) {
                      fmt::format("{}: the cluster has groups, and {} hosts may be of any; state `hosts` in each "
                                  "of its /groups instead",
                                  cluster.shown, *paths.hosts));
+  if (paths.device_memory && !input.cluster.groups.empty())
+    throw InputError("--device-memory",
+                     fmt::format("{}: the cluster has groups, whose devices differ; state `memory` in "
+                                 "each of its /groups instead",
+                                 cluster.shown));
   if (paths.hosts) input.cluster.hosts = *paths.hosts;
+  if (paths.device_memory) input.cluster.device.memory = *paths.device_memory;
   input.recipe = find_recipe(paths.recipe);
   return input;
 }

@@ -10,7 +10,8 @@
 
 namespace meshloom {
 
-// Graph, cluster with --hosts applied, recipe. Throws InputError: both files are standard input, a bad file.
+// Graph, cluster with --hosts and --device-memory applied, recipe. Throws InputError: both files are standard input, a
+// bad file.
 PlanningInput read_planning_input(const InputPaths& paths);
 
 // The graph of a plan: from `graph_path`, or from the path that the plan states. Throws InputError when the file's

@@ -10,6 +10,7 @@
 #include "graphs/files.hpp"
 #include "graphs/graph_json.hpp"
 #include "graphs/json_input.hpp"
+#include "planner/constraints.hpp"
 #include "planner/inter_op/stage_table_json.hpp"
 #include "planner/intra_op/contest_json.hpp"
 #include "planner/plan/plan_json.hpp"
@@ -80,6 +81,7 @@ const std::vector<Checker>& checkers() {
       {"meshloom.recipe/1", [](const std::string& text, const std::string& file) { parse_recipe(text, file); }},
       {"meshloom.plan/1", [](const std::string& text, const std::string& file) { parse_plan(text, file); }},
       {"meshloom.pins/1", [](const std::string& text, const std::string& file) { parse_pins(text, file); }},
+      {"meshloom.stages/1", [](const std::string& text, const std::string& file) { parse_stage_list(text, file); }},
       {std::string(stage_table_schema),
        [](const std::string& text, const std::string& file) { parse_stage_table(text, file); }},
   };

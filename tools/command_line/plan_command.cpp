@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "costmodel/quantity_text.hpp"
 #include "graphs/files.hpp"
 #include "graphs/input_error.hpp"
 #include "tools/command_line/commands.hpp"
@@ -24,9 +25,14 @@ std::string canonical_options(const PlanCommand& command, const SearchOptions& s
   if (search.parameter_state) text += fmt::format(" --parameter-state {}", name(*search.parameter_state));
   if (search.recompute) text += fmt::format(" --recompute {}", name(*search.recompute));
   if (search.layers) text += fmt::format(" --layers {}", *search.layers);
+  text += options_text(search.constraints);
+  if (command.stage_list) text += fmt::format(" --stages-from {}", *command.stage_list);
   text += fmt::format(" --max-mesh-axes {} --recipe {}", search.max_mesh_axes, command.inputs.recipe);
   if (command.inputs.hosts) text += fmt::format(" --hosts {}", *command.inputs.hosts);
+  if (command.inputs.device_memory)
+    text += fmt::format(" --device-memory \"{}\"", text_of(*command.inputs.device_memory));
   if (command.pins) text += fmt::format(" --pin {}", *command.pins);
+  if (command.time_limit) text += fmt::format(" --time-limit {}", command.time_limit->value());
   if (command.without_baselines) text += " --no-baselines";
   return text;
 }
@@ -39,17 +45,28 @@ std::int64_t size_from_number(std::int64_t global_batch, std::int64_t microbatch
   return global_batch / microbatches;
 }
 
+// Where the command said a number of microbatches, remedies say it, too.
+void say_numbers_of_microbatches(Plan& plan) {
+  const std::string option = "--microbatch-size ";
+  for (Remedy& remedy : plan.remedies)
+    if (remedy.options.starts_with(option))
+      remedy.options =
+          fmt::format("--microbatches {}", plan.global_batch / std::stoll(remedy.options.substr(option.size())));
+}
+
 }  // namespace
 
 ExitCode run(const PlanCommand& command) {
   check_outputs(command.inputs, command.outputs);
   SearchOptions search = command.search;
+  if (command.time_limit) search.deadline = Deadline::after(*command.time_limit);
   if (command.microbatches) search.microbatch_size = size_from_number(search.global_batch, *command.microbatches);
   if (search.microbatch_size && search.global_batch % *search.microbatch_size != 0)
     throw InputError("--microbatch-size", fmt::format("{} does not divide the global batch {}", *search.microbatch_size,
                                                       search.global_batch));
   PlanningInput input = read_planning_input(command.inputs);
   if (command.pins) input.pins = read_pins(*command.pins);
+  if (command.stage_list) search.constraints.stage_list = read_stage_list(*command.stage_list);
   Seconds search_time;
   Plan plan;
   {
@@ -59,6 +76,7 @@ ExitCode run(const PlanCommand& command) {
     search_time = progress.elapsed();
   }
   plan.options = canonical_options(command, search);
+  if (command.microbatches) say_numbers_of_microbatches(plan);
   return write_outputs(plan, search_time, command.outputs);
 }
 

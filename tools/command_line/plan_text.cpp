@@ -24,6 +24,8 @@ std::string infeasible_text(const Plan& plan) {
     text += fmt::format("  layers {}: need {} per device ({:.0f} bytes), have {} ({:.0f} bytes)\n",
                         layer_names(plan, reason.first_layer, reason.last_layer), readable(reason.needs),
                         reason.needs.value(), readable(reason.has), reason.has.value());
+  if (plan.status == PlanStatus::infeasible && plan.reasons.empty())
+    text += "  whatever the memory: the pins, the constraints and the sizes leave no stages that make a pipeline\n";
   for (const Remedy& remedy : plan.remedies)
     text += fmt::format("  this would work: {}{}\n", remedy.text,
                         remedy.options.empty() ? "" : fmt::format(" ({})", remedy.options));

@@ -63,11 +63,24 @@ std::string with_disturbances(std::string summary, const std::string& disturbanc
   return summary.insert(table == std::string::npos ? summary.size() : table + 1, disturbances);
 }
 
+// A browser opens some 100 MB of trace; an instruction takes about 300 B.
+void write_trace(const SimulateCommand& command, const Plan& plan, const Simulation& simulation) {
+  const std::size_t count = simulation.timeline.size();
+  const auto most = static_cast<std::size_t>(command.trace_limit);
+  write_file(*command.trace, chrome_trace(plan, simulation, most));
+  if (count > most)
+    fmt::print(
+        stderr,
+        "note: {} shows the first {} of {} instructions, until {} of the step; --trace-limit {} writes all, about "
+        "{:.0f} MB\n",
+        *command.trace, most, count,
+        readable(Seconds(static_cast<double>(simulation.timeline[most - 1].start) * 1e-12)), count,
+        static_cast<double>(count) * 315e-6);
+}
+
 void write_files(const SimulateCommand& command, const Plan& plan, const Simulation& simulation) {
   if (command.trace)
-    write_file(
-        *command.trace,
-        chrome_trace(plan, command.noise.slowdowns.empty() ? simulation : simulate(plan, command.noise.slowdowns)));
+    write_trace(command, plan, command.noise.slowdowns.empty() ? simulation : simulate(plan, command.noise.slowdowns));
   if (command.report) write_file(*command.report, report_html(plan, simulation));
 }
 

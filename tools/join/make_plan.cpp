@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "planner/baseline.hpp"
+#include "planner/remedies.hpp"
 
 namespace meshloom {
 Plan choose_by_simulation(std::vector<Plan> candidates, const std::function<Simulation(const Plan&)>& run) {
@@ -12,18 +13,37 @@ Plan choose_by_simulation(std::vector<Plan> candidates, const std::function<Simu
                            [](const Plan& a, const Plan& b) { return a.iteration_time < b.iteration_time; });
 }
 
+namespace {
+
+// Baselines take every layer as it is and two axes; where the user asked for a coarser space they are no part of it.
+std::optional<Plan> baseline_candidate(const PlanningInput& input, const SearchOptions& search, bool wanted) {
+  if (!wanted || search.layers || search.max_mesh_axes < 2 || search.deadline.passed()) return std::nullopt;
+  return best_uniform_plan(input, search);
+}
+
+Plan with_remedies(Plan plan, const PlanningInput& input, const MakePlanOptions& options) {
+  if (plan.status != PlanStatus::infeasible || !options.search.remedies) return plan;
+  plan.remedies =
+      find_remedies(input, options.search, plan, [&](const PlanningInput& other, const SearchOptions& search) {
+        return finds_plan(other, search) || baseline_candidate(other, search, options.with_baselines);
+      });
+  return plan;
+}
+
+}  // namespace
+
 Plan make_plan(const PlanningInput& input, const MakePlanOptions& options) {
-  std::vector<Plan> candidates = search_plans(input, options.search);
-  // Baselines take every layer as it is and two axes; where the user asked for a coarser space they are no part of it.
-  if (options.with_baselines && !options.search.layers && options.search.max_mesh_axes >= 2) {
-    if (std::optional<Plan> baseline = best_uniform_plan(input, options.search)) {
-      baseline->options = candidates.front().options;
-      candidates.push_back(std::move(*baseline));
-    }
+  SearchOptions search = options.search;
+  search.remedies = false;  // a baseline may fit
+  std::vector<Plan> candidates = search_plans(input, search);
+  if (std::optional<Plan> baseline = baseline_candidate(input, search, options.with_baselines)) {
+    baseline->options = candidates.front().options;
+    candidates.push_back(std::move(*baseline));
   }
   // Prices of memory thin the search: a layout may fit that it has not seen.
-  if (candidates.front().status == PlanStatus::infeasible) {
-    if (candidates.size() == 1) return candidates.front();
+  const bool cut_short = candidates.front().status == PlanStatus::time_limit;
+  if (candidates.front().stages.empty()) {
+    if (candidates.size() == 1) return with_remedies(std::move(candidates.front()), input, options);
     candidates.erase(candidates.begin());
   }
   const auto least = std::min_element(candidates.begin(), candidates.end(),
@@ -36,7 +56,7 @@ Plan make_plan(const PlanningInput& input, const MakePlanOptions& options) {
   chosen.best_estimate = best_estimate;
   chosen.lower_bound = lower_bound;
   const bool proven = lower_bound > Seconds(0) && chosen.gap() <= 1e-9 && chosen.estimate <= best_estimate;
-  chosen.status = proven ? PlanStatus::optimal : PlanStatus::feasible;
+  chosen.status = proven ? PlanStatus::optimal : cut_short ? PlanStatus::time_limit : PlanStatus::feasible;
   return chosen;
 }
 

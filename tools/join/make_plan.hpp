@@ -13,7 +13,7 @@ namespace meshloom {
 Plan choose_by_simulation(std::vector<Plan> candidates, const std::function<Simulation(const Plan&)>& run);
 
 // Search, and unless `with_baselines` is false the best uniform layouts as further candidates; Plan::origin says which
-// won.
+// won. Remedies of what does not fit count baselines in, too.
 struct MakePlanOptions {
   SearchOptions search;
   bool with_baselines = true;
