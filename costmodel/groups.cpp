@@ -72,14 +72,18 @@ Cluster border_between(const Cluster& cluster, std::size_t one, std::size_t othe
   return border;
 }
 
-Cluster slowest_links(const Cluster& cluster) {
-  Cluster slowest = group_at(cluster, 0);
+Cluster slowest_links(const Cluster& cluster, unsigned groups) {
+  std::vector<std::size_t> chosen;
   for (std::size_t group = 0; group < group_count(cluster); ++group)
-    for (std::size_t other = group + 1; other < group_count(cluster); ++other) {
-      const Cluster border = border_between(cluster, group, other);
+    if ((groups >> group & 1U) != 0) chosen.push_back(group);
+  Cluster slowest = group_at(cluster, chosen.front());
+  for (std::size_t k = 0; k < chosen.size(); ++k)
+    for (std::size_t l = k + 1; l < chosen.size(); ++l) {
+      const Cluster border = border_between(cluster, chosen[k], chosen[l]);
       slow_down(slowest, border.nic, border.nics_per_host);
-      const Link& inside = group_at(cluster, other).intra_host;
+      const Link& inside = group_at(cluster, chosen[l]).intra_host;
       if (inside.effective() < slowest.intra_host.effective()) slowest.intra_host = inside;
+      slowest.switch_levels.clear();
     }
   return slowest;
 }

@@ -26,8 +26,10 @@ std::int64_t host_count(const Cluster& cluster);
 // the group.
 Cluster border_between(const Cluster& cluster, std::size_t one, std::size_t other);
 
-// The least bandwidths and largest latencies of all groups and borders. Of a uniform cluster: itself.
-Cluster slowest_links(const Cluster& cluster);
+// Bit g: group g.
+inline constexpr unsigned all_groups = ~0U;
+// The least bandwidths and largest latencies of these groups and their borders. Of one group: itself.
+Cluster slowest_links(const Cluster& cluster, unsigned groups = all_groups);
 
 // "32 × A100 and 64 × V100".
 std::string devices_text(const Cluster& cluster);

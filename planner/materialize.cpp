@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <set>
 
 #include "costmodel/groups.hpp"
@@ -266,7 +267,8 @@ class StageWriter {
 
   void share_gradients() {
     if (!(shared_gradients_ > Bytes(0))) return;
-    const Seconds time = shared_gradient_time(space_.input.cluster, shared_gradients_, request_.mesh.submesh);
+    const Seconds time =
+        shared_gradient_time(space_.input.cluster, shared_gradients_, request_.mesh.submesh, request_.groups);
     stage_.shared_gradients = shared_gradients_;
     stage_.shared_gradients_time = time;
     stage_.synchronization += time;
@@ -386,10 +388,17 @@ Seconds weight_part(const Conversion& conversion, TensorRole role) {
   return part;
 }
 
-Seconds shared_gradient_time(const Cluster& cluster, Bytes gradients, const Submesh& stage) {
-  const DeviceGroup pair{2, host_count(cluster) > 1 ? 2 : 1, stage.devices_per_host};
-  if (cluster.groups.empty()) return collective_time(cluster, Collective::all_reduce, gradients, pair);
-  return collective_time(slowest_links(cluster), Collective::all_reduce, gradients, pair);
+Seconds shared_gradient_time(const Cluster& cluster, Bytes gradients, const Submesh& stage, unsigned groups) {
+  const auto time = [&](const Cluster& links, bool across) {
+    const DeviceGroup pair{2, across ? 2 : 1, stage.devices_per_host};
+    return collective_time(links, Collective::all_reduce, gradients, pair);
+  };
+  const unsigned known = groups & ((1U << group_count(cluster)) - 1);
+  if (std::has_single_bit(known)) {
+    const Cluster& group = group_at(cluster, static_cast<std::size_t>(std::countr_zero(known)));
+    return time(group, group.hosts > 1);
+  }
+  return time(slowest_links(cluster, known), true);
 }
 
 namespace {

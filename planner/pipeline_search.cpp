@@ -34,6 +34,8 @@ std::optional<Pipeline> best_pipeline_through(const GroupOrder& order, const Sea
                                               std::int64_t microbatches, Seconds limit,
                                               std::optional<std::uint32_t> only) {
   InterOpProblem problem = empty_problem(space, order, microbatch_size, microbatches);
+  unsigned groups = 0;
+  for (const std::uint32_t group : order) groups |= 1U << group;
   std::vector<const StageCandidate*> origin;
   for_each_range(space, [&](std::uint32_t first, std::uint32_t last, std::size_t c, std::uint32_t submesh) {
     if ((only && submesh != *only) || !is_in(order, space.submeshes[submesh])) return;
@@ -43,8 +45,8 @@ std::optional<Pipeline> best_pipeline_through(const GroupOrder& order, const Sea
       if (!space.allowed.on(first, last, space.meshes[candidate.mesh])) continue;
       Seconds per_step = candidate.cost.per_step();
       if (shares && candidate.cost.shared_gradients > Bytes(0))
-        per_step +=
-            shared_gradient_time(space.input.cluster, candidate.cost.shared_gradients, space.submeshes[submesh]);
+        per_step += shared_gradient_time(space.input.cluster, candidate.cost.shared_gradients, space.submeshes[submesh],
+                                         groups);
       problem.options.push_back({first, last, submesh, candidate.cost.forward, candidate.cost.backward, per_step,
                                  candidate.max_following_stages});
       origin.push_back(&candidate);

@@ -29,6 +29,7 @@ class Repricer {
         cluster_(cluster),
         tolerance_(tolerance),
         repeated_(repeated_ops(graph, training_, plan.recipe.recompute_scope)) {
+    for (const Stage& stage : plan.stages) groups_ |= 1U << stage.submesh.group;
     for (std::uint32_t o = 0; o < graph.ops.size(); ++o) ops_[graph.ops[o].id] = OpId{o};
     for (std::uint32_t t = 0; t < graph.tensors.size(); ++t) tensors_[graph.tensors[t].id] = TensorId{t};
   }
@@ -84,7 +85,7 @@ class Repricer {
         stage.forward += forward, stage.backward += backward, stage.backward_weight += weight_part(conversion, role);
     }
     if (stored.shared_gradients > Bytes(0)) {
-      const Seconds time = shared_gradient_time(cluster_, stored.shared_gradients, stored.submesh);
+      const Seconds time = shared_gradient_time(cluster_, stored.shared_gradients, stored.submesh, groups_);
       note(path + "/shared_gradients_s", stored.shared_gradients_time.value(), time.value());
       stage.synchronization += time;
     }
@@ -314,6 +315,7 @@ class Repricer {
   DimensionMeanings meanings_;
   const Cluster& cluster_;
   const Cluster* group_ = nullptr;  // of the stage at hand
+  unsigned groups_ = 0;             // that the stages lie in
   double tolerance_;
   RepeatedOps repeated_;
   Plan priced_;

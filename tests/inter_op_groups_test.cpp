@@ -31,17 +31,17 @@ void add_options(InterOpProblem& problem, Random& random) {
   for (std::uint32_t first = 0; first < problem.layers; ++first)
     for (std::uint32_t last = first; last < problem.layers; ++last)
       for (std::uint32_t submesh = 0; submesh < problem.submeshes.size(); ++submesh)
-        for (std::int64_t i = random.between(0, 2); i > 0; --i) {
+        for (std::int64_t i = random.between(0, 3); i > 0; --i) {
           StageOption option{first, last, submesh, random.seconds(100), random.seconds(200), {}, random.between(-1, 3)};
           if (!random.one_in(3)) option.per_step = random.seconds(600);
           problem.options.push_back(option);
         }
 }
 
-// Two or three groups of one or two hosts of one to four devices, one to four layers.
+// Two or three groups of one or two hosts of one to four devices, two to five layers.
 InterOpProblem random_problem(Random& random) {
   InterOpProblem problem;
-  problem.layers = static_cast<std::uint32_t>(random.between(2, 4));
+  problem.layers = static_cast<std::uint32_t>(random.between(2, 5));
   problem.hosts = random.between(1, 2);
   problem.devices_per_host = 1 << random.between(0, 1);
   problem.microbatches = random.one_in(4) ? 1 : random.between(2, 16);
@@ -50,7 +50,8 @@ InterOpProblem random_problem(Random& random) {
   const std::uint32_t cuts = sends ? problem.layers - 1 : 0;
   for (std::uint32_t cut = 0; cut < cuts; ++cut)
     problem.cuts.push_back({{random.seconds(10), random.seconds(40)}, {random.seconds(10), random.seconds(40)}});
-  for (std::uint32_t group = 1; group <= static_cast<std::uint32_t>(random.between(1, 2)); ++group) {
+  const std::uint32_t groups = random.one_in(4) ? 3 : 2;
+  for (std::uint32_t group = 1; group < groups; ++group) {
     InterOpProblem::FurtherGroup further{random.between(1, 2), 1 << random.between(0, 2), {}};
     for (std::uint32_t cut = 0; cut < cuts; ++cut)
       further.cuts.push_back({{random.seconds(10), random.seconds(40), random.seconds(200)},
@@ -146,7 +147,7 @@ TEST_CASE("groups of equal hosts, linked like their hosts, are as good as one cl
   int feasible = 0;
   for (int trial = 0; trial < 100; ++trial) {
     InterOpProblem uniform;
-    uniform.layers = static_cast<std::uint32_t>(random.between(3, 6));
+    uniform.layers = static_cast<std::uint32_t>(random.between(6, 8));
     uniform.hosts = 4;
     uniform.devices_per_host = 2;
     uniform.microbatches = random.between(1, 8);

@@ -94,7 +94,7 @@ TEST_CASE("no assignment of stages to slots lets fewer bytes cross hosts, in 200
     better_than_in_order += least < contiguous;
     in_order += placed == contiguous_placement(problem);
   }
-  CHECK(better_than_in_order > 50);
+  CHECK(better_than_in_order > 15);
   CHECK(in_order > 20);
 }
 
