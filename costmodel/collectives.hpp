@@ -15,6 +15,10 @@ namespace meshloom {
 
 enum class Collective { all_gather, reduce_scatter, all_reduce, all_to_all, permute };
 std::string_view name(Collective collective);
+// Whether it adds up partial sums.
+inline bool reduces(Collective collective) {
+  return collective == Collective::all_reduce || collective == Collective::reduce_scatter;
+}
 
 // Bytes each device sends.
 Bytes wire_bytes(Collective collective, Bytes whole, std::int64_t group_size);

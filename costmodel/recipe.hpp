@@ -61,6 +61,8 @@ struct Recipe {
   bool regather_saved_activations = false;
   RecomputeScope recompute_scope = RecomputeScope::blocks;
   double elementwise_traffic = 1;  // bytes moved over bytes of operands and results, for kinds priced by bytes: fusion
+  // Pipeline schedules that the framework can run, by name (planner/plan/schedule.hpp): what `auto` searches.
+  std::vector<std::string> schedules{"1f1b", "interleaved-1f1b"};
   OverlapSends overlap_sends = OverlapSends::by_schedule;
   OverlapSynchronization overlap_synchronization = OverlapSynchronization::none;
   Bytes context_memory{0};                                   // per device: CUDA context, communicator buffers

@@ -51,6 +51,20 @@ std::vector<ParameterState> read_parameter_states(const JsonInput& json) {
   return states;
 }
 
+std::vector<std::string> read_schedules(const JsonInput& json) {
+  static const std::vector<std::string> names = {"1f1b",  "gpipe", "interleaved-1f1b", "zb-h1", "zb-h2",
+                                                 "zb-1p", "zb-2p"};
+  std::vector<std::string> schedules;
+  for (const JsonInput& element : json.elements()) {
+    const std::string& schedule = names[element.one_of(names)];
+    if (std::find(schedules.begin(), schedules.end(), schedule) != schedules.end())
+      element.fail(fmt::format("\"{}\" stands twice; list each schedule once", schedule));
+    schedules.push_back(schedule);
+  }
+  if (schedules.empty()) json.fail(fmt::format("allows no schedule; list at least one of: {}", fmt::join(names, ", ")));
+  return schedules;
+}
+
 // The sources of keys that the file sets itself are the file's, or none; those of inherited keys are the preset's.
 void read_sources(const JsonInput& root, Recipe& recipe) {
   std::erase_if(recipe.sources, [&](const auto& source) { return root.raw().contains(source.first); });
@@ -66,7 +80,7 @@ Recipe recipe_from(const JsonInput& root) {
   expect_schema(root, schema);
   root.only_keys({"schema", "name", "extends", "compute_dtype", "parameter_bytes", "gradient_bytes", "bucket_bytes",
                   "optimizer_bytes", "optimizer_traffic", "parameter_states", "regather_saved_activations",
-                  "recompute_scope", "elementwise_traffic", "overlap_sends", "overlap_synchronization",
+                  "recompute_scope", "elementwise_traffic", "schedules", "overlap_sends", "overlap_synchronization",
                   "context_memory", "memory_fragmentation", "sources"});
   const auto extends = root.find("extends");
   Recipe recipe = preset(extends ? extends->one_of(recipe_presets()) : 0);
@@ -84,6 +98,7 @@ Recipe recipe_from(const JsonInput& root) {
   if (const auto value = root.find("regather_saved_activations")) recipe.regather_saved_activations = value->boolean();
   if (const auto value = root.find("recompute_scope")) recipe.recompute_scope = read_recompute_scope(*value);
   if (const auto value = root.find("elementwise_traffic")) recipe.elementwise_traffic = value->number(0, 100);
+  if (const auto value = root.find("schedules")) recipe.schedules = read_schedules(*value);
   if (const auto value = root.find("overlap_sends")) recipe.overlap_sends = read_overlap_sends(*value);
   if (const auto value = root.find("overlap_synchronization"))
     recipe.overlap_synchronization = read_overlap_synchronization(*value);
@@ -132,6 +147,7 @@ std::string write_recipe(const Recipe& recipe) {
                {"regather_saved_activations", recipe.regather_saved_activations},
                {"recompute_scope", name(recipe.recompute_scope)},
                {"elementwise_traffic", recipe.elementwise_traffic},
+               {"schedules", recipe.schedules},
                {"overlap_sends", name(recipe.overlap_sends)},
                {"overlap_synchronization", name(recipe.overlap_synchronization)},
                {"context_memory", text_of(recipe.context_memory)},

@@ -26,6 +26,7 @@ Recipe neutral() {
   recipe.regather_saved_activations = false;
   recipe.recompute_scope = RecomputeScope::blocks;
   recipe.elementwise_traffic = 1;
+  recipe.schedules = {"1f1b", "interleaved-1f1b"};
   recipe.context_memory = gibibyte;
   recipe.memory_fragmentation = 0.04;
   recipe.sources = {
@@ -43,6 +44,10 @@ Recipe neutral() {
        "Hugging Face Transformers, modeling_layers.py (GradientCheckpointingLayer): each block of the model is "
        "checkpointed; embedding, head and loss are not"},
       {"elementwise_traffic", "assumed: every op is a kernel of its own"},
+      {"schedules",
+       "assumed: 1F1B is common to Megatron-LM, DeepSpeed and torch.distributed.pipelining, interleaving to the first "
+       "and "
+       "the last; zero-bubble schedules, which few trainers run, are searched when asked for"},
       {"overlap_sends", "assumed: frameworks that have these schedules send asynchronously in them"},
       {"overlap_synchronization", "assumed: gradients are reduced after the last backward; the slower case"},
       {"context_memory", "assumed: CUDA context and communicator buffers take between 0.5 and 2 GiB"},
@@ -82,6 +87,9 @@ Recipe megatron() {
       {"elementwise_traffic",
        "counted: bias+GELU and bias+dropout+residual as one kernel each move 19 of the 40 units "
        "of b·s·h that a layer's elementwise ops move when each is a kernel of its own"},
+      {"schedules",
+       "Megatron-LM, megatron/core/pipeline_parallel/schedules.py: 1F1B without and with interleaving "
+       "(--num-layers-per-virtual-pipeline-stage)"},
       {"overlap_sends",
        "fitted: the ratios of schedules measured by Qi et al. 2024 (table 4, a Megatron-LM fork) agree better when "
        "sends block, though Megatron-LM overlaps them with virtual pipeline stages (overlap_p2p_comm)"},
@@ -101,6 +109,7 @@ Recipe alpa() {
   recipe.recompute_scope = RecomputeScope::all;
   recipe.bucket_bytes = Bytes(30 * 1048576.0);
   recipe.elementwise_traffic = 0.5;
+  recipe.schedules = {"1f1b", "gpipe"};
   recipe.context_memory = 1.6 * gibibyte;
   recipe.memory_fragmentation = 0;
   recipe.sources = {
@@ -121,6 +130,7 @@ Recipe alpa() {
        "alpa-projects/alpa, alpa/pipeline_parallel/layer_construction.py: with remat_layer every layer is "
        "rematerialized, and layers cover the whole forward"},
       {"elementwise_traffic", "assumed: XLA's loop fusion reaches what Megatron's fused kernels do"},
+      {"schedules", "alpa-projects/alpa, alpa/pipeline_parallel/schedules.py: GpipeSchedule, PipeDreamFlush (1F1B)"},
       {"overlap_sends",
        "Zhuang et al. 2023, section 4: eager 1F1B overlaps cross-mesh resharding; Alpa's 1F1B does not"},
       {"overlap_synchronization", "assumed: Alpa reduces the accumulated gradients once, after the last microbatch"},

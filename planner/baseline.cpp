@@ -398,8 +398,8 @@ Seconds estimate_of(const SearchSpace& space, const UniformLayout& layout, const
     Seconds per_step = cost.per_step();
     if (cost.shared_gradients > Bytes(0) && shares_parameters_outside(space.layers, first, last))
       per_step += shared_gradient_time(cluster, cost.shared_gradients, submesh);
-    times.push_back({cost.forward, cost.backward + gradient_send, per_step});
-    if (s + 1 == stages) break;
+    times.push_back({cost.forward, cost.backward + gradient_send, per_step, cost.backward_weight});
+    if (s + 1 == stages || sends_overlap(space.input.recipe, layout.schedule.kind)) continue;
     const std::int64_t end = (s + 1) * submesh.devices();
     const LinkClass link = host_of_device(cluster, end - 1) == host_of_device(cluster, end) ? LinkClass::intra_host
                                                                                             : LinkClass::inter_host;
@@ -434,6 +434,11 @@ void price(PricedTogether& priced, const SearchSpace& space, const std::vector<U
 
 std::optional<Plan> best_uniform_plan(const PlanningInput& input, const SearchOptions& options) {
   if (options.constraints.stage_list) return std::nullopt;
+  const auto& allowed = input.recipe.schedules;
+  const bool runs_one_f_one_b =
+      std::find(allowed.begin(), allowed.end(), name(ScheduleKind::one_f_one_b)) != allowed.end();
+  if (options.chunks || options.schedule == ScheduleKind::interleaved || (!options.schedule && !runs_one_f_one_b))
+    return std::nullopt;
   std::vector<UniformLayout> layouts = uniform_layouts(input);
   for (UniformLayout& layout : layouts)
     if (options.schedule) layout.schedule = *options.schedule;

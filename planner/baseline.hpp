@@ -39,7 +39,8 @@ std::string describe(const UniformLayout& layout);  // "tp=4 pp=2 dp=1 sequence-
 // does not divide the batch, microbatches that the schedule cannot have.
 Plan baseline_plan(const PlanningInput& input, const UniformLayout& layout, std::int64_t global_batch);
 
-// The feasible plan of least estimate over uniform_layouts and all microbatch sizes that agree with the options; none
+// Under the schedule of the options, or 1F1B if the recipe has it; none for interleaved schedules. The feasible plan of
+// least estimate over uniform_layouts and all microbatch sizes that agree with the options; none
 // when none fits. Layouts are priced side by side; only the best is written out.
 std::optional<Plan> best_uniform_plan(const PlanningInput& input, const SearchOptions& options);
 

@@ -4,6 +4,7 @@
 
 #include "costmodel/groups.hpp"
 #include "planner/materialize.hpp"
+#include "planner/plan/ranks.hpp"
 
 namespace meshloom {
 namespace {
@@ -86,10 +87,17 @@ InterOpProblem problem_without_sends(const SearchSpace& space, const GroupOrder&
   return problem;
 }
 
-InterOpProblem empty_problem(const SearchSpace& space, const GroupOrder& order, std::int64_t microbatch_size,
-                             std::int64_t microbatches) {
+double memory_scale(const SearchSpace& space, const GroupOrder& order, const Submesh& submesh) {
+  if (submesh.group == order.front()) return 1;
+  return usable_memory(space, order.front()) / usable_memory(space, submesh.group);
+}
+
+InterOpProblem empty_problem(const SearchSpace& space, const GroupOrder& order, ScheduleKind kind,
+                             std::int64_t microbatch_size, std::int64_t microbatches) {
   InterOpProblem problem = problem_without_sends(space, order);
   problem.microbatches = microbatches;
+  problem.memory = usable_memory(space, order.front());
+  if (sends_overlap(space.input.recipe, kind)) return problem;
   add_cuts(problem, space, order.front(), microbatch_size);
   const Cluster& first = group_at(space.input.cluster, order.front());
   problem.lanes = {nics_apart(first), 1, {first.intra_host.latency, first.nic.latency}};

@@ -20,6 +20,9 @@ std::int64_t devices_of(const Cluster& cluster, const GroupOrder& order);
 
 // The problem of a pipeline in this order, without options. Submeshes of other groups are of none that it has.
 InterOpProblem problem_without_sends(const SearchSpace& space, const GroupOrder& order);
-InterOpProblem empty_problem(const SearchSpace& space, const GroupOrder& order, std::int64_t microbatch_size,
-                             std::int64_t microbatches);
+// With the sends that block under this schedule. Its memory is what the first group's devices can use; bytes of stages
+// of other groups are to be scaled.
+InterOpProblem empty_problem(const SearchSpace& space, const GroupOrder& order, ScheduleKind kind,
+                             std::int64_t microbatch_size, std::int64_t microbatches);
+double memory_scale(const SearchSpace& space, const GroupOrder& order, const Submesh& submesh);
 }  // namespace meshloom

@@ -39,10 +39,13 @@ Cost cost_of_choice(const Choice& choice, const ModelNode& node, const RangeSett
   Cost cost;
   cost.forward = choice.forward;
   cost.backward = choice.backward;
+  cost.backward_weight = choice.backward_weight;
   cost.working = choice.working;
   for (const ParameterChoices& parameter : choice.parameters) {
     const ParameterCost& kept = parameter[static_cast<std::size_t>(best_state(parameter, settings))];
     cost = add_within_layer(cost, cost_of_parameter(kept));
+    for (const ParameterCollective& each : kept.backward)
+      if (reduces(each.collective)) cost.backward_weight += each.time;
     holder_of_gathered(cost, node, settings.recompute) += kept.gathered;
   }
   const RecomputePart& part = part_in(node.parts, settings.recompute);
@@ -55,6 +58,7 @@ Cost cost_of_edge(const EdgeCost& edge, const ByRecompute<RecomputePart>& parts,
   Cost cost;
   cost.forward = edge.forward;
   cost.backward = edge.backward;
+  cost.backward_weight = edge.backward_weight;
   const RecomputePart& part = part_in(parts, recompute);
   if (part.repeats) cost.backward += edge.forward;
   save(cost, edge.saved, part.saving);
@@ -89,7 +93,8 @@ Cost add_within_layer(const Cost& a, const Cost& b) {
           a.recomputed + b.recomputed,
           std::max(a.working, b.working),
           a.gathered + b.gathered,
-          a.shared_gradients + b.shared_gradients};
+          a.shared_gradients + b.shared_gradients,
+          a.backward_weight + b.backward_weight};
 }
 
 Cost add_layers(const Cost& a, const Cost& b) {

@@ -128,6 +128,7 @@ class Builder {
           op_time(context_.cluster, context_.recipe, graph_, training_.gradients[index(id)], id, strategy.local_sizes);
       choice.forward = time.forward;
       choice.backward = time.backward;
+      choice.backward_weight = time.backward_weight;
       add_inner_collectives(op, id, strategy, choice);
       add_memory(op, id, strategy, choice);
       add_parameters(op, strategy, choice);
@@ -247,7 +248,7 @@ class Builder {
     for (std::size_t a = 0; a < from.size(); ++a)
       for (std::size_t b = 0; b < to.size(); ++b)
         if (!(from[a].forward < impossible && to[b].forward < impossible))
-          edge.costs[a * to.size() + b] = {impossible, impossible, {}};
+          edge.costs[a * to.size() + b] = {impossible, impossible, {}, {}};
   }
 
   // Whether a saved tensor of this layer may lie in its producer's layout. What only recomputation starts from is saved
@@ -267,10 +268,14 @@ class Builder {
 
   EdgeCost conversion(TensorId t, ConversionTable& table, const Layout& from, const Layout& to) const {
     if (!conversion_allowed(context_.strategies, t, from, to) || skips_the_state(t, from, to))
-      return {impossible, impossible, {}};
+      return {impossible, impossible, {}, {}};
     EdgeCost cost;
     cost.forward = table.value_time(from, to);
     if (has_gradient(t) && cost.forward < impossible) cost.backward = table.gradient_time(from, to);
+    if (tensor(t).role == TensorRole::parameter && cost.backward > Seconds(0))
+      for (const Move& move : table.gradient_path(from, to).moves)
+        if (const auto collective = collective_of(move.kind); collective && reduces(*collective))
+          cost.backward_weight += move.time;
     return cost;
   }
 

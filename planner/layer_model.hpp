@@ -33,6 +33,7 @@ struct Cost {
   Bytes working;                    // largest working set of one op beyond what is saved
   Bytes gathered;                   // zero3: working copies that several ops use, held throughout
   Bytes shared_gradients;           // of parameters that other layers use, too
+  Seconds backward_weight;          // the part of `backward` that makes gradients of parameters
   Seconds per_microbatch() const { return forward + backward; }
   Seconds per_step() const { return synchronization + update; }
   Bytes transient() const { return recomputed + working + gathered; }
@@ -65,6 +66,7 @@ struct Choice {
   Bytes saved;
   Bytes working;
   std::vector<ParameterChoices> parameters;  // that only this op uses, in the order of its inputs; or the node's own
+  Seconds backward_weight;                   // of ops: the part of `backward` that makes gradients of parameters
 };
 
 // What becomes of bytes that a backward reads: kept from the forward on, or made again by a recompute.
@@ -88,6 +90,7 @@ struct ModelNode {
 struct EdgeCost {
   Seconds forward, backward;  // impossible: not allowed
   Bytes saved;
+  Seconds backward_weight;  // of parameters: the part of `backward` that reduces their gradients
 };
 
 struct ModelEdge {

@@ -384,7 +384,7 @@ Seconds weight_part(const Conversion& conversion, TensorRole role) {
   Seconds part;
   if (role != TensorRole::parameter) return part;
   for (const CollectiveStep& step : conversion.backward)
-    if (step.collective == Collective::all_reduce || step.collective == Collective::reduce_scatter) part += step.time;
+    if (reduces(step.collective)) part += step.time;
   return part;
 }
 

@@ -4,6 +4,8 @@
 #include <map>
 #include <tuple>
 
+#include "planner/schedule_search.hpp"
+
 namespace meshloom {
 namespace {
 
@@ -24,6 +26,24 @@ bool dominates(const StageCandidate& a, const StageCandidate& b) {
          a.cost.shared_gradients <= b.cost.shared_gradients;
 }
 
+bool dominates_in_memory_too(const StageCandidate& a, const StageCandidate& b) {
+  return dominates(a, b) && a.cost.fixed <= b.cost.fixed && a.cost.transient() <= b.cost.transient() &&
+         a.cost.activations <= b.cost.activations;
+}
+
+// Where the backward is split, its input gradients' part is waited for and the weight gradients' part fills gaps.
+bool dominates_in_parts(const StageCandidate& a, const StageCandidate& b) {
+  return dominates_in_memory_too(a, b) && a.cost.backward_weight >= b.cost.backward_weight &&
+         a.cost.backward - a.cost.backward_weight <= b.cost.backward - b.cost.backward_weight;
+}
+
+using Dominates = bool (*)(const StageCandidate&, const StageCandidate&);
+
+Dominates dominance_for(const SearchSpace& space) {
+  if (std::any_of(space.schedules.begin(), space.schedules.end(), splits_backward)) return dominates_in_parts;
+  return compares_memory(space) ? dominates_in_memory_too : dominates;
+}
+
 // Of equal candidates the one stays whose weights say most: low prices, all microbatches, the work once per step.
 void plainest_first(std::vector<StageCandidate>& candidates) {
   const auto order = [](const StageCandidate& candidate) {
@@ -39,7 +59,8 @@ bool possible(const Cost& cost) { return cost.forward < impossible; }
 
 }  // namespace
 
-void keep_undominated(std::vector<StageCandidate>& candidates) {
+void keep_undominated(const SearchSpace& space, std::vector<StageCandidate>& candidates) {
+  const Dominates dominates = dominance_for(space);
   std::vector<StageCandidate> kept;
   for (const StageCandidate& candidate : candidates) {
     if (std::any_of(kept.begin(), kept.end(), [&](const auto& other) { return dominates(other, candidate); })) continue;
@@ -76,6 +97,7 @@ MeshPricer::MeshPricer(const SearchSpace& space, std::uint32_t mesh, std::int64_
   const auto layers = static_cast<std::int64_t>(space.layers.layers.size());
   const std::int64_t devices_left = space.input.cluster.devices() - space.meshes[mesh].submesh.devices();
   most_following_.assign(classes, 0);
+  demands_.assign(classes, {});
   allowed_.assign(classes, false);
   for (std::int64_t first = 0; first < layers; ++first)
     for (std::int64_t last = first; last < layers; ++last) {
@@ -83,7 +105,31 @@ MeshPricer::MeshPricer(const SearchSpace& space, std::uint32_t mesh, std::int64_
       if (space.allowed.on(first, last, space.meshes[mesh])) allowed_[c] = true;
       std::int64_t& most = most_following_[c];
       most = std::max(most, std::min(layers - 1 - last, devices_left));
+      if (demands_[c].in_flight == 0) demands_[c] = most_demanded(last - first + 1);
     }
+}
+
+MeshPricer::Demand MeshPricer::most_demanded(std::int64_t stage_layers) const {
+  Demand most;
+  const std::optional<std::int64_t> ranks = ranks_that_tile(space_, space_.submesh_of[mesh_]);
+  for (const ScheduleKind kind : space_.schedules) {
+    Schedule schedule = kind;
+    if (kind == ScheduleKind::one_f_one_b || (kind != ScheduleKind::gpipe && !ranks)) continue;
+    if (kind == ScheduleKind::interleaved) {
+      if (!can_interleave(*ranks, microbatches_)) continue;
+      const auto layers = static_cast<std::int64_t>(space_.layers.layers.size());
+      schedule.chunks = std::min(layers / (*ranks * stage_layers), searched_chunks(space_.options).back());
+      if (schedule.chunks < 1) continue;
+    }
+    most.stages = std::max(most.stages, static_cast<double>(schedule.chunks));
+    most.in_flight =
+        std::max(most.in_flight, static_cast<double>(in_flight(schedule, ranks.value_or(1), 0, microbatches_)));
+  }
+  return most;
+}
+
+bool MeshPricer::meets(const Demand& demand, const Cost& cost) const {
+  return demand.stages * cost.fixed + cost.transient() + demand.in_flight * cost.activations <= usable_;
 }
 
 Seconds MeshPricer::floor_of_layer(std::size_t layer) const {
@@ -154,7 +200,7 @@ void MeshPricer::sweep(const Classes& wanted, Seconds to_beat) {
 MeshResult MeshPricer::take() {
   for (auto& candidates : result_.candidates) {
     plainest_first(candidates);
-    keep_undominated(candidates);
+    keep_undominated(space_, candidates);
   }
   return std::move(result_);
 }
@@ -189,9 +235,8 @@ MeshPricer::Classes MeshPricer::add_candidates(const std::vector<Cost>& costs, c
   for (std::size_t c = 1; c < costs.size(); ++c) {
     if (!possible(costs[c])) continue;
     const auto following =
-        following_stages(costs[c], usable_, space_.options.schedule.value_or(ScheduleKind::one_f_one_b), microbatches_,
-                         most_following_[c]);
-    tight[c] = following.value_or(-1) < most_following_[c];
+        following_stages(costs[c], usable_, ScheduleKind::one_f_one_b, microbatches_, most_following_[c]);
+    tight[c] = following.value_or(-1) < most_following_[c] || !meets(demands_[c], costs[c]);
     keep_lean(result_.lean[c], {costs[c], mesh_});
     if (following && may_beat(weighted(costs[c], step)))
       result_.candidates[c].push_back({costs[c], mesh_, settings, *following});

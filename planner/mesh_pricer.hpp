@@ -20,8 +20,9 @@ struct MeshResult {
   bool complete = true;
 };
 
-// Leaves out what another one equals or betters in everything; of equal ones the first stays.
-void keep_undominated(std::vector<StageCandidate>& candidates);
+// Leaves out what another one equals or betters in everything that the space's schedules compare; of equal ones the
+// first stays.
+void keep_undominated(const SearchSpace& space, std::vector<StageCandidate>& candidates);
 void keep_lean(std::vector<LeanWay>& ways, const LeanWay& way);  // adds it, unless another needs no more
 
 class MeshPricer {
@@ -44,11 +45,21 @@ class MeshPricer {
  private:
   using Classes = std::vector<bool>;
 
+  // What a device would hold at most of stages like one: so many of it, with so many microbatches in flight of one.
+  struct Demand {
+    double stages = 1, in_flight = 0;
+  };
+  // By the schedules other than 1F1B, for a stage of so many layers.
+  Demand most_demanded(std::int64_t stage_layers) const;
+  bool meets(const Demand& demand, const Cost& cost) const;
+
   std::size_t whole_graph() const { return space_.classes.of[0].back(); }
   Classes allowed_of(const Classes& wanted) const;
   bool takes_all_devices() const;
   // No pipeline takes less than B·t + p of any of its stages: by 1F1B's formula either p hides behind the backwards of
-  // the stages before it, whose times count besides B·t, or what does not hide counts. GPipe's formula is not below.
+  // the stages before it, whose times count besides B·t, or what does not hide counts. GPipe's formula is not below,
+  // nor are those of zero bubble, where all p count, and of interleaving, (B·v + r − 1)·t with r − 1 backwards to hide
+  // behind.
   bool may_beat(double step) const { return step < to_beat_.value(); }
   Seconds stage_bound() const { return to_beat_ / static_cast<double>(microbatches_); }
   bool fits(const Cost& cost, std::int64_t in_flight) const;
@@ -72,6 +83,7 @@ class MeshPricer {
   MeshSolver solver_;
   Classes allowed_;                                    // some range of the class may be a stage on this mesh
   std::vector<std::int64_t> most_following_;           // by class: stages that may ever follow
+  std::vector<Demand> demands_;                        // by class
   std::vector<std::vector<LeastTimes>> by_recompute_;  // by position in the space's recomputes, by class
   std::vector<Seconds> floors_;                        // by class; empty until asked for
   MeshResult result_;

@@ -13,6 +13,8 @@
 #include "costmodel/groups.hpp"
 #include "planner/group_order.hpp"
 #include "planner/materialize.hpp"
+#include "planner/plan/ranks.hpp"
+#include "planner/schedule_search.hpp"
 #include "planner/work_bound.hpp"
 
 namespace meshloom {
@@ -28,17 +30,29 @@ void for_each_range(const SearchSpace& space, const Visit& visit) {
           visit(first, last, space.classes.of[first][last - first], submesh);
 }
 
+bool lies_in_a_row(ScheduleKind kind) { return kind != ScheduleKind::interleaved && !splits_backward(kind); }
+
+// Whether pipelines of this kind may have stages on this submesh.
+bool may_lie_on(const SearchSpace& space, ScheduleKind kind, std::int64_t microbatches, std::uint32_t submesh) {
+  if (lies_in_a_row(kind)) return true;
+  const std::optional<std::int64_t> ranks = ranks_that_tile(space, submesh);
+  if (!ranks || *ranks > static_cast<std::int64_t>(space.layers.layers.size())) return false;
+  return kind != ScheduleKind::interleaved || can_interleave(*ranks, microbatches);
+}
+
 // None: no pipeline through the groups in this order stays below `limit`. With `only` all stages are on that submesh.
-std::optional<Pipeline> best_pipeline_through(const GroupOrder& order, const SearchSpace& space,
+std::optional<Pipeline> best_pipeline_through(const GroupOrder& order, const SearchSpace& space, ScheduleKind kind,
                                               const StageCosts& costs, std::int64_t microbatch_size,
                                               std::int64_t microbatches, Seconds limit,
                                               std::optional<std::uint32_t> only) {
-  InterOpProblem problem = empty_problem(space, order, microbatch_size, microbatches);
+  InterOpProblem problem = empty_problem(space, order, kind, microbatch_size, microbatches);
   unsigned groups = 0;
   for (const std::uint32_t group : order) groups |= 1U << group;
   std::vector<const StageCandidate*> origin;
   for_each_range(space, [&](std::uint32_t first, std::uint32_t last, std::size_t c, std::uint32_t submesh) {
     if ((only && submesh != *only) || !is_in(order, space.submeshes[submesh])) return;
+    if (!may_lie_on(space, kind, microbatches, submesh)) return;
+    const double scale = memory_scale(space, order, space.submeshes[submesh]);
     if (!(static_cast<double>(microbatches) * costs.least_times[c][submesh].front() < limit)) return;
     const bool shares = shares_parameters_outside(space.layers, first, last);
     for (const StageCandidate& candidate : costs.candidates[c][submesh]) {
@@ -48,13 +62,15 @@ std::optional<Pipeline> best_pipeline_through(const GroupOrder& order, const Sea
         per_step += shared_gradient_time(space.input.cluster, candidate.cost.shared_gradients, space.submeshes[submesh],
                                          groups);
       problem.options.push_back({first, last, submesh, candidate.cost.forward, candidate.cost.backward, per_step,
-                                 candidate.max_following_stages});
+                                 candidate.max_following_stages, candidate.cost.backward_weight,
+                                 scale * candidate.cost.fixed, scale * candidate.cost.transient(),
+                                 scale * candidate.cost.activations});
       origin.push_back(&candidate);
     }
   });
-  const InterOpSolution solution = solve_inter_op(in_larger_units(problem), limit);
+  const auto [schedule, solution] = solve_under(kind, space.options, in_larger_units(problem), limit);
   if (!solution.feasible) return std::nullopt;
-  Pipeline pipeline{solution.objective, microbatch_size, microbatches, {}, {}};
+  Pipeline pipeline{solution.objective, schedule, microbatch_size, microbatches, {}, {}};
   for (const std::uint32_t option : solution.options) {
     pipeline.options.push_back(problem.options[option]);
     pipeline.candidates.push_back(*origin[option]);
@@ -63,35 +79,38 @@ std::optional<Pipeline> best_pipeline_through(const GroupOrder& order, const Sea
 }
 
 // None: no pipeline stays below `limit`. With `only` all stages are on that submesh.
-std::optional<Pipeline> best_pipeline(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
-                                      std::int64_t microbatches, Seconds limit,
+std::optional<Pipeline> best_pipeline(const SearchSpace& space, ScheduleKind kind, const StageCosts& costs,
+                                      std::int64_t microbatch_size, std::int64_t microbatches, Seconds limit,
                                       std::optional<std::uint32_t> only = {}) {
   std::optional<Pipeline> best;
   for (const GroupOrder& order : group_orders(space.input.cluster)) {
     if (only && order != GroupOrder{space.submeshes[*only].group}) continue;
-    std::optional<Pipeline> found = best_pipeline_through(order, space, costs, microbatch_size, microbatches,
+    if (order.size() > 1 && !lies_in_a_row(kind)) continue;
+    std::optional<Pipeline> found = best_pipeline_through(order, space, kind, costs, microbatch_size, microbatches,
                                                           best ? std::min(best->estimate, limit) : limit, only);
     if (found && (!best || found->estimate < best->estimate)) best = std::move(found);
   }
   return best;
 }
 
-// The best of the pipelines whose stages are all on equal submeshes: quickly found, and something to beat. On an
-// unequal cluster no such pipeline uses all groups; there it is the best one of what is known.
-std::optional<Pipeline> best_even_pipeline(const SearchSpace& space, const StageCosts& costs,
-                                           std::int64_t microbatch_size, std::int64_t microbatches) {
-  if (!space.input.cluster.groups.empty())
-    return best_pipeline(space, costs, microbatch_size, microbatches, impossible);
-  std::optional<Pipeline> best;
+// The best, if better than `best`, of the pipelines whose stages are all on equal submeshes: quickly found, and
+// something to beat. On an unequal cluster no such pipeline uses all groups; there it is the best one of what is known.
+void improve_with_even_stages(std::optional<Pipeline>& best, const SearchSpace& space, ScheduleKind kind,
+                              const StageCosts& costs, std::int64_t microbatch_size, std::int64_t microbatches) {
+  if (!space.input.cluster.groups.empty()) {
+    const Seconds limit = best ? best->estimate : impossible;
+    auto found = best_pipeline(space, kind, costs, microbatch_size, microbatches, limit);
+    if (found && found->estimate < limit) best = std::move(found);
+    return;
+  }
   for (std::uint32_t submesh = 0; submesh < space.submeshes.size(); ++submesh) {
     const std::int64_t devices = space.submeshes[submesh].devices();
     if (space.input.cluster.devices() % devices != 0) continue;
     if (space.input.cluster.devices() / devices > static_cast<std::int64_t>(space.layers.layers.size())) continue;
     const Seconds limit = best ? best->estimate : impossible;
-    if (auto found = best_pipeline(space, costs, microbatch_size, microbatches, limit, submesh))
-      best = std::move(found);
+    auto found = best_pipeline(space, kind, costs, microbatch_size, microbatches, limit, submesh);
+    if (found && found->estimate < limit) best = std::move(found);
   }
-  return best;
 }
 
 // By how many stages may follow: a stage's least times as options without per-step work.
@@ -110,7 +129,7 @@ void add_least_times(InterOpProblem& problem, const StageOption& place, const Le
 
 Seconds lower_bound_through(const GroupOrder& order, const SearchSpace& space, const StageCosts& costs,
                             std::int64_t microbatch_size, std::int64_t microbatches, Seconds limit) {
-  InterOpProblem problem = empty_problem(space, order, microbatch_size, microbatches);
+  InterOpProblem problem = empty_problem(space, order, ScheduleKind::one_f_one_b, microbatch_size, microbatches);
   const std::size_t whole = space.classes.of[0].back();
   for_each_range(space, [&](std::uint32_t first, std::uint32_t last, std::size_t c, std::uint32_t submesh) {
     if (!is_in(order, space.submeshes[submesh])) return;
@@ -126,10 +145,24 @@ Seconds lower_bound_through(const GroupOrder& order, const SearchSpace& space, c
 // The 1F1B formula with the least time of every stage that its place in the pipeline allows, without per-step work: no
 // plan of this space takes less. (GPipe's formula is never below 1F1B's.) A bound that is not below `limit` is reported
 // as that.
-Seconds lower_bound(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
-                    std::int64_t microbatches, Seconds limit) {
+Seconds lower_bound_in_a_row(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
+                             std::int64_t microbatches, Seconds limit) {
   for (const GroupOrder& order : group_orders(space.input.cluster))
     limit = lower_bound_through(order, space, costs, microbatch_size, microbatches, limit);
+  return limit;
+}
+
+Seconds lower_bound_under(ScheduleKind kind, const SearchSpace& space, const StageCosts& costs,
+                          std::int64_t microbatch_size, std::int64_t microbatches, Seconds limit) {
+  return lies_in_a_row(kind) ? lower_bound_in_a_row(space, costs, microbatch_size, microbatches, limit)
+                             : lower_bound_on_equal_submeshes(space, costs, microbatches, kind, limit);
+}
+
+// Under all schedules.
+Seconds lower_bound(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
+                    std::int64_t microbatches, Seconds limit) {
+  for (const ScheduleKind kind : space.schedules)
+    limit = lower_bound_under(kind, space, costs, microbatch_size, microbatches, limit);
   return limit;
 }
 
@@ -157,21 +190,45 @@ std::vector<std::int64_t> microbatch_sizes(const PlanningInput& input, const Sea
 struct SizeResult {
   std::int64_t microbatch_size = 1, microbatches = 1;
   StageCosts outline;
-  std::optional<Pipeline> even, pipeline;
+  std::optional<Pipeline> even;
+  std::vector<std::optional<Pipeline>> pipelines;  // by position in SearchSpace::schedules
   Seconds lower_bound;
   bool cut_short = false;
 };
 
-// Looks for pipelines below `limit`.
+const Pipeline* best_of(const SizeResult& result) {
+  const Pipeline* best = nullptr;
+  for (const std::optional<Pipeline>& pipeline : result.pipelines)
+    if (pipeline && (best == nullptr || pipeline->estimate < best->estimate)) best = &*pipeline;
+  return best;
+}
+
+// Looks for pipelines below `limit`, of each schedule.
 void improve(SizeResult& result, const SearchSpace& space, const StageCosts& costs, Seconds limit) {
-  std::optional<Pipeline> found = best_pipeline(space, costs, result.microbatch_size, result.microbatches, limit);
-  if (found && (!result.pipeline || found->estimate < result.pipeline->estimate)) result.pipeline = std::move(found);
+  result.pipelines.resize(space.schedules.size());
+  for (std::size_t k = 0; k < space.schedules.size(); ++k) {
+    std::optional<Pipeline>& known = result.pipelines[k];
+    std::optional<Pipeline> found =
+        best_pipeline(space, space.schedules[k], costs, result.microbatch_size, result.microbatches, limit);
+    if (found && (!known || found->estimate < known->estimate)) known = std::move(found);
+  }
+}
+
+// Whether pricing may find something below `limit`. Bounds of schedules on equal submeshes do not see memory and so
+// rule out little: where another schedule is searched, they count only if the outline showed a pipeline close to the
+// best.
+bool worth_pricing(const SizeResult& result, const SearchSpace& space, const StageCosts& bounds, Seconds limit) {
+  if (!(result.lower_bound < limit)) return false;
+  const bool any_in_a_row = std::any_of(space.schedules.begin(), space.schedules.end(), lies_in_a_row);
+  if (!(limit < impossible) || !any_in_a_row || best_of(result) != nullptr) return true;
+  return lower_bound_in_a_row(space, bounds, result.microbatch_size, result.microbatches, limit) < limit;
 }
 
 std::string progress_line(const SizeResult& result) {
+  const Pipeline* best = best_of(result);
   return fmt::format("{} microbatches of {}: {}", result.microbatches, result.microbatch_size,
-                     result.pipeline ? fmt::format("{} stages, {:.4g} s", result.pipeline->options.size(),
-                                                   result.pipeline->estimate.value())
+                     best != nullptr ? fmt::format("{}, {} stages, {:.4g} s", name(best->schedule),
+                                                   best->options.size(), best->estimate.value())
                                      : "does not fit");
 }
 
@@ -185,7 +242,8 @@ void outline(SizeResult& result, const SearchSpace& space, Seconds to_beat) {
     return;
   }
   result.outline = outline_stages(space, result.microbatch_size, result.microbatches, to_beat);
-  result.even = best_even_pipeline(space, result.outline, result.microbatch_size, result.microbatches);
+  for (const ScheduleKind kind : space.schedules)
+    improve_with_even_stages(result.even, space, kind, result.outline, result.microbatch_size, result.microbatches);
   result.cut_short = !result.outline.complete;
 }
 
@@ -200,13 +258,25 @@ void look_at_outline(SizeResult& result, const SearchSpace& space, Seconds to_be
   if (result.lower_bound < to_beat || !(to_beat < impossible)) improve(result, space, result.outline, to_beat);
 }
 
+// With all useful ways to run a stage, what there is below the limit has been found under 1F1B. Other schedules compare
+// more than those ways were chosen by.
+Seconds bound_of_exact(const SizeResult& result, const SearchSpace& space, Seconds limit) {
+  for (std::size_t k = 0; k < space.schedules.size(); ++k)
+    if (space.schedules[k] != ScheduleKind::one_f_one_b)
+      limit = lower_bound_under(space.schedules[k], space, result.outline, result.microbatch_size, result.microbatches,
+                                limit);
+    else if (const std::optional<Pipeline>& found = result.pipelines[k])
+      limit = std::min(limit, found->estimate);
+  return limit;
+}
+
 // Prices everything, unless a bound that sees memory tells that nothing stays below `limit`.
 void price(SizeResult& result, const SearchSpace& space, Seconds limit) {
-  if (!(result.lower_bound < limit)) return;
+  if (!worth_pricing(result, space, result.outline, limit)) return;
   result.cut_short = result.cut_short || space.options.deadline.passed();
   if (result.cut_short) return;
-  if (result.outline.exact) {  // what there is below the limit has been found
-    result.lower_bound = result.pipeline ? std::min(result.pipeline->estimate, limit) : limit;
+  if (result.outline.exact) {
+    result.lower_bound = bound_of_exact(result, space, limit);
     return;
   }
   StagePricing pricing(space, result.microbatch_size, result.microbatches, result.outline, limit);
@@ -215,7 +285,7 @@ void price(SizeResult& result, const SearchSpace& space, Seconds limit) {
   if (limit < impossible)
     result.lower_bound = std::max(
         result.lower_bound, lower_bound(space, pricing.bounds(), result.microbatch_size, result.microbatches, limit));
-  if (!(result.lower_bound < limit)) return;
+  if (!worth_pricing(result, space, pricing.bounds(), limit)) return;
   StageCosts costs = pricing.price();
   result.cut_short = !costs.complete;
   improve(result, space, costs, limit);
@@ -246,7 +316,7 @@ std::vector<SizeResult> search_sizes(const SearchSpace& space) {
   tbb::parallel_for(std::size_t{0}, results.size(),
                     [&](std::size_t k) { look_at_outline(results[k], space, to_beat); });
   for (const SizeResult& result : results)
-    if (result.pipeline) to_beat = std::min(to_beat, result.pipeline->estimate * simulated_tolerance);
+    if (const Pipeline* best = best_of(result)) to_beat = std::min(to_beat, best->estimate * simulated_tolerance);
   std::mutex progress;
   tbb::parallel_for(std::size_t{0}, results.size(), [&](std::size_t k) {
     price(results[k], space, to_beat);
@@ -255,7 +325,7 @@ std::vector<SizeResult> search_sizes(const SearchSpace& space) {
     space.options.progress(progress_line(results[k]));
   });
   for (SizeResult& result : results)
-    if (result.cut_short && !result.pipeline) result.pipeline = std::move(result.even);
+    if (result.cut_short && best_of(result) == nullptr) result.pipelines = {std::move(result.even)};
   return results;
 }
 
@@ -268,19 +338,38 @@ std::optional<MemoryNeed> least_need(const SearchSpace& space, const std::vector
   return least;
 }
 
+bool faster(const Pipeline& a, const Pipeline& b) { return a.estimate < b.estimate; }
+
+// The best of each schedule if it is close to the best of all, then the best of what is left; sorted again.
+std::vector<Pipeline> worth_simulating(std::vector<Pipeline> pipelines, std::size_t most) {
+  if (pipelines.empty()) return pipelines;
+  std::stable_sort(pipelines.begin(), pipelines.end(), faster);
+  const Seconds close = pipelines.front().estimate * simulated_tolerance;
+  std::set<ScheduleKind> seen;
+  std::stable_partition(pipelines.begin(), pipelines.end(), [&](const Pipeline& pipeline) {
+    return pipeline.estimate <= close && seen.insert(pipeline.schedule.kind).second;
+  });
+  pipelines.erase(
+      pipelines.begin() + static_cast<std::ptrdiff_t>(std::min(pipelines.size(), std::max<std::size_t>(1, most))),
+      pipelines.end());
+  std::stable_sort(pipelines.begin(), pipelines.end(), faster);
+  return pipelines;
+}
+
 }  // namespace
 
 PipelineSearchResult search_pipelines(const SearchSpace& space) {
   PipelineSearchResult result;
   std::vector<SizeResult> sizes = search_sizes(space);
+  std::vector<Pipeline> pipelines;
   for (SizeResult& size : sizes) {
     result.lower_bound = std::min(result.lower_bound, size.lower_bound);
     result.cut_short = result.cut_short || size.cut_short;
-    if (size.pipeline) result.pipelines.push_back(std::move(*size.pipeline));
+    for (std::optional<Pipeline>& pipeline : size.pipelines)
+      if (pipeline) pipelines.push_back(std::move(*pipeline));
   }
+  result.pipelines = worth_simulating(std::move(pipelines), space.options.candidates);
   if (result.pipelines.empty() && !result.cut_short) result.need = least_need(space, sizes);
-  std::stable_sort(result.pipelines.begin(), result.pipelines.end(),
-                   [](const Pipeline& a, const Pipeline& b) { return a.estimate < b.estimate; });
   return result;
 }
 
@@ -290,7 +379,9 @@ bool has_pipeline(const SearchSpace& space) {
   const std::vector<std::int64_t> sizes = microbatch_sizes(space.input, space.options);
   std::vector<StageCosts> outlines;
   const auto fits = [&](const StageCosts& costs, std::int64_t size) {
-    return best_pipeline(space, costs, size, space.options.global_batch / size, impossible).has_value();
+    return std::any_of(space.schedules.begin(), space.schedules.end(), [&](ScheduleKind kind) {
+      return best_pipeline(space, kind, costs, size, space.options.global_batch / size, impossible).has_value();
+    });
   };
   for (const std::int64_t size : sizes) {
     outlines.push_back(outline_stages(space, size, space.options.global_batch / size, impossible));

@@ -14,13 +14,16 @@ namespace meshloom {
 // One pipeline: an option and the candidate behind it per stage, in order.
 struct Pipeline {
   Seconds estimate;
+  Schedule schedule;
   std::int64_t microbatch_size = 1, microbatches = 1;
   std::vector<StageOption> options;
-  std::vector<StageCandidate> candidates;  // one per stage
+  std::vector<StageCandidate> candidates;  // one per stage, chunks in layer order
 };
 
 struct PipelineSearchResult {
-  std::vector<Pipeline> pipelines;  // by ascending estimate, one per microbatch size
+  // By ascending estimate, at most as many as the space's options ask for; none: nothing fits. The best of each
+  // schedule that is close to the best of all, then the best of other microbatch sizes.
+  std::vector<Pipeline> pipelines;
   Seconds lower_bound = impossible;
   std::optional<MemoryNeed> need;  // of the microbatch size that needs least, when there is no pipeline
   bool cut_short = false;          // by the deadline: there may be better pipelines, or some at all

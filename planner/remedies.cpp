@@ -126,8 +126,9 @@ class RemedySearch {
 
   void schedule() {
     constexpr ScheduleKind leanest = ScheduleKind::one_f_one_b;
-    if (!options_.schedule || *options_.schedule == leanest) return;
-    if (helps([&](auto&, auto& options) { options.schedule = leanest; }))
+    const bool one_is_fixed = options_.schedule || options_.chunks;
+    if (!one_is_fixed || options_.schedule == leanest) return;
+    if (helps([&](auto&, auto& options) { options.schedule = leanest, options.chunks.reset(); }))
       add("take the schedule that holds fewest microbatches at once", fmt::format("--schedule {}", name(leanest)));
   }
 

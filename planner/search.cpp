@@ -24,6 +24,8 @@ constexpr double rounding_of_sums = 1e-12;  // relative, generous: the bound sta
 void check(const SearchOptions& options) {
   if (options.global_batch < 1)
     throw InputError("--global-batch", fmt::format("must be at least 1, is {}", options.global_batch));
+  if (options.chunks && *options.chunks < 2)
+    throw InputError("--vpp", fmt::format("needs chunks to interleave, 2 or more, not {}", *options.chunks));
   if (!options.microbatch_size) return;
   const std::int64_t size = *options.microbatch_size;
   if (size < 1) throw InputError("--microbatch-size", fmt::format("must be at least 1, is {}", size));
@@ -79,16 +81,17 @@ void check_pins(const SearchSpace& space) {
 }
 
 Plan materialize(const SearchSpace& space, const Pipeline& pipeline) {
-  PipelineRequest request{
-      {}, pipeline.microbatch_size, pipeline.microbatches, space.options.schedule.value_or(ScheduleKind::one_f_one_b)};
-  std::vector<std::int64_t> next_device;  // by group
+  PipelineRequest request{{}, pipeline.microbatch_size, pipeline.microbatches, pipeline.schedule};
+  const std::size_t ranks = pipeline.options.size() / static_cast<std::size_t>(pipeline.schedule.chunks);
+  std::vector<std::int64_t> first_device, next_device;  // by group
   for (std::size_t group = 0; group < group_count(space.input.cluster); ++group)
-    next_device.push_back(first_device_of(space.input.cluster, group));
+    first_device.push_back(first_device_of(space.input.cluster, group));
   unsigned groups = 0;
   for (const StageCandidate& candidate : pipeline.candidates)
     groups |= 1U << space.meshes[candidate.mesh].submesh.group;
   std::map<std::uint32_t, MeshSolver> solvers;  // by mesh
   for (std::size_t s = 0; s < pipeline.options.size(); ++s) {
+    if (s % ranks == 0) next_device = first_device;  // the next chunks, on the same ranks
     const StageOption& option = pipeline.options[s];
     const DeviceMesh& mesh = space.meshes[pipeline.candidates[s].mesh];
     std::int64_t& device = next_device[mesh.submesh.group];
@@ -129,6 +132,7 @@ std::string describe(const SearchOptions& options) {
   std::string text = fmt::format("--global-batch {}", options.global_batch);
   if (options.microbatch_size) text += fmt::format(" --microbatch-size {}", *options.microbatch_size);
   if (options.schedule) text += fmt::format(" --schedule {}", name(*options.schedule));
+  if (options.chunks) text += fmt::format(" --vpp {}", *options.chunks);
   if (options.parameter_state) text += fmt::format(" --parameter-state {}", name(*options.parameter_state));
   if (options.recompute) text += fmt::format(" --recompute {}", name(*options.recompute));
   if (options.layers) text += fmt::format(" --layers {}", *options.layers);
@@ -166,8 +170,8 @@ std::vector<Plan> search_plans(const PlanningInput& input, const SearchOptions& 
   }
   const PlanStatus unproven = result.cut_short ? PlanStatus::time_limit : PlanStatus::feasible;
   std::vector<Plan> plans;
-  for (std::size_t p = 0; p < result.pipelines.size() && p < std::max<std::size_t>(1, options.candidates); ++p) {
-    Plan plan = materialize(space, result.pipelines[p]);
+  for (const Pipeline& pipeline : result.pipelines) {
+    Plan plan = materialize(space, pipeline);
     plan.options = describe(options);
     plans.push_back(std::move(plan));
   }

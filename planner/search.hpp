@@ -30,19 +30,20 @@ struct PlanningInput {
 enum class Thinning { automatic, always, never };  // automatic: unless the graph is small
 
 struct SearchOptions {
-  std::int64_t global_batch = 0;                  // samples per step
-  std::optional<std::int64_t> microbatch_size;    // samples over all devices of a stage; none: searched
-  std::optional<ScheduleKind> schedule;           // none: 1F1B (its formula never exceeds GPipe's, nor does its memory)
-  std::optional<ParameterState> parameter_state;  // none: those the recipe allows, per parameter
-  std::optional<Recompute> recompute;             // none: each, per stage
-  std::optional<std::size_t> layers;              // none: as tagged, or chosen; else groups (planner/layers.hpp)
-  std::size_t max_mesh_axes = 2;                  // raise to 3 for hierarchical meshes; the search slows down
-  Constraints constraints;                        // stages, submeshes, memory
-  Thinning thinning = Thinning::automatic;        // never: only for small graphs
-  std::size_t candidates = 4;                     // plans returned for the simulation to choose from
-  std::size_t threads = 0;                        // 0: all cores; the answer does not depend on it
-  Deadline deadline;                              // the best so far is returned then, with status time_limit
-  bool remedies = true;                           // when nothing fits, search for changes that help
+  std::int64_t global_batch = 0;                     // samples per step
+  std::optional<std::int64_t> microbatch_size;       // samples over all devices of a stage; none: searched
+  std::optional<ScheduleKind> schedule;              // none: those that the recipe's framework can run
+  std::optional<std::int64_t> chunks;                // per rank of interleaved pipelines, at least 2; none: searched
+  std::optional<ParameterState> parameter_state;     // none: those the recipe allows, per parameter
+  std::optional<Recompute> recompute;                // none: each, per stage
+  std::optional<std::size_t> layers;                 // none: as tagged, or chosen; else groups (planner/layers.hpp)
+  std::size_t max_mesh_axes = 2;                     // raise to 3 for hierarchical meshes; the search slows down
+  Constraints constraints;                           // stages, submeshes, memory
+  Thinning thinning = Thinning::automatic;           // never: only for small graphs
+  std::size_t candidates = 4;                        // plans returned for the simulation to choose from
+  std::size_t threads = 0;                           // 0: all cores; the answer does not depend on it
+  Deadline deadline;                                 // the best so far is returned then, with status time_limit
+  bool remedies = true;                              // when nothing fits, search for changes that help
   std::function<void(const std::string&)> progress;  // called now and then with a line for a person; may be empty
 };
 

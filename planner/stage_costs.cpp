@@ -11,6 +11,7 @@
 #include "graphs/attention_core.hpp"
 #include "planner/inter_op/reachable_offsets.hpp"
 #include "planner/mesh_pricer.hpp"
+#include "planner/schedule_search.hpp"
 #include "planner/stage_fronts.hpp"
 
 namespace meshloom {
@@ -23,11 +24,22 @@ std::vector<Recompute> useful_recomputes(const PlanningInput& input, const Train
   return {Recompute::none, Recompute::selective, Recompute::full};
 }
 
+std::vector<ScheduleKind> searched_schedules(const Recipe& recipe, const SearchOptions& options) {
+  if (options.schedule) return {*options.schedule};
+  if (options.chunks) return {ScheduleKind::interleaved};
+  std::vector<ScheduleKind> kinds;
+  for (const std::string& name : recipe.schedules) kinds.push_back(*schedule_named(name));
+  const bool has_one_f_one_b = std::find(kinds.begin(), kinds.end(), ScheduleKind::one_f_one_b) != kinds.end();
+  if (has_one_f_one_b) std::erase(kinds, ScheduleKind::gpipe);
+  return kinds;
+}
+
 }  // namespace
 
 SearchSpace search_space(const PlanningInput& input, const SearchOptions& options) {
   SearchSpace space{
-      input, options, differentiate(input.graph), dimension_meanings(input.graph), {}, {}, {}, {}, {}, {}, {}, {}, {}};
+      input, options, differentiate(input.graph), dimension_meanings(input.graph), {}, {}, {}, {}, {}, {}, {}, {},
+      {},    {}};
   space.pins = PinnedGraph(input.graph, input.pins);
   space.layers = planning_layers(input.graph, space.training, options.layers, space.pins, input.recipe.recompute_scope);
   space.classes = range_classes(space.layers);
@@ -50,7 +62,22 @@ SearchSpace search_space(const PlanningInput& input, const SearchOptions& option
     space.recomputes = {*options.recompute};
   else
     space.recomputes = useful_recomputes(input, space.training);
+  space.schedules = searched_schedules(input.recipe, options);
   return space;
+}
+
+std::optional<std::int64_t> ranks_that_tile(const SearchSpace& space, std::uint32_t submesh) {
+  const std::int64_t devices = space.submeshes[submesh].devices();
+  const std::int64_t of_group = group_at(space.input.cluster, space.submeshes[submesh].group).devices();
+  if (of_group % devices != 0) return std::nullopt;
+  return of_group / devices;
+}
+
+bool can_interleave(std::int64_t ranks, std::int64_t microbatches) { return ranks >= 2 && microbatches % ranks == 0; }
+
+bool compares_memory(const SearchSpace& space) {
+  return std::any_of(space.schedules.begin(), space.schedules.end(),
+                     [](ScheduleKind kind) { return kind != ScheduleKind::one_f_one_b; });
 }
 
 Bytes usable_memory(const Cluster& cluster, const Recipe& recipe) {
@@ -128,6 +155,33 @@ namespace {
 
 using Wanted = std::vector<std::vector<bool>>;
 
+// Adds the chunks of interleaved pipelines that may take less.
+void add_promising_chunks(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatches, Seconds to_beat,
+                          Wanted& result) {
+  const auto layers = static_cast<std::uint32_t>(space.layers.layers.size());
+  for (std::uint32_t submesh = 0; submesh < space.submeshes.size(); ++submesh) {
+    const std::optional<std::int64_t> ranks = ranks_that_tile(space, submesh);
+    if (!ranks || !can_interleave(*ranks, microbatches)) continue;
+    for (const std::int64_t chunks : searched_chunks(space.options)) {
+      if (*ranks * chunks > layers) break;
+      const auto rounds = static_cast<double>(microbatches * chunks + *ranks - 1);
+      const auto usable = [&](std::uint32_t first, std::uint32_t last, std::uint32_t) {
+        const std::size_t c = space.classes.of[first][last - first];
+        return costs.may_fit[c][submesh] && rounds * costs.least_times[c][submesh].front() < to_beat;
+      };
+      const std::vector<OffsetSet> stages = offsets_on_the_way(layers, *ranks * chunks, {1}, usable);
+      for (std::uint32_t first = 0; first < layers; ++first)
+        for (std::uint32_t last = first; last < layers; ++last) {
+          if (!usable(first, last, 0)) continue;
+          OffsetSet ends(*ranks * chunks + 1);
+          ends.insert_moved_up(stages[first], 1);
+          ends.intersect(stages[last + 1]);
+          if (!ends.empty()) result[submesh][space.classes.of[first][last - first]] = true;
+        }
+    }
+  }
+}
+
 // Adds, by submesh and class, whether some pipeline with such a stage that uses just these groups may take less. Any
 // takes at least B times its slowest stage, so all its stages stay below that.
 void add_promising(Wanted& result, const SearchSpace& space, const StageCosts& costs, std::int64_t microbatches,
@@ -159,6 +213,8 @@ Wanted promising(const SearchSpace& space, const StageCosts& costs, std::int64_t
   Wanted result(space.submeshes.size(), std::vector<bool>(space.classes.classes.size(), false));
   for (const unsigned groups : group_selections(space.input.cluster))
     add_promising(result, space, costs, microbatches, to_beat, groups);
+  if (std::find(space.schedules.begin(), space.schedules.end(), ScheduleKind::interleaved) != space.schedules.end())
+    add_promising_chunks(space, costs, microbatches, to_beat, result);
   return result;
 }
 
@@ -194,7 +250,7 @@ void add_candidates(const SearchSpace& space, std::uint32_t mesh, const MeshResu
 void keep_undominated(const SearchSpace& space, StageCosts& result) {
   if (space.allowed.fix_meshes()) return;  // what one mesh does better may be no stage on it
   for (std::size_t c = 1; c < space.classes.classes.size(); ++c)
-    for (auto& candidates : result.candidates[c]) keep_undominated(candidates);
+    for (auto& candidates : result.candidates[c]) keep_undominated(space, candidates);
 }
 
 // As least times, of the best mesh of each submesh.

@@ -28,6 +28,7 @@ struct SearchSpace {
   std::vector<Recompute> recomputes;
   PinnedGraph pins;
   AllowedStages allowed;
+  std::vector<ScheduleKind> schedules;  // considered; GPipe only without 1F1B, which never takes longer nor holds more
 };
 SearchSpace search_space(const PlanningInput& input, const SearchOptions& options);
 
@@ -42,6 +43,13 @@ bool has_usable_memory(const SearchSpace& space);  // in some group
 std::vector<unsigned> group_selections(const Cluster& cluster);  // all but the empty one, larger ones last
 std::int64_t devices_of(const Cluster& cluster, unsigned groups);
 bool is_whole_group(const SearchSpace& space, const Submesh& submesh);
+
+// How many stages like this one tile the cluster, or its group of hosts; none: they do not.
+std::optional<std::int64_t> ranks_that_tile(const SearchSpace& space, std::uint32_t submesh);
+// Whether interleaved 1F1B can have so many microbatches on so many ranks.
+bool can_interleave(std::int64_t ranks, std::int64_t microbatches);
+// Whether memory is to be compared as such: max_following_stages tells it for 1F1B only.
+bool compares_memory(const SearchSpace& space);
 
 // How many stages may follow one with this cost (see StageOption), at most `most`; none: it does not fit at all.
 std::optional<std::int64_t> following_stages(const Cost& cost, Bytes usable, ScheduleKind schedule,
@@ -67,7 +75,8 @@ struct LeanWay {
 };
 
 struct StageCosts {
-  // By class and submesh; undominated in (forward, time, per step, following stages).
+  // By class and submesh; undominated in (forward, time, per step, following stages), for schedules other than 1F1B in
+  // memory and the weight gradients' time, too.
   std::vector<std::vector<std::vector<StageCandidate>>> candidates;
   // By class and submesh; `never` where there is none, or none that matters.
   std::vector<std::vector<LeastTimes>> least_times;

@@ -191,7 +191,12 @@ BAD_WORDS = {
     "number of microbatches that does not divide": ([*PLAN, "--microbatches", "3"],
                                                     "--microbatches: 3 does not divide the global batch 8"),
     "unknown schedule": ([*PLAN, "--schedule", "1f1"], '--schedule: unknown value "1f1"; expected one of: auto, 1f1b, '
-                                                       'gpipe; did you mean "1f1b"?'),
+                                                       'gpipe, interleaved-1f1b, zb-h1, zb-h2, zb-1p, zb-2p; did you '
+                                                       'mean "1f1b"?'),
+    "chunks without interleaving": ([*PLAN, "--schedule", "zb-h1", "--vpp", "2"],
+                                    "--vpp: the schedule zb-h1 has one chunk per rank; leave --vpp out or use "
+                                    "interleaved-1f1b"),
+    "one chunk to interleave": ([*PLAN, "--vpp", "1"], "--vpp: needs chunks to interleave, 2 or more, not 1"),
     "unknown recipe": ([*PLAN, "--recipe", "megatrom"], '--recipe: unknown recipe "megatrom"; give the path of a file '
                                                         'or one of: neutral, megatron, alpa; did you mean "megatron"?'),
     "degrees that do not multiply to the devices": ([*BASELINE, "--tp", "2"],

@@ -104,7 +104,7 @@ TEST_CASE("each constraint is kept, and none makes the best estimate better", "[
     CHECK(plan.best_estimate >= free * (1 - 1e-9));
   };
   for (const std::uint32_t stages : {1U, 2U, 3U, 5U})
-    check({.stages = stages}, [&](const Plan& plan) { return plan.stages.size() == stages; });
+    check({.stages = stages}, [&](const Plan& plan) { return plan.ranks() == stages; });
   check({.submeshes = {{1, 2}}}, [](const Plan& plan) {
     return plan.stages.size() == 4 && std::all_of(plan.stages.begin(), plan.stages.end(), [](const Stage& stage) {
              return stage.submesh == Submesh{1, 2};

@@ -41,7 +41,7 @@ TEST_CASE("every preset says where each of its numbers comes from") {
     CHECK(keys == std::vector<std::string>{"compute_dtype", "parameter_bytes", "gradient_bytes", "bucket_bytes",
                                            "optimizer_bytes", "optimizer_traffic", "parameter_states",
                                            "regather_saved_activations", "recompute_scope", "elementwise_traffic",
-                                           "overlap_sends", "overlap_synchronization", "context_memory",
+                                           "schedules", "overlap_sends", "overlap_synchronization", "context_memory",
                                            "memory_fragmentation"});
   }
 }

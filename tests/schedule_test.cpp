@@ -182,6 +182,16 @@ TEST_CASE("work per step is hidden by the backwards of the stages before") {
   CHECK(schedule_formula(ScheduleKind::gpipe, stages, 4) == Seconds(47 + 5));
 }
 
+TEST_CASE("interleaved ranks wait for the slowest chunk in every turn") {
+  // Two ranks of two chunks, t = 3, 5, 4, 2; (4·2 + 2 − 1)·5. Work per step by rank 1 + 3 and 9 + 2, of which the first
+  // rank's hides nothing and the second's hides behind the backward of chunk 0 on the first, 2: 9 exposed.
+  const std::vector<StageTimes> stages{{Seconds(1), Seconds(2), Seconds(1)},
+                                       {Seconds(2), Seconds(3), Seconds(9)},
+                                       {Seconds(1), Seconds(3), Seconds(3)},
+                                       {Seconds(1), Seconds(1), Seconds(2)}};
+  CHECK(schedule_formula({ScheduleKind::interleaved, 2}, stages, 4) == Seconds(45 + 9));
+}
+
 TEST_CASE("sends count, at the formula's price, into the stage that sends") {
   Plan plan;
   plan.stages.resize(2);

@@ -24,6 +24,7 @@ SearchOptions options_for(std::int64_t global_batch, std::int64_t microbatch_siz
   options.microbatch_size = microbatch_size;
   options.max_mesh_axes = 1;
   options.threads = 1;
+  options.schedule = ScheduleKind::one_f_one_b;
   return options;
 }
 

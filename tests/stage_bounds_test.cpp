@@ -183,6 +183,7 @@ TightCase tight_case(std::uint32_t seed) {
   TightCase result;
   result.input = random_input(random, draw(random, 2, 3));
   make_pipelines_pay(result.input.cluster);
+  result.options.schedule = ScheduleKind::one_f_one_b;  // the oracle's
   result.options.global_batch = 16;
   result.options.microbatch_size = result.microbatch_size;
   result.options.max_mesh_axes = 1;

@@ -146,7 +146,7 @@ class StageTable {
       if (!places_[any.submesh][place]) continue;
       Group group{any.last, static_cast<std::uint32_t>(variants_.size()), 0, unreachable, unreachable};
       for (std::uint32_t i : options) {
-        StageTimes times = times_with_sends(problem_, problem_.options[i], place / links_, place % links_);
+        TimesWithSends times = times_with_sends(problem_, problem_.options[i], place / links_, place % links_);
         Variant variant{times.forward.value(), (times.forward + times.backward).value(),
                         problem_.options[i].per_step.value(), most_following(problem_.options[i]), i};
         group.least_forward = std::min(group.least_forward, variant.forward);

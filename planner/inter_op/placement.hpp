@@ -66,8 +66,8 @@ inline Seconds backward_send(const InterOpProblem& problem, std::uint32_t cut, s
   return problem.further_groups[(link - 2) / 3].cuts[cut].backward[(link - 2) % 3];
 }
 
-struct StageTimes {
-  Seconds forward, backward;  // of one microbatch, sends included
+struct TimesWithSends {
+  Seconds forward, backward;  // of one microbatch
 };
 
 // What kind of link it is: 0 inside a host, 1 between hosts, 2 between groups.
@@ -93,9 +93,9 @@ inline Seconds over_lanes(const InterOpProblem& problem, const Submesh& submesh,
 }
 
 // A stage sends activations over the cut at its end and gradients over the cut at its begin.
-inline StageTimes times_with_sends(const InterOpProblem& problem, const StageOption& option, std::size_t begin_link,
-                                   std::size_t end_link) {
-  StageTimes times{option.forward, option.backward};
+inline TimesWithSends times_with_sends(const InterOpProblem& problem, const StageOption& option, std::size_t begin_link,
+                                       std::size_t end_link) {
+  TimesWithSends times{option.forward, option.backward};
   if (problem.cuts.empty()) return times;
   const Submesh& submesh = problem.submeshes[option.submesh];
   if (option.first > 0)

@@ -60,7 +60,7 @@ std::optional<Seconds> objective_of(const InterOpProblem& problem, const std::ve
     if (option.first != next_layer || !can_start_at(problem, submesh, offset)) return std::nullopt;
     if (option.max_following_stages < --following) return std::nullopt;
     std::int64_t end = offset + submesh.devices();
-    StageTimes times = times_with_sends(problem, option, link_at(problem, offset), link_at(problem, end));
+    TimesWithSends times = times_with_sends(problem, option, link_at(problem, offset), link_at(problem, end));
     sum += times.forward + times.backward;
     largest = std::max(largest, times.forward + times.backward);
     exposed = std::max(exposed, option.per_step - backward_before);

@@ -22,6 +22,9 @@ struct StageOption {
   // Stages that may follow it in the pipeline: k following stages hold k + 1 microbatches here (1F1B). 0: only as the
   // last stage; negative: never.
   std::int64_t max_following_stages = 0;
+  // For the schedules of schedules.hpp.
+  Seconds backward_weight;              // the part of `backward` that makes gradients of parameters
+  Bytes fixed, transient, activations;  // held always; by one run at a time; per microbatch in flight
 };
 
 // contiguous_on_hosts: a submesh inside a host must not straddle two hosts, one of several hosts has all their devices
@@ -66,7 +69,9 @@ struct InterOpProblem {
   };
   std::vector<FurtherGroup> further_groups{};
   Placement placement = Placement::contiguous_on_hosts;
-  std::optional<std::uint32_t> stages;  // exactly so many; none: any number
+  // Of a device, for the schedules of schedules.hpp; 1F1B has max_following_stages.
+  Bytes memory{std::numeric_limits<double>::infinity()};
+  std::optional<std::uint32_t> stages;  // exactly so many, of chunks so many ranks; none: any number
 };
 
 struct InterOpSolution {

@@ -17,6 +17,7 @@
 #include "planner/plan/pins.hpp"
 #include "planner/plan/prices.hpp"
 #include "planner/plan/program.hpp"
+#include "planner/plan/schedule_formula.hpp"
 
 namespace meshloom {
 
@@ -182,23 +183,7 @@ struct Plan {
   bool operator==(const Plan&) const = default;
 };
 
-// The iteration time that the schedule's formula gives [DESIGN section 6; docs/schedules.md]. Sends that block the
-// sender, at the formula's price, count into its forward and backward: f_i = forward_i + send_i, b_i = backward_i +
-// send of the gradient_i; w_i is the weight gradients' part of b_i, t = f + b. p ranks of v chunks:
-//   1F1B, eager 1F1B:  Σt + (B−1)·max t + max_i max(0, sync_i − Σ_{j<i} b_j)        sync = synchronization + update
-//   GPipe:             Σf + (B−1)·max f + Σb + (B−1)·max b + the same
-//   interleaved:       B·max Σt + (p−1)·max t + the same by rank, b of first chunks; Σt over a rank's chunks
-//   ZB-H1, ZB-1p:      B·max t + (p−1)·max(c + max(0, f−w)) + max sync              c = b − w: the input gradients'
-//   part ZB-H2:             B·max t + (p−1)·max(0, max(c − f + 2·max(0, f−w))) + max sync ZB-2p:             B·max t +
-//   max(0, max((p−1)(f+c) − (2p−1)w), max((p−1)c − p·f)) + max sync dualpipe:          B·max Σt + (p−1)·max(f + max(0,
-//   c−w)) + max sync inference:         Σf + (B−1)·max f
-// With w ≤ f the bubbles of ZB-H1 and ZB-H2 are (p−1)(f+c−w) and (p−1)·max(0, f+c−2w), as published. For equal stages
-// and B ≥ 2p all are exact but those of ZB-2p, a bound, and of dualpipe. Zero for a custom schedule: it has no formula.
-struct StageTimes {
-  Seconds forward, backward, per_step;  // blocking sends included in forward and backward
-  Seconds backward_weight{0};           // part of backward
-};
-Seconds schedule_formula(const Schedule& schedule, const std::vector<StageTimes>& stages, std::int64_t microbatches);
+// What schedule_formula.hpp is given.
 std::vector<StageTimes> stage_times(const Plan& plan);
 
 }  // namespace meshloom

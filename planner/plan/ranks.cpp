@@ -32,12 +32,14 @@ std::vector<RunLengths> run_lengths(const Plan& plan) {
   return lengths;
 }
 
-bool sends_overlap(const Plan& plan) {
-  switch (plan.recipe.overlap_sends) {
+bool sends_overlap(const Plan& plan) { return sends_overlap(plan.recipe, plan.schedule.kind); }
+
+bool sends_overlap(const Recipe& recipe, ScheduleKind schedule) {
+  switch (recipe.overlap_sends) {
     case OverlapSends::none:
       return false;
     case OverlapSends::by_schedule:
-      return sends_ahead(plan.schedule.kind);
+      return sends_ahead(schedule);
     case OverlapSends::all:
       return true;
   }

@@ -15,6 +15,7 @@ std::vector<RunLengths> run_lengths(const Plan& plan);
 
 // As the recipe says.
 bool sends_overlap(const Plan& plan);
+bool sends_overlap(const Recipe& recipe, ScheduleKind schedule);
 
 // The part of a stage's synchronization that goes on beside its last backward, as the recipe says: reducing the
 // gradients of its own parameters. Gathers and what several stages share wait for the end.

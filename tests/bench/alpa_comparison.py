@@ -6,7 +6,9 @@ docs/alpa_comparison.md.
 
 Published figures: TFLOP/s per GPU of Zheng et al. 2022 (OSDI), figure 7, from the artifact's results_e2e_ref.tsv; plans
 Alpa found and Megatron's grid points from the same place. Hosts of 8 V100 (AWS p3.16xlarge). Everything is priced by one
-cost model whose constants were fixed before: those of cluster_specs/aws_p3_16xlarge.json and of the recipe "alpa".
+cost model whose constants were fixed before: those of cluster_specs/aws_p3_16xlarge.json and of the recipe "alpa". The models
+as in alpa-projects/alpa, benchmark/alpa/benchmark_3d_one_case_{gpt_bert,moe}.py: fp16, embeddings not tied, no dropout,
+attention as its single operators; MoE with Adafactor, whose factored moments are next to nothing, GPT with Adam.
 
 The systems as this program's constraints, each free in everything else, all with one 1F1B pipeline and all layers
 recomputed, as in the published runs:
@@ -66,7 +68,7 @@ class Row:
         self.graph = folder / f"{model}_{gpus}.json"
         hidden, layers, heads = (GPT if model == "gpt" else MOE)[gpus][:3]
         words = ["graph", model, "--hidden", hidden, "--layers", layers, "--heads", heads, "--seq-len", 1024, "--dtype",
-                 "fp16", "--unfused-attention", "--vocab", 51200 if model == "gpt" else 32000, "-o", self.graph]
+                 "fp16", "--unfused-attention", "--no-dropout", "--untied-embeddings", "--vocab", 51200 if model == "gpt" else 32000, "-o", self.graph]
         if model == "moe":
             words += ["--experts", MOE[gpus][3]]
         self.run(*words)
@@ -75,14 +77,27 @@ class Row:
             cluster["devices_per_host"] = gpus
         self.cluster = folder / f"cluster_{gpus}.json"
         self.cluster.write_text(json.dumps(cluster))
+        self.recipe = "alpa" if model == "gpt" else self.with_adafactor()
 
     def run(self, *words):
         return subprocess.run([str(self.meshloom), *map(str, words)], capture_output=True, text=True, check=False)
 
+    # The recipe as a plan records it, but of the optimizer's state only the fp32 copy; read and written with the fp16
+    # parameter and its gradient.
+    def with_adafactor(self):
+        plan = self.folder / "recipe_of.json"
+        self.run("baseline", self.graph, self.cluster, "--hosts", max(1, self.gpus // 8), "--global-batch", BATCH, "--dp",
+                 self.gpus, "--recipe", "alpa", "-o", plan)
+        recipe = json.loads(plan.read_text())["recipe"]
+        recipe |= {"name": "alpa with Adafactor", "optimizer_bytes": "4 B", "optimizer_traffic": "12 B"}
+        path = self.folder / "recipe.json"
+        path.write_text(json.dumps(recipe))
+        return path
+
     # Seconds of a step, and a text for people; None when nothing fits.
     def seconds(self, command, *words):
         done = self.run(command, self.graph, self.cluster, "--hosts", max(1, self.gpus // 8), "--global-batch", BATCH,
-                        "--recipe", "alpa", "--json", *words)
+                        "--recipe", self.recipe, "--json", *words)
         if done.returncode == 3:
             return None, "does not fit"
         if done.returncode != 0:

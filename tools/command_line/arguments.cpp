@@ -46,8 +46,12 @@ void add_plan(CLI::App& root, Parsed& parsed) {
       app, "--microbatches", "N", "Number of microbatches, instead of their size",
       [&plan](const std::string& text) { plan.microbatches = parse_integer("--microbatches", text, most_samples); })
       ->excludes(size);
-  add_choice(app, "--schedule", {"auto", "1f1b", "gpipe"}, "Pipeline schedule",
+  add_choice(app, "--schedule", {"auto", "1f1b", "gpipe", "interleaved-1f1b", "zb-h1", "zb-h2", "zb-1p", "zb-2p"},
+             "Pipeline schedule; auto: those that the recipe lists",
              [&plan](const std::string& text) { plan.search.schedule = schedule_named(text); });
+  add_integer(
+      app, "--vpp", plan.search.chunks, most_layers,
+      "Virtual pipeline stages of interleaved-1f1b: chunks of the model per rank; 2 to 8, searched, unless told");
   add_choice(app, "--parameter-state", {"auto", "replicated", "zero1", "zero2", "zero3"},
              "How parameters and their state are kept",
              [&plan](const std::string& text) { plan.search.parameter_state = parameter_state_named(text); });

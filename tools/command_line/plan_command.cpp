@@ -22,6 +22,7 @@ std::string canonical_options(const PlanCommand& command, const SearchOptions& s
   std::string text = fmt::format("plan --global-batch {}", search.global_batch);
   if (search.microbatch_size) text += fmt::format(" --microbatch-size {}", *search.microbatch_size);
   if (search.schedule) text += fmt::format(" --schedule {}", name(*search.schedule));
+  if (search.chunks) text += fmt::format(" --vpp {}", *search.chunks);
   if (search.parameter_state) text += fmt::format(" --parameter-state {}", name(*search.parameter_state));
   if (search.recompute) text += fmt::format(" --recompute {}", name(*search.recompute));
   if (search.layers) text += fmt::format(" --layers {}", *search.layers);
@@ -59,6 +60,10 @@ void say_numbers_of_microbatches(Plan& plan) {
 ExitCode run(const PlanCommand& command) {
   check_outputs(command.inputs, command.outputs);
   SearchOptions search = command.search;
+  if (search.chunks && search.schedule && *search.schedule != ScheduleKind::interleaved)
+    throw InputError("--vpp", fmt::format("the schedule {} has one chunk per rank; leave --vpp out or use "
+                                          "interleaved-1f1b",
+                                          name(*search.schedule)));
   if (command.time_limit) search.deadline = Deadline::after(*command.time_limit);
   if (command.microbatches) search.microbatch_size = size_from_number(search.global_batch, *command.microbatches);
   if (search.microbatch_size && search.global_batch % *search.microbatch_size != 0)

@@ -1,0 +1,99 @@
+#include "planner/plan/schedule_formula.hpp"
+
+#include <algorithm>
+
+#include "planner/plan/program.hpp"
+
+namespace meshloom {
+namespace {
+
+// What the formulas are made of.
+struct Totals {
+  Seconds forward, backward;                           // sums
+  Seconds slowest_forward, slowest_backward, slowest;  // of one stage
+  Seconds slowest_rank;                                // Σt of a rank's chunks
+  Seconds bubble;                                      // of schedules with a split backward
+  Seconds exposed, per_step;  // max_i max(0, per_step_i − Σ_{j<i} b_j), its largest; by rank
+};
+
+Totals totals_of(const Schedule& schedule, const PipelineShape& shape, const std::vector<StageTimes>& stages) {
+  Totals totals;
+  std::vector<Seconds> rank_time(static_cast<std::size_t>(shape.ranks)), rank_step = rank_time;
+  for (std::size_t s = 0; s < stages.size(); ++s) {
+    const StageTimes& stage = stages[s];
+    const auto rank = static_cast<std::size_t>(shape.rank_of(static_cast<std::int64_t>(s)));
+    rank_time[rank] += stage.forward + stage.backward;
+    rank_step[rank] += stage.per_step;
+    totals.forward += stage.forward;
+    totals.backward += stage.backward;
+    totals.slowest_forward = std::max(totals.slowest_forward, stage.forward);
+    totals.slowest_backward = std::max(totals.slowest_backward, stage.backward);
+    totals.slowest = std::max(totals.slowest, stage.forward + stage.backward);
+    totals.bubble = std::max(totals.bubble, bubble_of_stage(schedule.kind, shape.ranks, stage));
+  }
+  Seconds backward_before;
+  for (std::size_t rank = 0; rank < rank_step.size(); ++rank) {
+    totals.exposed = std::max(totals.exposed, rank_step[rank] - backward_before);
+    totals.per_step = std::max(totals.per_step, rank_step[rank]);
+    totals.slowest_rank = std::max(totals.slowest_rank, rank_time[rank]);
+    backward_before += stages[rank].backward;
+  }
+  return totals;
+}
+
+}  // namespace
+
+Seconds bubble_of_stage(ScheduleKind kind, std::int64_t ranks, const StageTimes& stage) {
+  const auto& [forward, backward, per_step, weight] = stage;
+  const double count = static_cast<double>(ranks), behind = count - 1;
+  const Seconds input = backward - weight, over_weight = std::max(Seconds(0), forward - weight);
+  switch (kind) {
+    case ScheduleKind::zb_h1:
+    case ScheduleKind::zb_1p:
+      return behind * (input + over_weight);
+    case ScheduleKind::zb_h2:
+      return behind * (input - forward + 2 * over_weight);
+    case ScheduleKind::zb_2p:
+      return std::max(behind * (forward + input) - (2 * count - 1) * weight, behind * input - count * forward);
+    case ScheduleKind::dualpipe:
+      return behind * (forward + std::max(Seconds(0), input - weight));
+    case ScheduleKind::gpipe:
+    case ScheduleKind::one_f_one_b:
+    case ScheduleKind::eager_one_f_one_b:
+    case ScheduleKind::interleaved:
+    case ScheduleKind::inference:
+    case ScheduleKind::custom:
+      break;
+  }
+  return {};
+}
+
+Seconds schedule_formula(const Schedule& schedule, const std::vector<StageTimes>& stages, std::int64_t microbatches) {
+  const std::int64_t ranks = std::ssize(stages) / schedule.chunks;
+  const Totals totals = totals_of(schedule, shape_of(schedule, ranks), stages);
+  const double repeats = static_cast<double>(microbatches - 1), count = static_cast<double>(microbatches);
+  switch (schedule.kind) {
+    case ScheduleKind::gpipe:
+      return totals.forward + repeats * totals.slowest_forward + totals.backward + repeats * totals.slowest_backward +
+             totals.exposed;
+    case ScheduleKind::one_f_one_b:
+    case ScheduleKind::eager_one_f_one_b:
+      return totals.forward + totals.backward + repeats * totals.slowest + totals.exposed;
+    case ScheduleKind::interleaved:
+      return static_cast<double>(microbatches * schedule.chunks + ranks - 1) * totals.slowest + totals.exposed;
+    case ScheduleKind::zb_h1:
+    case ScheduleKind::zb_1p:
+    case ScheduleKind::zb_h2:
+    case ScheduleKind::zb_2p:
+      return count * totals.slowest + totals.bubble + totals.per_step;
+    case ScheduleKind::dualpipe:
+      return count * totals.slowest_rank + totals.bubble + totals.per_step;
+    case ScheduleKind::inference:
+      return totals.forward + repeats * totals.slowest_forward;
+    case ScheduleKind::custom:
+      return {};
+  }
+  return {};
+}
+
+}  // namespace meshloom
