@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <random>
 
 #include "costmodel/groups.hpp"
+#include "graphs/builders.hpp"
 #include "graphs/graph_draft.hpp"
 #include "graphs/input_error.hpp"
 #include "planner/baseline.hpp"
@@ -125,6 +127,42 @@ TEST_CASE("a stage's memory is that of its group", "[groups]") {
   const Plan none = search_plans(on_groups(chain(8), {large, small}), options).front();
   REQUIRE(none.status == PlanStatus::infeasible);
   CHECK(none.reasons.front().has == small.device.memory);
+}
+
+std::int64_t layers_on(const Plan& plan, std::uint32_t group) {
+  std::int64_t layers = 0;
+  for (const Stage& stage : plan.stages)
+    if (stage.submesh.group == group) layers += stage.last_layer - stage.first_layer + 1;
+  return layers;
+}
+
+TEST_CASE("GPT-39B on 4 A100 and 8 V100 hosts takes two thirds of the best uniform plan's time", "[groups]") {
+  GptOptions gpt;
+  gpt.layers = 48, gpt.hidden = 8192, gpt.heads = 64, gpt.seq_len = 1024, gpt.vocab = 51200;
+  const PlanningInput input{build_gpt(gpt),
+                            read_cluster(MESHLOOM_SOURCE_DIR "/cluster_specs/aws_4_p4d_8_p3.json"),
+                            find_recipe("megatron"),
+                            {},
+                            {}};
+  SearchOptions options;
+  options.global_batch = 1024, options.microbatch_size = 1, options.schedule = ScheduleKind::one_f_one_b;
+  const Plan plan = search_plans(input, options).front();
+  const std::optional<Plan> uniform = best_uniform_plan(input, options);
+  REQUIRE(uniform);
+  CHECK(plan.estimate <= uniform->estimate * (2.0 / 3));
+  CHECK(plan.idle_devices().empty());
+  // The uniform plan has a third of the devices, and so of the layers, on A100s; ours what their pace asks for, give or
+  // take a layer of each of the groups' ends.
+  CHECK(layers_on(*uniform, 0) == 1 + 48 / 3);
+  std::vector<Seconds> alone;
+  for (const Cluster& group : input.cluster.groups) {
+    PlanningInput only = input;
+    only.cluster = group;
+    alone.push_back(search_plans(only, options).front().estimate);
+    CHECK(plan.estimate < alone.back());
+  }
+  const double share = alone[1] / (alone[0] + alone[1]) * 50;
+  CHECK(std::abs(static_cast<double>(layers_on(plan, 0)) - share) <= 2);
 }
 
 // Two groups of one or two hosts, unlike in everything.
