@@ -185,6 +185,33 @@ void MeshPricer::bound(const Classes& wanted, Seconds to_beat) {
       bound_single_stage(space_.recomputes[r], std::size(bounding_prices));
     for (std::size_t depth = 0; depth < bounded_depths.size(); ++depth) raise_with_memory(unpriced, r, depth);
     keep_least_times(r);
+    if (may_hold_chunks()) price_chunks(open, space_.recomputes[r]);
+  }
+}
+
+bool MeshPricer::may_hold_chunks() const {
+  const std::vector<ScheduleKind>& kinds = space_.schedules;
+  if (std::find(kinds.begin(), kinds.end(), ScheduleKind::interleaved) == kinds.end()) return false;
+  const std::optional<std::int64_t> ranks = ranks_that_tile(space_, space_.submesh_of[mesh_]);
+  return ranks && 2 * *ranks <= static_cast<std::int64_t>(space_.layers.layers.size()) &&
+         can_interleave(*ranks, microbatches_);
+}
+
+// A chunk may be small enough to fit alone; what counts is what all chunks of a rank hold together.
+void MeshPricer::price_chunks(const Classes& wanted, Recompute recompute) {
+  if (!any(wanted)) return;
+  if (result_.priced_times.empty()) {
+    result_.priced_times.emplace_back().fill(impossible);
+    result_.priced_times.resize(wanted.size(), result_.priced_times.front());
+  }
+  for (std::size_t k = 0; k < chunk_prices.size(); ++k) {
+    const double byte = chunk_prices[k] * stage_bound() / Seconds(usable_.value());
+    const RangeSettings settings{ParameterStates(space_.states), recompute, {1, 0, byte, byte}};
+    const std::vector<Cost> costs = solver_.ranges().solve(settings, wanted);
+    for (std::size_t c = 1; c < costs.size(); ++c)
+      if (wanted[c] && possible(costs[c]))
+        result_.priced_times[c][k] = std::min(result_.priced_times[c][k],
+                                              Seconds(weighted(costs[c], settings.weights) * (1 - rounding_of_sums)));
   }
 }
 

@@ -14,6 +14,7 @@ namespace meshloom {
 struct MeshResult {
   std::vector<std::vector<StageCandidate>> candidates;  // by class
   std::vector<LeastTimes> least_times;                  // by class
+  std::vector<PricedTimes> priced_times;                // by class; empty where no chunks may lie
   std::vector<std::vector<LeanWay>> lean;               // by class
   std::vector<std::size_t> hopeless;                    // by class: for how many of the recomputes nothing fits
   Seconds least_single_stage = impossible;
@@ -71,6 +72,8 @@ class MeshPricer {
   std::vector<Cost> find_least_times(const Classes& wanted, std::size_t recompute);
   void keep_least_times(std::size_t recompute);
   void raise_with_memory(const std::vector<Cost>& unpriced, std::size_t recompute, std::size_t depth);
+  bool may_hold_chunks() const;
+  void price_chunks(const Classes& wanted, Recompute recompute);
   void bound_single_stage(Recompute recompute, std::size_t prices);
   void sweep_prices(const ParameterStates& states, Recompute recompute, Classes& wanted, std::size_t prices);
   std::vector<std::size_t> hopeless(const std::vector<Cost>& costs) const;

@@ -204,14 +204,22 @@ const Pipeline* best_of(const SizeResult& result) {
 }
 
 // Looks for pipelines below `limit`, of each schedule.
-void improve(SizeResult& result, const SearchSpace& space, const StageCosts& costs, Seconds limit) {
+void improve(SizeResult& result, const SearchSpace& space, ScheduleKind kind, const StageCosts& costs, Seconds limit) {
+  if (!lies_in_a_row(kind) && limit < impossible &&
+      !(lower_bound_on_equal_submeshes(space, costs, result.microbatches, kind, limit) < limit))
+    return;
+  const auto k = std::find(space.schedules.begin(), space.schedules.end(), kind) - space.schedules.begin();
   result.pipelines.resize(space.schedules.size());
-  for (std::size_t k = 0; k < space.schedules.size(); ++k) {
-    std::optional<Pipeline>& known = result.pipelines[k];
-    std::optional<Pipeline> found =
-        best_pipeline(space, space.schedules[k], costs, result.microbatch_size, result.microbatches, limit);
-    if (found && (!known || found->estimate < known->estimate)) known = std::move(found);
-  }
+  std::optional<Pipeline>& known = result.pipelines[static_cast<std::size_t>(k)];
+  std::optional<Pipeline> found = best_pipeline(space, kind, costs, result.microbatch_size, result.microbatches, limit);
+  if (found && (!known || found->estimate < known->estimate)) known = std::move(found);
+}
+
+// The schedules that are solved faster; all where there are none.
+std::vector<ScheduleKind> quick_schedules(const SearchSpace& space) {
+  std::vector<ScheduleKind> quick;
+  std::copy_if(space.schedules.begin(), space.schedules.end(), std::back_inserter(quick), lies_in_a_row);
+  return quick.empty() ? space.schedules : quick;
 }
 
 // Whether pricing may find something below `limit`. Bounds of schedules on equal submeshes do not see memory and so
@@ -242,7 +250,7 @@ void outline(SizeResult& result, const SearchSpace& space, Seconds to_beat) {
     return;
   }
   result.outline = outline_stages(space, result.microbatch_size, result.microbatches, to_beat);
-  for (const ScheduleKind kind : space.schedules)
+  for (const ScheduleKind kind : quick_schedules(space))
     improve_with_even_stages(result.even, space, kind, result.outline, result.microbatch_size, result.microbatches);
   result.cut_short = !result.outline.complete;
 }
@@ -255,7 +263,9 @@ void look_at_outline(SizeResult& result, const SearchSpace& space, Seconds to_be
     return;
   }
   result.lower_bound = lower_bound(space, result.outline, result.microbatch_size, result.microbatches, to_beat);
-  if (result.lower_bound < to_beat || !(to_beat < impossible)) improve(result, space, result.outline, to_beat);
+  if (!(result.lower_bound < to_beat) && to_beat < impossible) return;
+  for (const ScheduleKind kind : result.outline.exact ? space.schedules : quick_schedules(space))
+    improve(result, space, kind, result.outline, to_beat);
 }
 
 // With all useful ways to run a stage, what there is below the limit has been found under 1F1B. Other schedules compare
@@ -288,7 +298,7 @@ void price(SizeResult& result, const SearchSpace& space, Seconds limit) {
   if (!worth_pricing(result, space, pricing.bounds(), limit)) return;
   StageCosts costs = pricing.price();
   result.cut_short = !costs.complete;
-  improve(result, space, costs, limit);
+  for (const ScheduleKind kind : space.schedules) improve(result, space, kind, costs, limit);
   result.outline.lean = std::move(costs.lean);
 }
 

@@ -50,6 +50,33 @@ class BottleneckOfCuts {
   std::vector<Seconds> times_;
 };
 
+// The least sum of priced times over cuts of all layers into ranges, however many; impossible where there is none.
+Seconds least_sum(const SearchSpace& space, const StageCosts& costs, std::uint32_t submesh, std::size_t price) {
+  const std::size_t layers = space.layers.layers.size();
+  std::vector<Seconds> after(layers + 1, impossible);  // by boundary
+  after.front() = Seconds(0);
+  for (std::size_t first = 0; first < layers; ++first)
+    for (std::size_t last = first; last < layers; ++last)
+      after[last + 1] = std::min(
+          after[last + 1], after[first] + costs.priced_times[space.classes.of[first][last - first]][submesh][price]);
+  return after.back();
+}
+
+// What the chunks of one rank take together for one microbatch, at least, on average over the ranks: all chunks
+// together hold at most what all ranks have, each for one microbatch at least, so the Lagrangian bound of their sum
+// holds.
+Seconds least_time_of_rank(const SearchSpace& space, const StageCosts& costs, std::uint32_t submesh,
+                           std::int64_t ranks) {
+  Seconds least(0);
+  if (costs.priced_times.empty()) return least;
+  for (std::size_t k = 0; k < chunk_prices.size(); ++k) {
+    const Seconds sum = least_sum(space, costs, submesh, k);
+    if (!(sum < impossible)) return impossible;
+    least = std::max(least, sum / static_cast<double>(ranks) - chunk_prices[k] * costs.longest_stage);
+  }
+  return least;
+}
+
 }  // namespace
 
 std::vector<std::int64_t> searched_chunks(const SearchOptions& options) {
@@ -72,10 +99,12 @@ Seconds lower_bound_on_equal_submeshes(const SearchSpace& space, const StageCost
       continue;
     }
     if (!can_interleave(*ranks, microbatches)) continue;
+    const Seconds of_rank = least_time_of_rank(space, costs, submesh, *ranks);
     for (const std::int64_t chunks : searched_chunks(space.options))
       if (*ranks * chunks <= layers)
-        limit = std::min(
-            limit, static_cast<double>(microbatches * chunks + *ranks - 1) * bottleneck.with_stages(*ranks * chunks));
+        limit = std::min(limit,
+                         static_cast<double>(microbatches * chunks + *ranks - 1) *
+                             std::max(bottleneck.with_stages(*ranks * chunks), of_rank / static_cast<double>(chunks)));
   }
   return limit;
 }

@@ -235,6 +235,8 @@ void add_bounds(const SearchSpace& space, std::uint32_t mesh, const MeshResult& 
       least[depth] = std::min(least[depth], of_mesh.least_times[c][depth]);
     add_lean(space, result.lean[c][submesh], of_mesh.lean[c]);
     if (of_mesh.hopeless[c] < space.recomputes.size()) result.may_fit[c][submesh] = true;
+    for (std::size_t k = 0; k < chunk_prices.size() && !of_mesh.priced_times.empty(); ++k)
+      result.priced_times[c][submesh][k] = std::min(result.priced_times[c][submesh][k], of_mesh.priced_times[c][k]);
   }
   if (is_whole_group(space, space.submeshes[submesh]))
     result.least_single_stage = std::min(result.least_single_stage, of_mesh.least_single_stage);
@@ -310,6 +312,10 @@ StagePricing::StagePricing(const SearchSpace& space, std::int64_t microbatch_siz
       to_beat_(to_beat),
       pricers_(space.meshes.size()),
       bounds_(nothing_known(space)) {
+  PricedTimes unpriced;
+  unpriced.fill(impossible);
+  bounds_.priced_times.assign(space.classes.classes.size(), std::vector<PricedTimes>(space.submeshes.size(), unpriced));
+  bounds_.longest_stage = to_beat / static_cast<double>(microbatches);
   const Wanted wanted = promising(space, outline, microbatches, to_beat);
   tbb::parallel_for(std::uint32_t{0}, static_cast<std::uint32_t>(pricers_.size()), [&](std::uint32_t mesh) {
     const std::vector<bool>& classes = wanted[space.submesh_of[mesh]];

@@ -69,6 +69,11 @@ inline constexpr std::array<std::int64_t, 4> bounded_depths{1, 4, 16, 64};
 using LeastTimes = std::array<Seconds, bounded_depths.size()>;
 inline constexpr LeastTimes never{impossible, impossible, impossible, impossible};
 
+// Prices of a byte, relative to the longest time that a stage may take for all bytes of a device.
+inline constexpr std::array<double, 3> chunk_prices{1, 0.3, 0.1};
+// By position in chunk_prices: no way to run it costs less, time for one microbatch and memory with one in flight.
+using PricedTimes = std::array<Seconds, chunk_prices.size()>;
+
 struct LeanWay {
   Cost cost;
   std::uint32_t mesh = 0;
@@ -80,6 +85,9 @@ struct StageCosts {
   std::vector<std::vector<std::vector<StageCandidate>>> candidates;
   // By class and submesh; `never` where there is none, or none that matters.
   std::vector<std::vector<LeastTimes>> least_times;
+  // By class and submesh, where chunks of interleaved pipelines may lie; empty before bounds are known.
+  std::vector<std::vector<PricedTimes>> priced_times;
+  Seconds longest_stage{0};  // that chunk_prices refer to
   // No way to run all layers as one stage on all devices, or all of one group, takes less than this for a step.
   Seconds least_single_stage{0};
   bool exact = false;  // no way to run a stage that may be part of the best pipeline is missing

@@ -52,6 +52,8 @@ class EvenTable {
   const std::vector<EvenRange>& ranges(std::uint32_t stage, std::uint32_t first) const {
     return ranges_[kind_of_stage_[stage]][first];
   }
+  // Stages of one kind share their ranges.
+  std::size_t kind(std::uint32_t stage) const { return kind_of_stage_[stage]; }
   // Every time that a stage may take, ascending.
   std::vector<double> times() const;
 

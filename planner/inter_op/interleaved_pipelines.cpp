@@ -6,6 +6,7 @@
 // together. The bound on t itself is found by bisection and then, like 1F1B's, by intervals.
 #include <algorithm>
 #include <array>
+#include <map>
 #include <numeric>
 
 #include "planner/inter_op/even_table.hpp"
@@ -121,28 +122,53 @@ class InterleavedSearch {
         .value();
   }
 
+  // By first layer and range of the table: the least need of a variant in time; unreachable where there is none.
+  using LeastNeeds = std::vector<std::vector<double>>;
+
   template <typename Need>
-  Rest least_rest(double largest_time, const Need& need) const {
+  LeastNeeds least_needs(double largest_time, std::uint32_t stage, const Need& need) const {
+    LeastNeeds result(problem_.layers);
+    for (std::uint32_t first = 0; first < problem_.layers; ++first)
+      for (const EvenRange& range : table_.ranges(stage, first)) {
+        double& least = result[first].emplace_back(unreachable);
+        for (const EvenVariant& variant : range.variants) {
+          if (variant.time > largest_time) break;
+          least = std::min(least, need(variant, stage));
+        }
+      }
+    return result;
+  }
+
+  // `weight_of(stage)`: stages of one kind and equal weights have equal needs.
+  template <typename Need, typename Weight>
+  Rest least_rest(double largest_time, const Need& need, const Weight& weight_of) const {
     const std::uint32_t stages = pipeline_.stages();
     Rest rest(stages + 1, std::vector<double>(problem_.layers + 1, unreachable));
     rest[stages][problem_.layers] = 0;
-    for (std::uint32_t stage = stages; stage-- > 0;)
-      for (std::uint32_t first = stage; first + (stages - stage) <= problem_.layers; ++first)
-        for (const EvenRange& range : table_.ranges(stage, first)) {
-          const double behind = rest[stage + 1][range.last + 1];
-          if (behind == unreachable) continue;
-          for (const EvenVariant& variant : range.variants) {
-            if (variant.time > largest_time) break;
-            rest[stage][first] = std::min(rest[stage][first], behind + need(variant, stage));
-          }
-        }
+    std::map<std::pair<std::size_t, std::int64_t>, LeastNeeds> needs;
+    for (std::uint32_t stage = stages; stage-- > 0;) {
+      const auto [known, added] = needs.try_emplace({table_.kind(stage), weight_of(stage)});
+      if (added) known->second = least_needs(largest_time, stage, need);
+      for (std::uint32_t first = stage; first + (stages - stage) <= problem_.layers; ++first) {
+        const std::vector<EvenRange>& ranges = table_.ranges(stage, first);
+        for (std::size_t r = 0; r < ranges.size(); ++r)
+          rest[stage][first] =
+              std::min(rest[stage][first], known->second[first][r] + rest[stage + 1][ranges[r].last + 1]);
+      }
+    }
     return rest;
   }
 
   Rest least_memory(double largest_time, const RankGroup& group) const {
-    return least_rest(largest_time, [&](const EvenVariant& variant, std::uint32_t stage) {
-      return group.contains(stage % ranks_) ? share_of_memory(option(variant), stage) : 0.0;
-    });
+    constexpr std::int64_t outside = -1;  // no rank holds less than nothing
+    return least_rest(
+        largest_time,
+        [&](const EvenVariant& variant, std::uint32_t stage) {
+          return group.contains(stage % ranks_) ? share_of_memory(option(variant), stage) : 0.0;
+        },
+        [&](std::uint32_t stage) {
+          return group.contains(stage % ranks_) ? priced_[stage % ranks_][stage / ranks_] : outside;
+        });
   }
   double room(const RankGroup& group) const {
     return static_cast<double>(group.end - group.begin) * problem_.memory.value() * (1 + 1e-12);
@@ -159,9 +185,10 @@ class InterleavedSearch {
     largest_time_ = largest_time;
     rest_memory_.clear();
     for (const RankGroup& group : groups_) rest_memory_.push_back(least_memory(largest_time, group));
-    rest_per_step_ = least_rest(largest_time, [&](const EvenVariant& variant, std::uint32_t stage) {
-      return stage % ranks_ == 0 ? variant.per_step : 0.0;
-    });
+    rest_per_step_ = least_rest(
+        largest_time,
+        [&](const EvenVariant& variant, std::uint32_t stage) { return stage % ranks_ == 0 ? variant.per_step : 0.0; },
+        [&](std::uint32_t stage) { return std::int64_t{stage % ranks_ == 0}; });
   }
 
   // Bisection for the least largest t that fits, then intervals for what takes longer and hides more.
