@@ -20,6 +20,8 @@ namespace meshloom {
 namespace {
 
 constexpr double rounding_of_sums = 1e-12;  // relative, generous: the bound stays proven
+// Sums of times are floating point: a bound may stand a hair above an estimate, but no more.
+constexpr double hair = 1e-9;
 
 void check(const SearchOptions& options) {
   if (options.global_batch < 1)
@@ -177,12 +179,12 @@ std::vector<Plan> search_plans(const PlanningInput& input, const SearchOptions& 
   }
   std::stable_sort(plans.begin(), plans.end(), [](const Plan& a, const Plan& b) { return a.estimate < b.estimate; });
   // The bound is of stages placed in their order; of a plan that is below it since they are not, nothing is proven.
-  const bool placed_better = plans.front().estimate < std::min(result.pipelines.front().estimate, result.lower_bound);
+  const bool placed_better =
+      plans.front().estimate < std::min(result.pipelines.front().estimate, result.lower_bound) * (1 - hair);
   const Seconds bound = placed_better ? Seconds(0) : result.lower_bound;
   for (Plan& plan : plans) {
     plan.best_estimate = plans.front().estimate;
-    // Sums of times are floating point: a bound may stand a hair above an estimate, but no more.
-    if (bound > plan.best_estimate * (1 + 1e-9))
+    if (bound > plan.best_estimate * (1 + hair))
       throw std::logic_error(fmt::format("the lower bound {} s exceeds the best estimate {} s", bound.value(),
                                          plan.best_estimate.value()));
     plan.lower_bound = std::min(bound * (1 - rounding_of_sums), plan.best_estimate);
