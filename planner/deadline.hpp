@@ -14,6 +14,7 @@ class Deadline {
   Deadline() = default;  // never
   static Deadline after(Seconds time) {
     Deadline deadline;
+    if (time > longest) return deadline;
     deadline.end_ =
         Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(time.value()));
     return deadline;
@@ -23,6 +24,7 @@ class Deadline {
 
  private:
   using Clock = std::chrono::steady_clock;
+  static constexpr Seconds longest{1e9};  // three decades; the clock counts to some ten
   std::optional<Clock::time_point> end_;
 };
 

@@ -12,7 +12,7 @@ namespace meshloom {
 namespace {
 
 // Steps of range_fronts on one mesh: some tenths of a second.
-constexpr std::size_t most_work = 3'000'000, most_work_if_asked = 1'000'000'000;
+constexpr std::size_t most_work = 3'000'000, most_work_if_asked = 50'000'000;
 // Beyond these the fronts are not worth trying.
 constexpr std::size_t most_layers = 8, most_ops_of_layer = 4;
 
@@ -50,6 +50,9 @@ class FrontLayer {
     for (std::size_t n = model.interior; n < model.nodes.size(); ++n)
       borders_.push_back(border_costs(context, model.nodes[n]));
     const LayerModel& nodes = expanded_.model;
+    double combinations = 1;
+    for (const ModelNode& node : nodes.nodes) combinations *= static_cast<double>(node.choices.size());
+    if (combinations > static_cast<double>(work)) throw OutOfWork{};
     std::vector<std::uint32_t> choices(nodes.nodes.size(), 0);
     do {
       spend(work, 1);

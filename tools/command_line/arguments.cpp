@@ -50,7 +50,7 @@ void add_plan(CLI::App& root, Parsed& parsed) {
              "Pipeline schedule; auto: those that the recipe lists",
              [&plan](const std::string& text) { plan.search.schedule = schedule_named(text); });
   add_integer(
-      app, "--vpp", plan.search.chunks, most_layers,
+      app, "--vpp", plan.search.chunks, most_searched_chunks,
       "Virtual pipeline stages of interleaved-1f1b: chunks of the model per rank; 2 to 8, searched, unless told");
   add_choice(app, "--parameter-state", {"auto", "replicated", "zero1", "zero2", "zero3"},
              "How parameters and their state are kept",

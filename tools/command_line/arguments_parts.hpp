@@ -18,8 +18,9 @@ namespace meshloom {
 
 // Beyond these nobody means it, and sums of such numbers would no longer be exact.
 inline constexpr std::int64_t most_samples = std::int64_t{1} << 31, most_runs = 1'000'000, most_layers = 10'000,
-                              most_hosts = 100'000, most_degree = 10'000'000, most_threads = 4'096, most_size = 1 << 20,
-                              most_heads = 1 << 14, most_tokens = std::int64_t{1} << 31;
+                              most_searched_chunks = 8, most_hosts = 100'000, most_degree = 10'000'000,
+                              most_threads = 4'096, most_size = 1 << 20, most_heads = 1 << 14,
+                              most_tokens = std::int64_t{1} << 31;
 
 // An option whose text `set` understands.
 inline CLI::Option* add_text(CLI::App& app, const std::string& option, const std::string& type, const std::string& help,

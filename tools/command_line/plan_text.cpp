@@ -25,7 +25,7 @@ std::string infeasible_text(const Plan& plan) {
                         layer_names(plan, reason.first_layer, reason.last_layer), readable(reason.needs),
                         reason.needs.value(), readable(reason.has), reason.has.value());
   if (plan.status == PlanStatus::infeasible && plan.reasons.empty())
-    text += "  whatever the memory: the pins, the constraints and the sizes leave no stages that make a pipeline\n";
+    text += "  the pins, the constraints, the schedule and the sizes leave no stages that make a pipeline\n";
   for (const Remedy& remedy : plan.remedies)
     text += fmt::format("  this would work: {}{}\n", remedy.text,
                         remedy.options.empty() ? "" : fmt::format(" ({})", remedy.options));
