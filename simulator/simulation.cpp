@@ -72,13 +72,14 @@ class PipelineRun {
     while (!events_.empty()) {
       const Event next = events_.top();
       events_.pop();
+      if (out_of_date(next)) continue;
       now_ = next.time;
       if (next.target < ranks_.size())
         take_turn(next.target);
       else if (next.target < (1 + streams) * ranks_.size())
         end_of_stream((next.target - ranks_.size()) / streams, (next.target - ranks_.size()) % streams);
       else
-        leave_links(next.target - (1 + streams) * ranks_.size(), next.sequence);
+        leave_links(next.target - (1 + streams) * ranks_.size());
     }
     require_finished();
     sort_equal_starts();
@@ -331,10 +332,17 @@ class PipelineRun {
     }
   }
 
-  void leave_links(std::size_t slot, std::uint64_t sequence) {
+  // The end of a transfer for which another one was said since. It may lie after the step's, so no clock follows it.
+  bool out_of_date(const Event& event) const {
+    const std::size_t first = (1 + streams) * ranks_.size();
+    if (event.target < first) return false;
+    const std::size_t slot = event.target - first;
+    return ranks_[slot / streams].leaving[slot % streams] != event.sequence;
+  }
+
+  void leave_links(std::size_t slot) {
     const std::size_t rank = slot / streams, stream = slot % streams;
     RankState& state = ranks_[rank];
-    if (state.leaving[stream] != sequence) return;
     expect(links_.finish(slot, now_));
     const bool beside =
         stream == synchronizing_stream ? state.bucket_under_way : conditions_.sends == Sends::overlapped;
