@@ -302,8 +302,11 @@ class PipelineRun {
     const auto part = [&beside](Picoseconds whole, std::int64_t k) {
       return static_cast<Picoseconds>(static_cast<__int128>(whole) * k / beside.buckets);
     };
-    for (std::int64_t k = 1; k <= beside.buckets; ++k)
-      state.buckets.push_back({now_ + part(end - now_, k), part(beside.time, k) - part(beside.time, k - 1)});
+    for (std::int64_t k = 1; k <= beside.buckets; ++k) {
+      const Instruction bucket{synchronize, static_cast<std::int32_t>(k), instruction.chunk};  // 0 is the rest
+      state.buckets.push_back(
+          {now_ + part(end - now_, k), jittered(rank, bucket, part(beside.time, k) - part(beside.time, k - 1))});
+    }
     if (idle) push(state.buckets.front().ready, ranks_.size() + streams * rank + synchronizing_stream);
   }
 
