@@ -32,6 +32,13 @@ BytesPerSecond Link::effective(std::int64_t group_size) const {
   return above == efficiency_of_group.begin() ? effective() : bandwidth * std::prev(above)->second;
 }
 
+std::int64_t Cluster::devices() const {
+  if (groups.empty()) return hosts * devices_per_host;
+  std::int64_t total = 0;
+  for (const Cluster& group : groups) total += group.devices();
+  return total;
+}
+
 FlopsPerSecond peak_for(const DeviceType& device, DType dtype) {
   for (const DType candidate : fallbacks(dtype))
     if (const auto found = device.peak.find(candidate); found != device.peak.end()) return found->second;

@@ -1,4 +1,5 @@
-// The cluster: one device type, hosts of equal size, and the links inside a host and between hosts.
+// The cluster: one device type, hosts of equal size, and the links inside a host and between hosts; or several groups
+// of hosts, each such a cluster of its own (costmodel/groups.hpp).
 // File format `meshloom.cluster/1`, docs/cluster_format.md; the files in cluster_specs/ state a source for each number.
 #pragma once
 
@@ -47,6 +48,13 @@ struct Link {
   bool operator==(const Link&) const = default;
 };
 
+// What the way of one host into another group of hosts gives, where that is less than both sides' NICs.
+struct GroupLink {
+  std::string one, other;  // names of groups; both directions
+  Link link;
+  bool operator==(const GroupLink&) const = default;
+};
+
 // Switches above the hosts: so many hosts, in order, below each. Their uplink carries what enters from below, over the
 // oversubscription, in each direction.
 struct SwitchLevel {
@@ -66,11 +74,17 @@ struct Cluster {
   std::vector<SwitchLevel> switch_levels;      // from the hosts up; none: hosts reach each other at the speed of NICs
   double price_per_host_hour = 0;              // in dollars; 0: not given
   std::map<std::string, std::string> sources;  // key of the file -> where its number comes from
-  std::int64_t devices() const { return hosts * devices_per_host; }
+  // An unequal cluster: groups of hosts, each a uniform cluster; devices and hosts are numbered group by group. The
+  // members from `device` to `price_per_host_hour` are then unset: every cost is that of a group. Empty: one group,
+  // this.
+  std::vector<Cluster> groups{};
+  std::vector<GroupLink> between_groups{};  // where there is none: the slower of both sides' NICs
+  std::int64_t devices() const;             // of all groups
   bool operator==(const Cluster&) const = default;
 };
 
 // Throws InputError: no hosts, no devices, a peak missing for every 16-bit float, a number without a unit, …
+// Neighbouring groups of equal hosts become one group, unless links from them to other groups are stated.
 Cluster read_cluster(const std::string& path);
 Cluster parse_cluster(const std::string& text, const std::string& file);
 std::string write_cluster(const Cluster& cluster);  // with units; read(write(c)) == c up to the last digit of a double

@@ -14,6 +14,7 @@ namespace meshloom {
 struct Submesh {
   std::int64_t hosts = 1;
   std::int64_t devices_per_host = 1;
+  std::uint32_t group = 0;  // of the cluster, in which it lies (costmodel/groups.hpp)
   std::int64_t devices() const { return hosts * devices_per_host; }
   auto operator<=>(const Submesh&) const = default;
 };

@@ -8,6 +8,7 @@
 #include <map>
 #include <tuple>
 
+#include "costmodel/groups.hpp"
 #include "graphs/input_error.hpp"
 #include "planner/materialize.hpp"
 #include "planner/plan/ranks.hpp"
@@ -101,7 +102,8 @@ std::vector<LayoutAxis> layout_axes(const UniformLayout& layout) {
   return axes;
 }
 
-DeviceMesh stage_mesh(const Cluster& cluster, const UniformLayout& layout) {
+// On the hosts of one group, as its first devices or behind other stages of as many.
+DeviceMesh mesh_on_hosts(const Cluster& cluster, const UniformLayout& layout) {
   const std::int64_t devices = devices_of_stage(layout);
   DeviceMesh mesh;
   if (devices <= cluster.devices_per_host && cluster.devices_per_host % devices == 0)
@@ -121,6 +123,30 @@ DeviceMesh stage_mesh(const Cluster& cluster, const UniformLayout& layout) {
   }
   for (const LayoutAxis& axis : axes) mesh.axes.push_back({axis.name, axis.size});
   return mesh;
+}
+
+// Of one rank's stages; ranks take the devices in order.
+DeviceMesh stage_mesh(const Cluster& cluster, const UniformLayout& layout, std::int64_t rank) {
+  const std::int64_t devices = devices_of_stage(layout);
+  const std::size_t group = group_of_device(cluster, rank * devices);
+  const Cluster& here = group_at(cluster, group);
+  DeviceMesh mesh = mesh_on_hosts(here, layout);
+  mesh.submesh.group = static_cast<std::uint32_t>(group);
+  const std::int64_t first = rank * devices - first_device_of(cluster, group);
+  const std::int64_t unit = mesh.submesh.hosts > 1 ? here.devices_per_host : devices;
+  if (first % unit != 0 || first + devices > here.devices())
+    throw InputError("--pp", fmt::format("stage {} of {} devices does not lie within one group of hosts (\"{}\" has "
+                                         "{} devices); give stages that divide each group",
+                                         rank, devices, here.name, here.devices()));
+  return mesh;
+}
+
+// By rank.
+std::vector<DeviceMesh> stage_meshes(const Cluster& cluster, const UniformLayout& layout) {
+  std::vector<DeviceMesh> meshes;
+  for (std::int64_t rank = 0; rank < layout.pipeline_parallel; ++rank)
+    meshes.push_back(stage_mesh(cluster, layout, rank));
+  return meshes;
 }
 
 std::vector<AxisRole> axis_roles(const UniformLayout& layout) {
@@ -143,21 +169,25 @@ SearchOptions options_of(const UniformLayout& layout, std::int64_t global_batch)
 void add_reasons(Plan& plan) {
   for (std::size_t rank = 0; rank < static_cast<std::size_t>(plan.ranks()); ++rank) {
     const Stage& stage = plan.stages[rank];
-    const Bytes needs = device_memory(memory_of_rank(plan, rank)), has = plan.cluster.device.memory;
+    const Bytes needs = device_memory(memory_of_rank(plan, rank));
+    const Bytes has = group_at(plan.cluster, stage.submesh.group).device.memory;
     if (needs > has) plan.reasons.push_back({stage.first_layer, stage.last_layer, needs, has});
   }
 }
 
 Plan plan_with(const SearchSpace& space, const UniformLayout& layout, std::int64_t microbatch_size) {
-  const DeviceMesh mesh = stage_mesh(space.input.cluster, layout);
+  const std::vector<DeviceMesh> meshes = stage_meshes(space.input.cluster, layout);
   const std::int64_t microbatches = space.options.global_batch / microbatch_size;
   const RangeSettings settings{layout.parameter_state, layout.recompute, {static_cast<double>(microbatches), 1, 0, 0}};
   PipelineRequest request{{}, microbatch_size, microbatches, layout.schedule};
   const PipelineShape shape = shape_of(layout.schedule, layout.pipeline_parallel);
   const LayerRanges ranges = equal_stages(space.layers, layout);
-  MeshSolver solver(space, mesh, axis_roles(layout), microbatch_size);
+  std::map<std::uint32_t, MeshSolver> solvers;  // by group
   for (std::int64_t s = 0; s < shape.stages(); ++s) {
     const auto& [first, last] = ranges[static_cast<std::size_t>(s)];
+    const DeviceMesh& mesh = meshes[static_cast<std::size_t>(shape.rank_of(s))];
+    MeshSolver& solver =
+        solvers.try_emplace(mesh.submesh.group, space, mesh, axis_roles(layout), microbatch_size).first->second;
     const std::int64_t device = shape.rank_of(s) * mesh.submesh.devices();
     request.stages.push_back(
         materialize_stage(space, {first, last, mesh, axis_roles(layout), settings, device}, solver));
@@ -243,6 +273,14 @@ Plan baseline_plan(const PlanningInput& input, const UniformLayout& layout, std:
 
 namespace {
 
+// Powers of two; on an unequal cluster all divisors, as groups may be multiples of an odd number of hosts.
+std::vector<std::int64_t> pipeline_degrees(const Cluster& cluster) {
+  std::vector<std::int64_t> degrees;
+  for (std::int64_t degree = 1; degree <= cluster.devices(); cluster.groups.empty() ? degree *= 2 : ++degree)
+    if (cluster.devices() % degree == 0) degrees.push_back(degree);
+  return degrees;
+}
+
 // Degrees of the layouts that may be tried: those that lie evenly on hosts and layers.
 std::vector<UniformLayout> possible_degrees(const SearchSpace& space) {
   const Cluster& cluster = space.input.cluster;
@@ -250,7 +288,7 @@ std::vector<UniformLayout> possible_degrees(const SearchSpace& space) {
   std::vector<UniformLayout> result;
   const auto add = [&](const UniformLayout& layout) {
     try {
-      stage_mesh(cluster, layout);
+      stage_meshes(cluster, layout);
       equal_stages(space.layers, layout);
     } catch (const InputError&) {
       return;
@@ -258,7 +296,7 @@ std::vector<UniformLayout> possible_degrees(const SearchSpace& space) {
     result.push_back(layout);
   };
   for (std::int64_t tp = 1; tp <= devices; tp *= 2)
-    for (std::int64_t pp = 1; tp * pp <= devices; pp *= 2) {
+    for (const std::int64_t pp : pipeline_degrees(cluster)) {
       if (devices % (tp * pp) != 0) continue;
       const std::int64_t dp = devices / (tp * pp);
       const std::int64_t most_experts = space.meanings.has_experts() ? dp : 1;
@@ -303,13 +341,16 @@ bool agrees(const UniformLayout& layout, const SearchOptions& options) {
 
 bool keeps_constraints(const UniformLayout& layout, const SearchSpace& space) {
   if (space.allowed.count() && layout.pipeline_parallel != *space.allowed.count()) return false;
-  const Submesh submesh = stage_mesh(space.input.cluster, layout).submesh;
-  if (!space.options.constraints.submeshes.empty() &&
-      std::find(space.submeshes.begin(), space.submeshes.end(), submesh) == space.submeshes.end())
-    return false;
+  const std::vector<DeviceMesh> meshes = stage_meshes(space.input.cluster, layout);
   const LayerRanges ranges = equal_stages(space.layers, layout);
-  return std::all_of(ranges.begin(), ranges.end(),
-                     [&](const auto& range) { return space.allowed.on(range.first, range.second, submesh); });
+  for (std::size_t s = 0; s < ranges.size(); ++s) {
+    const Submesh& submesh = meshes[s % meshes.size()].submesh;  // ranks take turns
+    if (!space.options.constraints.submeshes.empty() &&
+        std::find(space.submeshes.begin(), space.submeshes.end(), submesh) == space.submeshes.end())
+      return false;
+    if (!space.allowed.on(ranges[s].first, ranges[s].second, submesh)) return false;
+  }
+  return true;
 }
 
 std::vector<std::int64_t> sizes_for(const UniformLayout& layout, const SearchOptions& options) {
@@ -339,7 +380,8 @@ std::vector<PricedTogether> price_together(const std::vector<UniformLayout>& lay
 
 // The estimate that the plan would have; impossible where it does not fit or cannot be sharded so.
 Seconds estimate_of(const SearchSpace& space, const UniformLayout& layout, const LayerRanges& ranges,
-                    const Submesh& submesh, const std::vector<Cost>& costs, std::int64_t microbatch_size) {
+                    const std::vector<DeviceMesh>& meshes, const std::map<std::uint32_t, std::vector<Cost>>& costs,
+                    std::int64_t microbatch_size) {
   const Cluster& cluster = space.input.cluster;
   const std::int64_t microbatches = space.options.global_batch / microbatch_size;
   const auto stages = static_cast<std::int64_t>(ranges.size());
@@ -347,20 +389,23 @@ Seconds estimate_of(const SearchSpace& space, const UniformLayout& layout, const
   Seconds gradient_send;
   for (std::int64_t s = 0; s < stages; ++s) {
     const auto [first, last] = ranges[static_cast<std::size_t>(s)];
-    const Cost& cost = costs[space.classes.of[first][last - first]];
+    const Submesh& submesh = meshes[static_cast<std::size_t>(s)].submesh;
+    const Cost& cost = costs.at(submesh.group)[space.classes.of[first][last - first]];
     if (!(cost.forward < impossible)) return impossible;
     const auto following =
-        following_stages(cost, usable_memory(space), layout.schedule.kind, microbatches, stages - 1 - s);
+        following_stages(cost, usable_memory(space, submesh.group), layout.schedule.kind, microbatches, stages - 1 - s);
     if (!following || *following < stages - 1 - s) return impossible;
     Seconds per_step = cost.per_step();
     if (cost.shared_gradients > Bytes(0) && shares_parameters_outside(space.layers, first, last))
       per_step += shared_gradient_time(cluster, cost.shared_gradients, submesh);
     times.push_back({cost.forward, cost.backward + gradient_send, per_step, cost.backward_weight});
     if (s + 1 == stages || sends_overlap(space.input.recipe, layout.schedule.kind)) continue;
-    const bool crosses = (s + 1) * submesh.devices() % cluster.devices_per_host == 0;
-    StageBoundary boundary =
-        boundary_after(space, last, crosses ? LinkClass::inter_host : LinkClass::intra_host, microbatch_size);
-    price_sends(cluster, boundary, submesh, submesh);
+    const std::int64_t end = (s + 1) * submesh.devices();
+    const LinkClass link = host_of_device(cluster, end - 1) == host_of_device(cluster, end) ? LinkClass::intra_host
+                                                                                            : LinkClass::inter_host;
+    const std::uint32_t next_group = meshes[static_cast<std::size_t>(s) + 1].submesh.group;
+    StageBoundary boundary = boundary_after(space, last, {link, submesh.group, next_group}, microbatch_size);
+    price_sends(cluster, boundary, submesh, meshes[static_cast<std::size_t>(s) + 1].submesh);
     times.back().forward += boundary.formula_forward;
     gradient_send = boundary.formula_backward;
   }
@@ -369,16 +414,19 @@ Seconds estimate_of(const SearchSpace& space, const UniformLayout& layout, const
 
 void price(PricedTogether& priced, const SearchSpace& space, const std::vector<UniformLayout>& layouts) {
   const UniformLayout& any = layouts[priced.layouts.front()];
-  const DeviceMesh mesh = stage_mesh(space.input.cluster, any);
+  const std::vector<DeviceMesh> meshes = stage_meshes(space.input.cluster, any);
   const LayerRanges ranges = equal_stages(space.layers, any);
   std::vector<bool> wanted(space.classes.classes.size(), false);
   for (const auto& [first, last] : ranges) wanted[space.classes.of[first][last - first]] = true;
-  MeshSolver solver(space, mesh, axis_roles(any), priced.microbatch_size);
+  std::map<std::uint32_t, MeshSolver> solvers;  // by group
+  for (const DeviceMesh& mesh : meshes)
+    solvers.try_emplace(mesh.submesh.group, space, mesh, axis_roles(any), priced.microbatch_size);
   const auto microbatches = static_cast<double>(space.options.global_batch / priced.microbatch_size);
   for (const std::size_t l : priced.layouts) {
     const RangeSettings settings{layouts[l].parameter_state, layouts[l].recompute, {microbatches, 1, 0, 0}};
-    priced.estimates.push_back(estimate_of(space, layouts[l], ranges, mesh.submesh,
-                                           solver.ranges().solve(settings, wanted), priced.microbatch_size));
+    std::map<std::uint32_t, std::vector<Cost>> costs;
+    for (auto& [group, solver] : solvers) costs[group] = solver.ranges().solve(settings, wanted);
+    priced.estimates.push_back(estimate_of(space, layouts[l], ranges, meshes, costs, priced.microbatch_size));
   }
 }
 

@@ -4,7 +4,8 @@
 // states), the "tp" axis shards every matrix product that has a parameter, and with sequence parallelism the
 // activations between them along the sequence; the "cp" axis shards tokens everywhere, so that attention gathers keys
 // and values [Llama 3, section 3.3.2]; the "ep" axis takes part of data parallelism's devices and shards the experts.
-// Within the restrictions the intra-op search decides; the stages take equal numbers of layers.
+// Within the restrictions the intra-op search decides; the stages take equal numbers of layers. On an
+// unequal cluster they take the devices in order, each within one group.
 #pragma once
 
 #include <cstdint>
@@ -43,7 +44,8 @@ Plan baseline_plan(const PlanningInput& input, const UniformLayout& layout, std:
 // when none fits. Layouts are priced side by side; only the best is written out.
 std::optional<Plan> best_uniform_plan(const PlanningInput& input, const SearchOptions& options);
 
-// Every uniform layout with power-of-two degrees that multiply to the devices, without context parallelism.
+// Every uniform layout with power-of-two degrees that multiply to the devices, without context parallelism; on an
+// unequal cluster dp and pp need not be powers of two.
 std::vector<UniformLayout> uniform_layouts(const PlanningInput& input);
 
 }  // namespace meshloom

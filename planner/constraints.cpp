@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 
+#include "costmodel/groups.hpp"
 #include "graphs/input_error.hpp"
 #include "planner/inter_op/placement.hpp"
 #include "planner/plan/readable.hpp"
@@ -69,17 +71,23 @@ std::set<std::int64_t> usual_sizes(std::int64_t all) {
   return sizes;
 }
 
-std::vector<Submesh> usual_submeshes(const Cluster& cluster) {
+std::vector<Submesh> usual_submeshes(const Cluster& cluster, std::uint32_t group) {
   std::vector<Submesh> result;
   for (const std::int64_t devices : usual_sizes(cluster.devices_per_host))
-    if (cluster.devices_per_host % devices == 0) result.push_back({1, devices});
+    if (cluster.devices_per_host % devices == 0) result.push_back({1, devices, group});
   for (const std::int64_t hosts : usual_sizes(cluster.hosts))
-    if (hosts > 1) result.push_back({hosts, cluster.devices_per_host});
+    if (hosts > 1) result.push_back({hosts, cluster.devices_per_host, group});
   return result;
 }
 
 std::string cluster_text(const Cluster& cluster) {
-  return fmt::format("{} of {} devices", counted(cluster.hosts, "host"), cluster.devices_per_host);
+  std::string text;
+  for (std::size_t g = 0; g < group_count(cluster); ++g) {
+    const Cluster& group = group_at(cluster, g);
+    text +=
+        fmt::format("{}{} of {} devices", g == 0 ? "" : " and ", counted(group.hosts, "host"), group.devices_per_host);
+  }
+  return text;
 }
 
 InterOpProblem empty_cluster(const Cluster& cluster) {
@@ -141,15 +149,30 @@ void check_order(const StageList& list, const Cluster& cluster) {
                                  cluster.devices()));
 }
 
+bool fits_in(const Submesh& submesh, const Cluster& group) {
+  return submesh.hosts <= group.hosts && submesh.devices_per_host <= group.devices_per_host;
+}
+
+bool is_possible(const Submesh& submesh, const Cluster& group) {
+  return fits_in(submesh, group) && (submesh.hosts == 1 || submesh.devices_per_host == group.devices_per_host);
+}
+
+template <typename Holds>
+bool any_group(const Cluster& cluster, const Holds& holds) {
+  for (std::size_t group = 0; group < group_count(cluster); ++group)
+    if (holds(group_at(cluster, group))) return true;
+  return false;
+}
+
 void check_submesh(const Submesh& submesh, const Cluster& cluster, const std::string& place) {
   const auto fail = [&](const std::string& message) {
     throw InputError(place, fmt::format("{} {}", text_of(submesh), message));
   };
-  if (submesh.hosts > cluster.hosts || submesh.devices_per_host > cluster.devices_per_host)
+  if (!any_group(cluster, [&](const Cluster& group) { return fits_in(submesh, group); }))
     fail(fmt::format("is larger than the cluster, {}; make it smaller, or give more --hosts", cluster_text(cluster)));
-  if (submesh.hosts > 1 && submesh.devices_per_host != cluster.devices_per_host)
+  if (!any_group(cluster, [&](const Cluster& group) { return is_possible(submesh, group); }))
     fail(fmt::format("cannot be: a stage on several hosts takes all their devices; write {}x{} or 1x{}", submesh.hosts,
-                     cluster.devices_per_host, submesh.devices_per_host));
+                     group_at(cluster, 0).devices_per_host, submesh.devices_per_host));
 }
 
 void check_shape(const FixedStage& stage, std::size_t max_mesh_axes, const std::string& place) {
@@ -187,14 +210,24 @@ std::vector<Submesh> allowed_submeshes(const Constraints& constraints, const Clu
   std::vector<Submesh> result;
   const auto add = [&](const Submesh& submesh, const std::string& place) {
     check_submesh(submesh, cluster, place);
-    if (std::find(result.begin(), result.end(), submesh) == result.end()) result.push_back(submesh);
+    for (std::uint32_t group = 0; group < group_count(cluster); ++group) {
+      const Submesh here{submesh.hosts, submesh.devices_per_host, group};
+      if (is_possible(here, group_at(cluster, group)) && std::find(result.begin(), result.end(), here) == result.end())
+        result.push_back(here);
+    }
   };
   for (const Submesh& submesh : constraints.submeshes) add(submesh, "--submeshes");
   if (constraints.stage_list)
     for (std::size_t s = 0; s < constraints.stage_list->stages.size(); ++s)
       add(constraints.stage_list->stages[s].submesh, place_of(*constraints.stage_list, s) + "/submesh");
-  if (result.empty()) return usual_submeshes(cluster);
-  std::sort(result.begin(), result.end());  // by hosts, then devices: the order of the usual ones
+  if (result.empty()) {
+    for (std::uint32_t group = 0; group < group_count(cluster); ++group)
+      for (const Submesh& submesh : usual_submeshes(group_at(cluster, group), group)) result.push_back(submesh);
+    return result;
+  }
+  // By group, then hosts, then devices: the order of the usual ones.
+  std::sort(result.begin(), result.end(),
+            [](const Submesh& a, const Submesh& b) { return std::tie(a.group, a) < std::tie(b.group, b); });
   return result;
 }
 
@@ -213,7 +246,12 @@ AllowedStages::AllowedStages(const Constraints& constraints, const PlanningLayer
     boundaries_.push_back(layer_named(name, Edge::begin, layers, "--boundaries"));
   std::sort(boundaries_.begin(), boundaries_.end());
   boundaries_.erase(std::unique(boundaries_.begin(), boundaries_.end()), boundaries_.end());
-  if (constraints.of_stages() && !list_) check_filling(constraints, all, cluster);
+  if (list_ && !cluster.groups.empty())
+    throw InputError(list_->file,
+                     "lists stages, but not on which groups of the cluster they are; use --stages, "
+                     "--submeshes and --boundaries, or a cluster without groups");
+  // On groups any number of stages may do that fills some of them.
+  if (constraints.of_stages() && !list_ && cluster.groups.empty()) check_filling(constraints, all, cluster);
   if (!list_) return;
   if (constraints.stages || !constraints.boundaries.empty() || !constraints.submeshes.empty())
     throw InputError(list_->file, "lists the stages; leave out --stages, --submeshes and --boundaries");

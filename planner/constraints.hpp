@@ -59,7 +59,7 @@ class AllowedStages {
   AllowedStages() = default;  // any
   // Throws InputError with the place and what would do: no layer of that name, stages that are not all layers in order,
   // a submesh that no pipeline of this cluster can have, more stages than layers, a shape that is none of the submesh,
-  // submeshes or a number of stages that cannot fill the cluster.
+  // submeshes or a number of stages that cannot fill the cluster; a list of stages on an unequal cluster.
   AllowedStages(const Constraints& constraints, const PlanningLayers& layers, const Cluster& cluster,
                 std::size_t max_mesh_axes);
 
@@ -81,7 +81,8 @@ class AllowedStages {
 
 // The submeshes that pipelines are searched over: those of the constraints; or (1, n) for every divisor n of a host's
 // devices, and (n, all) for every power of two and every divisor n of the hosts. Of a number with more than 24 divisors
-// only those with its whole odd part count (hosts / 2^k). Throws InputError for one that the cluster cannot have.
+// only those with its whole odd part count (hosts / 2^k). Of each group of the cluster those that it can have. Throws
+// InputError for one that no group can have.
 std::vector<Submesh> allowed_submeshes(const Constraints& constraints, const Cluster& cluster);
 
 }  // namespace meshloom

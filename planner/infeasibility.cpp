@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "planner/inter_op/problem.hpp"
+#include "planner/group_order.hpp"
 
 namespace meshloom {
 namespace {
@@ -18,25 +18,33 @@ Bytes without_overhead(const SearchSpace& space, Bytes bytes) {
   return (bytes - space.input.recipe.context_memory) / (1 + space.input.recipe.memory_fragmentation);
 }
 
-// Pipelines of the ways to run stages in given bytes.
+// What the bytes that a group's devices can use count: as many as they are of the first group with any.
+double group_scale(const SearchSpace& space, std::uint32_t group) {
+  const std::uint32_t first = space.submeshes.front().group;
+  return group == first ? 1 : usable_memory(space, first) / usable_memory(space, group);
+}
+
+// Pipelines of the ways to run stages in given bytes, each group's scaled.
 class RoomSearch {
  public:
   RoomSearch(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatches)
-      : space_(space), costs_(costs), microbatches_(microbatches) {
-    problem_.layers = static_cast<std::uint32_t>(space.layers.layers.size());
-    problem_.hosts = space.input.cluster.hosts;
-    problem_.devices_per_host = space.input.cluster.devices_per_host;
-    problem_.submeshes = space.submeshes;
-    problem_.stages = space.allowed.count();
-  }
+      : space_(space), costs_(costs), microbatches_(microbatches) {}
 
   // The largest stage of some pipeline whose stages all take at most `room`.
   std::optional<MemoryNeed> within(Bytes room) {
-    problem_.options.clear();
+    for (const GroupOrder& order : group_orders(space_.input.cluster))
+      if (const auto found = within(room, order)) return found;
+    return std::nullopt;
+  }
+
+ private:
+  std::optional<MemoryNeed> within(Bytes room, const GroupOrder& order) {
+    problem_ = problem_without_sends(space_, order);
     for (std::uint32_t first = 0; first < problem_.layers; ++first)
       for (std::uint32_t last = first; last < problem_.layers; ++last)
         for (std::uint32_t submesh = 0; submesh < problem_.submeshes.size(); ++submesh)
-          if (const auto following = most_following(first, last, submesh, room))
+          if (const auto following = most_following(first, last, submesh, room / scale(submesh));
+              following && is_in(order, space_.submeshes[submesh]))
             problem_.options.push_back({first, last, submesh, Seconds(0), Seconds(0), Seconds(0), *following});
     const InterOpSolution solution = solve_inter_op(in_larger_units(problem_));
     if (!solution.feasible) return std::nullopt;
@@ -44,13 +52,15 @@ class RoomSearch {
     std::int64_t following = std::ssize(solution.options);
     for (const std::uint32_t position : solution.options) {
       const StageOption& option = problem_.options[position];
-      const Bytes needs = least(option, --following);
-      if (!largest || needs > largest->needs) largest = {option.first, option.last, needs};
+      const Bytes needs = least(option, --following) * scale(option.submesh);
+      if (!largest || needs > largest->needs)
+        largest = {option.first, option.last, needs, space_.submeshes[option.submesh].group};
     }
     return largest;
   }
 
- private:
+  double scale(std::uint32_t submesh) const { return group_scale(space_, space_.submeshes[submesh].group); }
+
   const std::vector<LeanWay>& ways(std::uint32_t first, std::uint32_t last, std::uint32_t submesh) const {
     return costs_.lean[space_.classes.of[first][last - first]][submesh];
   }
@@ -92,12 +102,13 @@ class RoomSearch {
 }  // namespace
 
 std::optional<MemoryNeed> tightest_stage(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatches,
-                                         std::optional<Bytes> below) {
+                                         const std::optional<MemoryNeed>& below) {
   RoomSearch search(space, costs, microbatches);
-  std::optional<MemoryNeed> nearest =
-      search.within(below ? without_overhead(space, *below) : Bytes(std::numeric_limits<double>::max()));
+  const Bytes limit = below ? without_overhead(space, below->needs) * group_scale(space, below->group)
+                            : Bytes(std::numeric_limits<double>::max());
+  std::optional<MemoryNeed> nearest = search.within(limit);
   if (!nearest) return std::nullopt;
-  Bytes too_little = std::max(Bytes(0), usable_memory(space));
+  Bytes too_little = std::max(Bytes(0), usable_memory(space, space.submeshes.front().group));
   while (nearest->needs - too_little > close_enough * nearest->needs) {
     const Bytes middle = 0.5 * (nearest->needs + too_little);
     if (const auto found = search.within(middle))
@@ -105,8 +116,8 @@ std::optional<MemoryNeed> tightest_stage(const SearchSpace& space, const StageCo
     else
       too_little = middle;
   }
-  nearest->needs = with_overhead(space, nearest->needs);
-  if (below && !(nearest->needs < *below)) return std::nullopt;
+  if (!(nearest->needs < limit)) return std::nullopt;
+  nearest->needs = with_overhead(space, nearest->needs / group_scale(space, nearest->group));
   return nearest;
 }
 
@@ -130,7 +141,7 @@ Plan infeasible_plan(const SearchSpace& space, const std::optional<MemoryNeed>& 
   Plan plan = plan_without_stages(space, PlanStatus::infeasible);
   if (need)
     plan.reasons.push_back({static_cast<std::int64_t>(need->first), static_cast<std::int64_t>(need->last), need->needs,
-                            device_memory(space)});
+                            device_memory(space, need->group)});
   return plan;
 }
 

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <set>
 
+#include "costmodel/groups.hpp"
 #include "graphs/input_error.hpp"
 #include "planner/plan/ranks.hpp"
 #include "planner/transfers.hpp"
@@ -123,7 +125,7 @@ class StageWriter {
       sharding.axes.push_back(choice.strategy.axes[axis] ? op.rule.factors[index(*choice.strategy.axes[axis])].name
                                                          : "");
     stage_.ops.push_back(std::move(sharding));
-    const OpTime time = op_time(space_.input.cluster, space_.input.recipe, graph(),
+    const OpTime time = op_time(solver_.context().cluster, space_.input.recipe, graph(),
                                 space_.training.gradients[index(id)], id, choice.strategy.local_sizes);
     stage_.forward_compute += time.forward;
     stage_.backward_compute += time.backward;
@@ -265,7 +267,8 @@ class StageWriter {
 
   void share_gradients() {
     if (!(shared_gradients_ > Bytes(0))) return;
-    const Seconds time = shared_gradient_time(space_.input.cluster, shared_gradients_, request_.mesh.submesh);
+    const Seconds time =
+        shared_gradient_time(space_.input.cluster, shared_gradients_, request_.mesh.submesh, request_.groups);
     stage_.shared_gradients = shared_gradients_;
     stage_.shared_gradients_time = time;
     stage_.synchronization += time;
@@ -306,12 +309,12 @@ class StageWriter {
   Bytes activations_, recomputed_, largest_recomputed_, largest_working_, gathered_, shared_gradients_;
 };
 
+}  // namespace
+
 Bytes bytes_of(const SearchSpace& space, TensorId t, std::int64_t microbatch_size) {
   const Tensor& tensor = space.input.graph.tensor(t);
   return element_size(space.input.recipe, tensor.dtype) * elements(tensor, microbatch_size);
 }
-
-}  // namespace
 
 Stage materialize_stage(const SearchSpace& space, const StageRequest& request, std::int64_t microbatch_size) {
   MeshSolver solver(space, request.mesh, request.roles, microbatch_size);
@@ -322,10 +325,15 @@ Stage materialize_stage(const SearchSpace& space, const StageRequest& request, M
   return StageWriter(space, request, solver).write();
 }
 
-StageBoundary boundary_after(const SearchSpace& space, std::size_t layer, LinkClass link,
+Seconds send_time(const Cluster& cluster, Bytes bytes, const StageBorder& border) {
+  if (border.from == border.to) return send_time(group_at(cluster, border.from), bytes, border.link, 1);
+  return send_time(border_between(cluster, border.from, border.to), bytes, border.link, 1);
+}
+
+StageBoundary boundary_after(const SearchSpace& space, std::size_t layer, const StageBorder& border,
                              std::int64_t microbatch_size) {
   StageBoundary boundary;
-  boundary.link = link;
+  boundary.link = border.link;
   for (const TensorId t : space.layers.cuts[layer]) {
     const Bytes bytes = bytes_of(space, t, microbatch_size);
     boundary.tensors.push_back(space.input.graph.tensor(t).id);
@@ -333,19 +341,24 @@ StageBoundary boundary_after(const SearchSpace& space, std::size_t layer, LinkCl
     if (space.training.relations.needs_gradient[index(t)]) boundary.backward_bytes += bytes;
   }
   if (boundary.forward_bytes > Bytes(0))
-    boundary.formula_forward = send_time(space.input.cluster, boundary.forward_bytes, link, 1);
+    boundary.formula_forward = send_time(space.input.cluster, boundary.forward_bytes, border);
   if (boundary.backward_bytes > Bytes(0))
-    boundary.formula_backward = send_time(space.input.cluster, boundary.backward_bytes, link, 1);
+    boundary.formula_backward = send_time(space.input.cluster, boundary.backward_bytes, border);
   return boundary;
 }
 
 void price_sends(const Cluster& cluster, StageBoundary& boundary, const Submesh& stage, const Submesh& next) {
-  const auto price = [&](Bytes bytes, const Submesh& sender) {
+  const auto price = [&](Bytes bytes, const Submesh& sender, const Cluster& links) {
     if (!(bytes > Bytes(0))) return Seconds(0);
-    return send_time(cluster, bytes, boundary.link, send_lanes(cluster, sender, boundary.link));
+    return send_time(links, bytes, boundary.link, send_lanes(links, sender, boundary.link));
   };
-  boundary.formula_forward = price(boundary.forward_bytes, stage);
-  boundary.formula_backward = price(boundary.backward_bytes, next);
+  if (stage.group == next.group) {
+    boundary.formula_forward = price(boundary.forward_bytes, stage, group_at(cluster, stage.group));
+    boundary.formula_backward = price(boundary.backward_bytes, next, group_at(cluster, stage.group));
+    return;
+  }
+  boundary.formula_forward = price(boundary.forward_bytes, stage, border_between(cluster, stage.group, next.group));
+  boundary.formula_backward = price(boundary.backward_bytes, next, border_between(cluster, next.group, stage.group));
 }
 
 bool shares_parameters_outside(const PlanningLayers& layers, std::size_t first, std::size_t last) {
@@ -362,8 +375,9 @@ bool repeats(const Conversion& conversion, const ConversionEnds& ends) {
 }
 
 LinkClass link_between(const Cluster& cluster, const Stage& stage, const Stage& next) {
-  const auto host = [&](std::int64_t device) { return device / cluster.devices_per_host; };
-  return host(stage.devices.back()) == host(next.devices.front()) ? LinkClass::intra_host : LinkClass::inter_host;
+  return host_of_device(cluster, stage.devices.back()) == host_of_device(cluster, next.devices.front())
+             ? LinkClass::intra_host
+             : LinkClass::inter_host;
 }
 
 Seconds weight_part(const Conversion& conversion, TensorRole role) {
@@ -374,9 +388,17 @@ Seconds weight_part(const Conversion& conversion, TensorRole role) {
   return part;
 }
 
-Seconds shared_gradient_time(const Cluster& cluster, Bytes gradients, const Submesh& stage) {
-  const DeviceGroup pair{2, cluster.hosts > 1 ? 2 : 1, stage.devices_per_host};
-  return collective_time(cluster, Collective::all_reduce, gradients, pair);
+Seconds shared_gradient_time(const Cluster& cluster, Bytes gradients, const Submesh& stage, unsigned groups) {
+  const auto time = [&](const Cluster& links, bool across) {
+    const DeviceGroup pair{2, across ? 2 : 1, stage.devices_per_host};
+    return collective_time(links, Collective::all_reduce, gradients, pair);
+  };
+  const unsigned known = groups & ((1U << group_count(cluster)) - 1);
+  if (std::has_single_bit(known)) {
+    const Cluster& group = group_at(cluster, static_cast<std::size_t>(std::countr_zero(known)));
+    return time(group, group.hosts > 1);
+  }
+  return time(slowest_links(cluster, known), true);
 }
 
 namespace {
@@ -403,7 +425,8 @@ void join_stages(const SearchSpace& space, Plan& plan) {
     if (s + 1 == shape.stages()) continue;
     const Stage& next = plan.stages[static_cast<std::size_t>(s) + 1];
     stage.boundary = boundary_after(space, static_cast<std::size_t>(stage.last_layer),
-                                    link_between(plan.cluster, stage, next), plan.microbatch_size);
+                                    {link_between(plan.cluster, stage, next), stage.submesh.group, next.submesh.group},
+                                    plan.microbatch_size);
     price_sends(plan.cluster, stage.boundary, stage.submesh, next.submesh);
     if (!shape.sends_after(s)) stage.boundary.formula_forward = stage.boundary.formula_backward = Seconds(0);
   }

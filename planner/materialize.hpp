@@ -4,6 +4,7 @@
 
 #include <optional>
 
+#include "costmodel/groups.hpp"
 #include "planner/stage_costs.hpp"
 
 namespace meshloom {
@@ -15,6 +16,7 @@ struct StageRequest {
   RangeSettings settings;
   std::int64_t first_device = 0;          // the stage takes as many as the mesh has, from here on
   std::optional<RangeOrigins> held = {};  // in place of the choices that the settings make
+  unsigned groups = all_groups;           // that the pipeline passes through
 };
 
 // One stage without its boundary, in-flight count and overhead, which the pipeline decides.
@@ -30,20 +32,32 @@ struct PipelineRequest {
 };
 Plan materialize_plan(const SearchSpace& space, PipelineRequest request);
 
-// The link that sends from one stage to the next cross, with contiguous placement.
+// The way from a stage to the next: inside a host or between hosts, of one group or of two.
+struct StageBorder {
+  LinkClass link = LinkClass::intra_host;
+  std::uint32_t from = 0, to = 0;  // groups
+};
+// The link that sends from one stage to the next cross, with contiguous placement, and what they cost there.
 LinkClass link_between(const Cluster& cluster, const Stage& stage, const Stage& next);
+Seconds send_time(const Cluster& cluster, Bytes bytes, const StageBorder& border);
 
 // What of a conversion's collectives on gradients makes gradients of parameters: reductions, not gathers.
 Seconds weight_part(const Conversion& conversion, TensorRole role);
 
 // What crosses the cut after a layer, once per microbatch; the formula's prices over one lane.
-StageBoundary boundary_after(const SearchSpace& space, std::size_t layer, LinkClass link, std::int64_t microbatch_size);
+StageBoundary boundary_after(const SearchSpace& space, std::size_t layer, const StageBorder& border,
+                             std::int64_t microbatch_size);
 
 // The formula's prices: activations over the lanes of the stage before the boundary, gradients over those of the next.
 void price_sends(const Cluster& cluster, StageBoundary& boundary, const Submesh& stage, const Submesh& next);
 
-// Gradients of parameters that other stages use, too: all-reduced between two stages once per step.
-Seconds shared_gradient_time(const Cluster& cluster, Bytes gradients, const Submesh& stage);
+// Of a tensor as it is sent, of one microbatch.
+Bytes bytes_of(const SearchSpace& space, TensorId t, std::int64_t microbatch_size);
+
+// Gradients of parameters that other stages use, too: all-reduced between two stages once per step. On an unequal
+// cluster as over the slowest links of the groups that the pipeline passes through, wherever the two stages lie.
+Seconds shared_gradient_time(const Cluster& cluster, Bytes gradients, const Submesh& stage,
+                             unsigned groups = all_groups);
 
 // Whether recompute repeats the forward of a conversion of a stage: from its producer when that runs again, from a
 // tensor's own node when the op that reads it does. Not the gathering of parameters, which then stay for the backward

@@ -85,7 +85,7 @@ MeshPricer::MeshPricer(const SearchSpace& space, std::uint32_t mesh, std::int64_
     : space_(space),
       mesh_(mesh),
       microbatches_(microbatches),
-      usable_(usable_memory(space)),
+      usable_(usable_memory(space, space.meshes[mesh].submesh.group)),
       solver_(space, space.meshes[mesh], std::vector<AxisRole>(space.meshes[mesh].dimensions(), AxisRole::free),
               microbatch_size) {
   const std::size_t classes = space.classes.classes.size();
@@ -238,9 +238,7 @@ MeshPricer::Classes MeshPricer::allowed_of(const Classes& wanted) const {
   return both;
 }
 
-bool MeshPricer::takes_all_devices() const {
-  return space_.meshes[mesh_].submesh.devices() == space_.input.cluster.devices();
-}
+bool MeshPricer::takes_all_devices() const { return is_whole_group(space_, space_.meshes[mesh_].submesh); }
 
 bool MeshPricer::fits(const Cost& cost, std::int64_t in_flight) const {
   return cost.fixed + static_cast<double>(in_flight) * cost.activations <= usable_;

@@ -10,6 +10,8 @@
 #include <optional>
 #include <set>
 
+#include "costmodel/groups.hpp"
+#include "planner/group_order.hpp"
 #include "planner/materialize.hpp"
 #include "planner/plan/ranks.hpp"
 #include "planner/schedule_search.hpp"
@@ -17,33 +19,6 @@
 
 namespace meshloom {
 namespace {
-
-// With the sends that block under this schedule.
-InterOpProblem empty_problem(const SearchSpace& space, ScheduleKind kind, std::int64_t microbatch_size,
-                             std::int64_t microbatches) {
-  InterOpProblem problem;
-  problem.layers = static_cast<std::uint32_t>(space.layers.layers.size());
-  problem.hosts = space.input.cluster.hosts;
-  problem.devices_per_host = space.input.cluster.devices_per_host;
-  problem.microbatches = microbatches;
-  problem.submeshes = space.submeshes;
-  problem.stages = space.allowed.count();
-  problem.memory = usable_memory(space);
-  if (sends_overlap(space.input.recipe, kind)) return problem;
-  for (std::size_t cut = 0; cut + 1 < space.layers.layers.size(); ++cut) {
-    InterOpProblem::Cut prices{};
-    for (const LinkClass link : {LinkClass::intra_host, LinkClass::inter_host}) {
-      const StageBoundary boundary = boundary_after(space, cut, link, microbatch_size);
-      prices.forward[static_cast<int>(link)] = boundary.formula_forward;
-      prices.backward[static_cast<int>(link)] = boundary.formula_backward;
-    }
-    problem.cuts.push_back(prices);
-  }
-  const Cluster& cluster = space.input.cluster;
-  problem.lanes = {
-      std::min(cluster.nics_per_host, cluster.devices_per_host), 1, {cluster.intra_host.latency, cluster.nic.latency}};
-  return problem;
-}
 
 // Calls visit(first, last, class, submesh) for every range and submesh that may be a stage.
 template <typename Visit>
@@ -65,25 +40,31 @@ bool may_lie_on(const SearchSpace& space, ScheduleKind kind, std::int64_t microb
   return kind != ScheduleKind::interleaved || can_interleave(*ranks, microbatches);
 }
 
-// None: no pipeline stays below `limit`. With `only` all stages are on that submesh.
-std::optional<Pipeline> best_pipeline(const SearchSpace& space, ScheduleKind kind, const StageCosts& costs,
-                                      std::int64_t microbatch_size, std::int64_t microbatches, Seconds limit,
-                                      std::optional<std::uint32_t> only = {}) {
-  InterOpProblem problem = empty_problem(space, kind, microbatch_size, microbatches);
+// None: no pipeline through the groups in this order stays below `limit`. With `only` all stages are on that submesh.
+std::optional<Pipeline> best_pipeline_through(const GroupOrder& order, const SearchSpace& space, ScheduleKind kind,
+                                              const StageCosts& costs, std::int64_t microbatch_size,
+                                              std::int64_t microbatches, Seconds limit,
+                                              std::optional<std::uint32_t> only) {
+  InterOpProblem problem = empty_problem(space, order, kind, microbatch_size, microbatches);
+  unsigned groups = 0;
+  for (const std::uint32_t group : order) groups |= 1U << group;
   std::vector<const StageCandidate*> origin;
   for_each_range(space, [&](std::uint32_t first, std::uint32_t last, std::size_t c, std::uint32_t submesh) {
-    if ((only && submesh != *only) || !may_lie_on(space, kind, microbatches, submesh)) return;
+    if ((only && submesh != *only) || !is_in(order, space.submeshes[submesh])) return;
+    if (!may_lie_on(space, kind, microbatches, submesh)) return;
+    const double scale = memory_scale(space, order, space.submeshes[submesh]);
     if (!(static_cast<double>(microbatches) * costs.least_times[c][submesh].front() < limit)) return;
     const bool shares = shares_parameters_outside(space.layers, first, last);
     for (const StageCandidate& candidate : costs.candidates[c][submesh]) {
       if (!space.allowed.on(first, last, space.meshes[candidate.mesh])) continue;
       Seconds per_step = candidate.cost.per_step();
       if (shares && candidate.cost.shared_gradients > Bytes(0))
-        per_step +=
-            shared_gradient_time(space.input.cluster, candidate.cost.shared_gradients, space.submeshes[submesh]);
+        per_step += shared_gradient_time(space.input.cluster, candidate.cost.shared_gradients, space.submeshes[submesh],
+                                         groups);
       problem.options.push_back({first, last, submesh, candidate.cost.forward, candidate.cost.backward, per_step,
-                                 candidate.max_following_stages, candidate.cost.backward_weight, candidate.cost.fixed,
-                                 candidate.cost.transient(), candidate.cost.activations});
+                                 candidate.max_following_stages, candidate.cost.backward_weight,
+                                 scale * candidate.cost.fixed, scale * candidate.cost.transient(),
+                                 scale * candidate.cost.activations});
       origin.push_back(&candidate);
     }
   });
@@ -97,10 +78,31 @@ std::optional<Pipeline> best_pipeline(const SearchSpace& space, ScheduleKind kin
   return pipeline;
 }
 
+// None: no pipeline stays below `limit`. With `only` all stages are on that submesh.
+std::optional<Pipeline> best_pipeline(const SearchSpace& space, ScheduleKind kind, const StageCosts& costs,
+                                      std::int64_t microbatch_size, std::int64_t microbatches, Seconds limit,
+                                      std::optional<std::uint32_t> only = {}) {
+  std::optional<Pipeline> best;
+  for (const GroupOrder& order : group_orders(space.input.cluster)) {
+    if (only && order != GroupOrder{space.submeshes[*only].group}) continue;
+    if (order.size() > 1 && !lies_in_a_row(kind)) continue;
+    std::optional<Pipeline> found = best_pipeline_through(order, space, kind, costs, microbatch_size, microbatches,
+                                                          best ? std::min(best->estimate, limit) : limit, only);
+    if (found && (!best || found->estimate < best->estimate)) best = std::move(found);
+  }
+  return best;
+}
+
 // The best, if better than `best`, of the pipelines whose stages are all on equal submeshes: quickly found, and
-// something to beat.
+// something to beat. On an unequal cluster no such pipeline uses all groups; there it is the best one of what is known.
 void improve_with_even_stages(std::optional<Pipeline>& best, const SearchSpace& space, ScheduleKind kind,
                               const StageCosts& costs, std::int64_t microbatch_size, std::int64_t microbatches) {
+  if (!space.input.cluster.groups.empty()) {
+    const Seconds limit = best ? best->estimate : impossible;
+    auto found = best_pipeline(space, kind, costs, microbatch_size, microbatches, limit);
+    if (found && found->estimate < limit) best = std::move(found);
+    return;
+  }
   for (std::uint32_t submesh = 0; submesh < space.submeshes.size(); ++submesh) {
     const std::int64_t devices = space.submeshes[submesh].devices();
     if (space.input.cluster.devices() % devices != 0) continue;
@@ -125,21 +127,29 @@ void add_least_times(InterOpProblem& problem, const StageOption& place, const Le
   }
 }
 
-// The 1F1B formula with the least time of every stage that its place in the pipeline allows, without per-step work: no
-// plan of this space takes less. (GPipe's formula is never below 1F1B's.) A bound that is not below `limit` is reported
-// as that.
-Seconds lower_bound_in_a_row(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
-                             std::int64_t microbatches, Seconds limit) {
-  InterOpProblem problem = empty_problem(space, ScheduleKind::one_f_one_b, microbatch_size, microbatches);
+Seconds lower_bound_through(const GroupOrder& order, const SearchSpace& space, const StageCosts& costs,
+                            std::int64_t microbatch_size, std::int64_t microbatches, Seconds limit) {
+  InterOpProblem problem = empty_problem(space, order, ScheduleKind::one_f_one_b, microbatch_size, microbatches);
   const std::size_t whole = space.classes.of[0].back();
   for_each_range(space, [&](std::uint32_t first, std::uint32_t last, std::size_t c, std::uint32_t submesh) {
+    if (!is_in(order, space.submeshes[submesh])) return;
     LeastTimes times = costs.least_times[c][submesh];
-    if (c == whole && space.submeshes[submesh].devices() == space.input.cluster.devices())
+    if (c == whole && space.submeshes[submesh].devices() == devices_of(space.input.cluster, order))
       for (Seconds& time : times) time = std::max(time, costs.least_single_stage / static_cast<double>(microbatches));
     add_least_times(problem, {first, last, submesh, Seconds(0), Seconds(0), Seconds(0), 0}, times, limit);
   });
   const InterOpSolution solution = solve_inter_op(in_larger_units(std::move(problem)), limit);
   return solution.feasible ? std::min(solution.objective, limit) : limit;
+}
+
+// The 1F1B formula with the least time of every stage that its place in the pipeline allows, without per-step work: no
+// plan of this space takes less. (GPipe's formula is never below 1F1B's.) A bound that is not below `limit` is reported
+// as that.
+Seconds lower_bound_in_a_row(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatch_size,
+                             std::int64_t microbatches, Seconds limit) {
+  for (const GroupOrder& order : group_orders(space.input.cluster))
+    limit = lower_bound_through(order, space, costs, microbatch_size, microbatches, limit);
+  return limit;
 }
 
 Seconds lower_bound_under(ScheduleKind kind, const SearchSpace& space, const StageCosts& costs,
@@ -161,13 +171,16 @@ std::int64_t odd_part(std::int64_t number) {
   return number;
 }
 
-// Powers of two, the same times the odd factor that the batch shares with the devices (so that three hosts may each
-// take a third), and the whole batch; those that divide it.
+// Powers of two, the same times the odd factor that the batch shares with a group's devices (so that three hosts may
+// each take a third), and the whole batch; those that divide it.
 std::vector<std::int64_t> microbatch_sizes(const PlanningInput& input, const SearchOptions& options) {
   if (options.microbatch_size) return {*options.microbatch_size};
   const std::int64_t batch = options.global_batch;
   std::set<std::int64_t> sizes{batch};
-  for (const std::int64_t odd : {std::int64_t{1}, std::gcd(odd_part(batch), odd_part(input.cluster.devices()))})
+  std::set<std::int64_t> odd_factors{1};
+  for (std::size_t group = 0; group < group_count(input.cluster); ++group)
+    odd_factors.insert(std::gcd(odd_part(batch), odd_part(group_at(input.cluster, group).devices())));
+  for (const std::int64_t odd : odd_factors)
     for (std::int64_t size = odd; size <= batch; size *= 2)
       if (batch % size == 0) sizes.insert(size);
   return {sizes.begin(), sizes.end()};
@@ -330,8 +343,7 @@ std::vector<SizeResult> search_sizes(const SearchSpace& space) {
 std::optional<MemoryNeed> least_need(const SearchSpace& space, const std::vector<SizeResult>& sizes) {
   std::optional<MemoryNeed> least;
   for (const SizeResult& size : sizes) {
-    const auto below = least ? std::optional(least->needs) : std::nullopt;
-    if (const auto need = tightest_stage(space, size.outline, size.microbatches, below)) least = need;
+    if (const auto need = tightest_stage(space, size.outline, size.microbatches, least)) least = need;
   }
   return least;
 }
@@ -373,7 +385,7 @@ PipelineSearchResult search_pipelines(const SearchSpace& space) {
 
 // Small microbatches first: they need the least memory.
 bool has_pipeline(const SearchSpace& space) {
-  if (!(usable_memory(space) > Bytes(0))) return false;
+  if (!has_usable_memory(space)) return false;
   const std::vector<std::int64_t> sizes = microbatch_sizes(space.input, space.options);
   std::vector<StageCosts> outlines;
   const auto fits = [&](const StageCosts& costs, std::int64_t size) {

@@ -28,7 +28,9 @@ class RemedySearch {
     options_.remedies = false;
     options_.progress = nullptr;
     searches_left_ = std::clamp(most_work / input.cluster.devices(), fewest_searches, most_searches);
-    if (!infeasible.reasons.empty()) needs_ = infeasible.reasons.front().needs;
+    if (infeasible.reasons.empty()) return;
+    needs_ = infeasible.reasons.front().needs;
+    has_ = infeasible.reasons.front().has;
   }
 
   std::vector<Remedy> run() {
@@ -144,7 +146,7 @@ class RemedySearch {
     const double share = options_.constraints.memory_share;
     if (!(share < 1)) return;
     const auto percent = [&](double part) { return static_cast<std::int64_t>(std::ceil(100 * part - 1e-9)); };
-    const double wanted = needs_ ? std::min(1.0, *needs_ / input_.cluster.device.memory) : 1;
+    const double wanted = needs_ ? std::min(1.0, share * (*needs_ / *has_)) : 1;
     const auto found = least(static_cast<std::int64_t>(100 * share + 1e-9), 100, percent(wanted), [&](std::int64_t p) {
       return helps([&](auto&, auto& options) { options.constraints.memory_share = static_cast<double>(p) / 100; });
     });
@@ -178,7 +180,8 @@ class RemedySearch {
   void submeshes() {
     const std::vector<Submesh>& given = options_.constraints.submeshes;
     if (given.empty()) return;
-    for (const Submesh& another : allowed_submeshes({}, input_.cluster)) {
+    for (Submesh another : allowed_submeshes({}, input_.cluster)) {
+      another.group = 0;  // a constraint holds in any
       if (std::find(given.begin(), given.end(), another) != given.end()) continue;
       std::vector<Submesh> more = given;
       more.push_back(another);
@@ -214,6 +217,7 @@ class RemedySearch {
 
   // More than 32 hosts in steps of a 16th.
   void hosts() {
+    if (!input_.cluster.groups.empty()) return;  // of which group there could be more, the user knows
     const std::int64_t now = input_.cluster.hosts, step = now > 32 ? now / 16 : 1;
     const Bytes context = input_.recipe.context_memory;
     const Bytes room = input_.cluster.device.memory * options_.constraints.memory_share - context;
@@ -231,7 +235,7 @@ class RemedySearch {
   }
 
   void device_memory() {
-    if (!needs_) return;
+    if (!needs_ || !input_.cluster.groups.empty()) return;
     const auto gibibytes = [](Bytes bytes) { return bytes.value() / gibibyte; };
     const Bytes wanted = *needs_ / options_.constraints.memory_share;
     const auto from = static_cast<std::int64_t>(gibibytes(input_.cluster.device.memory));
@@ -249,7 +253,7 @@ class RemedySearch {
   SearchOptions options_;
   const Finds& finds_;
   std::int64_t searches_left_ = 0;
-  std::optional<Bytes> needs_;
+  std::optional<Bytes> needs_, has_;  // of the tightest stage
   std::vector<Remedy> remedies_;
 };
 

@@ -8,6 +8,7 @@
 #include <set>
 
 #include "costmodel/conversions.hpp"
+#include "costmodel/groups.hpp"
 #include "costmodel/op_costs.hpp"
 #include "graphs/gradients.hpp"
 #include "graphs/input_error.hpp"
@@ -28,6 +29,7 @@ class Repricer {
         cluster_(cluster),
         tolerance_(tolerance),
         repeated_(repeated_ops(graph, training_, plan.recipe.recompute_scope)) {
+    for (const Stage& stage : plan.stages) groups_ |= 1U << stage.submesh.group;
     for (std::uint32_t o = 0; o < graph.ops.size(); ++o) ops_[graph.ops[o].id] = OpId{o};
     for (std::uint32_t t = 0; t < graph.tensors.size(); ++t) tensors_[graph.tensors[t].id] = TensorId{t};
   }
@@ -57,6 +59,7 @@ class Repricer {
     if (priced_.stages.empty()) priced_ = plan_;
     Stage& stage = priced_.stages[static_cast<std::size_t>(&stored - plan_.stages.data())];
     const DeviceMesh mesh{stored.submesh, stored.mesh};
+    group_ = &group_at(cluster_, stored.submesh.group);
     stage.forward = stage.backward = stage.backward_weight = stage.synchronization = Seconds(0);
     Seconds repeated;  // of the forward
     for (std::size_t k = 0; k < stored.ops.size(); ++k) {
@@ -82,7 +85,7 @@ class Repricer {
         stage.forward += forward, stage.backward += backward, stage.backward_weight += weight_part(conversion, role);
     }
     if (stored.shared_gradients > Bytes(0)) {
-      const Seconds time = shared_gradient_time(cluster_, stored.shared_gradients, stored.submesh);
+      const Seconds time = shared_gradient_time(cluster_, stored.shared_gradients, stored.submesh, groups_);
       note(path + "/shared_gradients_s", stored.shared_gradients_time.value(), time.value());
       stage.synchronization += time;
     }
@@ -142,11 +145,11 @@ class Repricer {
       throw InputError(path, fmt::format("op \"{}\" cannot be sharded so: the sizes do not divide", op.id));
     if (strategy->inputs != stored.inputs || strategy->outputs != stored.outputs)
       throw InputError(path, fmt::format("the layouts of op \"{}\" do not follow from its sharding", op.id));
-    OpTime time = op_time(cluster_, plan_.recipe, graph_, training_.gradients[index(found->second)], found->second,
+    OpTime time = op_time(*group_, plan_.recipe, graph_, training_.gradients[index(found->second)], found->second,
                           strategy->local_sizes);
     if (inner != 0) {
-      const Seconds one = collective_time(cluster_, Collective::all_reduce, Bytes(4 * local_rows(op, *strategy)),
-                                          group_of(mesh, inner));
+      const Seconds one =
+          collective_time(*group_, Collective::all_reduce, Bytes(4 * local_rows(op, *strategy)), group_of(mesh, inner));
       time.forward += one * traits(op.kind).inner_collectives_forward;
       if (!training_.gradients[index(found->second)].kernels.empty())
         time.backward += one * traits(op.kind).inner_collectives_backward;
@@ -169,10 +172,10 @@ class Repricer {
     for (const OpSharding& op : stored.ops)
       if (const auto found = ops_.find(op.op); found != ops_.end())
         for (const TensorId t : graph_.op(found->second).outputs) own.insert(graph_.tensor(t).id);
-    ConversionTables tables(cluster_, mesh);
+    ConversionTables tables(*group_, mesh);
     const ModelContext context{{graph_, training_, meanings_, mesh,
                                 std::vector<AxisRole>(mesh.dimensions(), AxisRole::free), plan_.microbatch_size},
-                               cluster_,
+                               *group_,
                                plan_.recipe,
                                tables};
     for (const TensorLayout& tensor : stored.tensors) {
@@ -209,8 +212,8 @@ class Repricer {
       }
       const DeviceGroup group = group_of(mesh, axis_set);
       const Seconds time = bucketed
-                               ? bucketed_collective_time(cluster_, plan_.recipe, step.collective, step.whole, group)
-                               : collective_time(cluster_, step.collective, step.whole, group);
+                               ? bucketed_collective_time(*group_, plan_.recipe, step.collective, step.whole, group)
+                               : collective_time(*group_, step.collective, step.whole, group);
       note(place + "/time_s", step.time.value(), time.value());
       step.time = time;
       total += time;
@@ -224,7 +227,7 @@ class Repricer {
     const auto found = tensors_.find(conversion.tensor);
     const bool border = conversion.consumer == "receive" || conversion.consumer == "send";
     if (border || found == tensors_.end() || graph_.tensor(found->second).role == TensorRole::parameter) return;
-    ConversionTables tables(cluster_, mesh);
+    ConversionTables tables(*group_, mesh);
     ConversionTable& table = tables.of(sizes_of(graph_.tensor(found->second), plan_.microbatch_size),
                                        element_size(plan_.recipe, graph_.tensor(found->second).dtype));
     Seconds stored_forward, stored_backward;
@@ -243,7 +246,7 @@ class Repricer {
     if (found == tensors_.end())
       throw InputError(path, "the graph has no such parameter; give the graph that was planned");
     const double local = elements(graph_.tensor(found->second), 1) / static_cast<double>(shards(stored.layout, mesh));
-    const ParameterCost cost = parameter_cost(cluster_, plan_.recipe, mesh, stored.layout, local,
+    const ParameterCost cost = parameter_cost(*group_, plan_.recipe, mesh, stored.layout, local,
                                               graph_.tensor(found->second).dtype, stored.state);
     note(path + "/bytes", stored.bytes.value(), cost.parameters.value());
     return cost.update;
@@ -311,6 +314,8 @@ class Repricer {
   TrainingGraph training_;
   DimensionMeanings meanings_;
   const Cluster& cluster_;
+  const Cluster* group_ = nullptr;  // of the stage at hand
+  unsigned groups_ = 0;             // that the stages lie in
   double tolerance_;
   RepeatedOps repeated_;
   Plan priced_;
@@ -322,6 +327,12 @@ class Repricer {
 }  // namespace
 
 std::vector<PriceDifference> reprice(const Plan& plan, const Graph& graph, const Cluster& cluster, double tolerance) {
+  for (std::size_t s = 0; s < plan.stages.size(); ++s)
+    if (plan.stages[s].submesh.group >= group_count(cluster))
+      throw InputError(
+          fmt::format("/stages/{}", s),
+          fmt::format("lies in group {} of the cluster, but \"{}\" has {}; give the cluster that was planned",
+                      plan.stages[s].submesh.group, cluster.name, group_count(cluster)));
   return Repricer(plan, graph, cluster, tolerance).run();
 }
 

@@ -8,16 +8,20 @@
 #include <set>
 #include <stdexcept>
 
+#include "costmodel/groups.hpp"
 #include "graphs/input_error.hpp"
 #include "planner/infeasibility.hpp"
 #include "planner/materialize.hpp"
 #include "planner/pipeline_search.hpp"
+#include "planner/placement.hpp"
 #include "planner/remedies.hpp"
 
 namespace meshloom {
 namespace {
 
 constexpr double rounding_of_sums = 1e-12;  // relative, generous: the bound stays proven
+// Sums of times are floating point: a bound may stand a hair above an estimate, but no more.
+constexpr double hair = 1e-9;
 
 void check(const SearchOptions& options) {
   if (options.global_batch < 1)
@@ -58,6 +62,7 @@ bool is_possible(const SearchSpace& space, const LayerModel& model, OpId id) {
 
 // A pin that no mesh can keep is refused with its place.
 void check_pins(const SearchSpace& space) {
+  if (space.meshes.empty()) return;  // no device has room for anything
   std::vector<OpId> open = different_pinned_ops(space);
   const std::int64_t batch = space.options.microbatch_size.value_or(space.options.global_batch);
   for (const DeviceMesh& mesh : space.meshes) {
@@ -80,26 +85,37 @@ void check_pins(const SearchSpace& space) {
 Plan materialize(const SearchSpace& space, const Pipeline& pipeline) {
   PipelineRequest request{{}, pipeline.microbatch_size, pipeline.microbatches, pipeline.schedule};
   const std::size_t ranks = pipeline.options.size() / static_cast<std::size_t>(pipeline.schedule.chunks);
-  std::int64_t device = 0;
+  std::vector<std::int64_t> first_device, next_device;  // by group
+  for (std::size_t group = 0; group < group_count(space.input.cluster); ++group)
+    first_device.push_back(first_device_of(space.input.cluster, group));
+  unsigned groups = 0;
+  for (const StageCandidate& candidate : pipeline.candidates)
+    groups |= 1U << space.meshes[candidate.mesh].submesh.group;
   std::map<std::uint32_t, MeshSolver> solvers;  // by mesh
   for (std::size_t s = 0; s < pipeline.options.size(); ++s) {
-    if (s % ranks == 0) device = 0;  // the next chunks, on the same ranks
+    if (s % ranks == 0) next_device = first_device;  // the next chunks, on the same ranks
     const StageOption& option = pipeline.options[s];
     const DeviceMesh& mesh = space.meshes[pipeline.candidates[s].mesh];
+    std::int64_t& device = next_device[mesh.submesh.group];
     const StageRequest stage{option.first,
                              option.last,
                              mesh,
                              std::vector<AxisRole>(mesh.dimensions(), AxisRole::free),
                              pipeline.candidates[s].settings,
                              device,
-                             pipeline.candidates[s].held};
+                             pipeline.candidates[s].held,
+                             groups};
     MeshSolver& solver =
         solvers.try_emplace(pipeline.candidates[s].mesh, space, mesh, stage.roles, pipeline.microbatch_size)
             .first->second;
     request.stages.push_back(materialize_stage(space, stage, solver));
     device += mesh.submesh.devices();
   }
-  return materialize_plan(space, std::move(request));
+  const std::optional<PipelineRequest> otherwise = placed_otherwise(space, request);
+  Plan plan = materialize_plan(space, std::move(request));
+  if (!otherwise) return plan;
+  Plan moved = materialize_plan(space, *otherwise);
+  return moved.estimate <= plan.estimate ? moved : plan;
 }
 
 std::size_t threads_of(const SearchOptions& options) {
@@ -142,7 +158,7 @@ std::vector<Plan> search_plans(const PlanningInput& input, const SearchOptions& 
   const tbb::global_control limit(tbb::global_control::max_allowed_parallelism, threads_of(options));
   const SearchSpace space = search_space(input, options);
   check_pins(space);
-  if (!(usable_memory(space) > Bytes(0))) {
+  if (!has_usable_memory(space)) {
     Plan plan = infeasible_answer(space, MemoryNeed{0, space.layers.layers.size() - 1, input.recipe.context_memory});
     plan.options = describe(options);
     return {plan};
@@ -162,14 +178,18 @@ std::vector<Plan> search_plans(const PlanningInput& input, const SearchOptions& 
     plans.push_back(std::move(plan));
   }
   std::stable_sort(plans.begin(), plans.end(), [](const Plan& a, const Plan& b) { return a.estimate < b.estimate; });
+  // The bound is of stages placed in their order; of a plan that is below it since they are not, nothing is proven.
+  const bool placed_better =
+      plans.front().estimate < std::min(result.pipelines.front().estimate, result.lower_bound) * (1 - hair);
+  const Seconds bound = placed_better ? Seconds(0) : result.lower_bound;
   for (Plan& plan : plans) {
     plan.best_estimate = plans.front().estimate;
-    // Sums of times are floating point: a bound may stand a hair above an estimate, but no more.
-    if (result.lower_bound > plan.best_estimate * (1 + 1e-9))
-      throw std::logic_error(fmt::format("the lower bound {} s exceeds the best estimate {} s",
-                                         result.lower_bound.value(), plan.best_estimate.value()));
-    plan.lower_bound = std::min(result.lower_bound * (1 - rounding_of_sums), plan.best_estimate);
-    plan.status = plan.gap() <= 1e-9 && plan.estimate == plan.best_estimate ? PlanStatus::optimal : unproven;
+    if (bound > plan.best_estimate * (1 + hair))
+      throw std::logic_error(fmt::format("the lower bound {} s exceeds the best estimate {} s", bound.value(),
+                                         plan.best_estimate.value()));
+    plan.lower_bound = std::min(bound * (1 - rounding_of_sums), plan.best_estimate);
+    plan.status = bound > Seconds(0) && plan.gap() <= 1e-9 && plan.estimate == plan.best_estimate ? PlanStatus::optimal
+                                                                                                  : unproven;
   }
   return plans;
 }

@@ -3,8 +3,11 @@
 #include <tbb/parallel_for.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <numeric>
 
+#include "costmodel/groups.hpp"
 #include "graphs/attention_core.hpp"
 #include "planner/inter_op/reachable_offsets.hpp"
 #include "planner/mesh_pricer.hpp"
@@ -41,6 +44,10 @@ SearchSpace search_space(const PlanningInput& input, const SearchOptions& option
   space.layers = planning_layers(input.graph, space.training, options.layers, space.pins, input.recipe.recompute_scope);
   space.classes = range_classes(space.layers);
   space.submeshes = allowed_submeshes(options.constraints, input.cluster);
+  // Where not even the recipe's context has room, nothing is priced.
+  std::erase_if(space.submeshes, [&](const Submesh& submesh) {
+    return !input.cluster.groups.empty() && !(usable_memory(space, submesh.group) > Bytes(0));
+  });
   space.allowed = AllowedStages(options.constraints, space.layers, input.cluster, options.max_mesh_axes);
   for (std::uint32_t s = 0; s < space.submeshes.size(); ++s)
     for (DeviceMesh& mesh : logical_shapes(space.submeshes[s], options.max_mesh_axes)) {
@@ -61,8 +68,9 @@ SearchSpace search_space(const PlanningInput& input, const SearchOptions& option
 
 std::optional<std::int64_t> ranks_that_tile(const SearchSpace& space, std::uint32_t submesh) {
   const std::int64_t devices = space.submeshes[submesh].devices();
-  if (space.input.cluster.devices() % devices != 0) return std::nullopt;
-  return space.input.cluster.devices() / devices;
+  const std::int64_t of_group = group_at(space.input.cluster, space.submeshes[submesh].group).devices();
+  if (of_group % devices != 0) return std::nullopt;
+  return of_group / devices;
 }
 
 bool can_interleave(std::int64_t ranks, std::int64_t microbatches) { return ranks >= 2 && microbatches % ranks == 0; }
@@ -76,12 +84,38 @@ Bytes usable_memory(const Cluster& cluster, const Recipe& recipe) {
   return (cluster.device.memory - recipe.context_memory) / (1 + recipe.memory_fragmentation);
 }
 
-Bytes device_memory(const SearchSpace& space) {
-  return space.input.cluster.device.memory * space.options.constraints.memory_share;
+Bytes device_memory(const SearchSpace& space, std::uint32_t group) {
+  return group_at(space.input.cluster, group).device.memory * space.options.constraints.memory_share;
 }
 
-Bytes usable_memory(const SearchSpace& space) {
-  return (device_memory(space) - space.input.recipe.context_memory) / (1 + space.input.recipe.memory_fragmentation);
+Bytes usable_memory(const SearchSpace& space, std::uint32_t group) {
+  return (device_memory(space, group) - space.input.recipe.context_memory) /
+         (1 + space.input.recipe.memory_fragmentation);
+}
+
+bool has_usable_memory(const SearchSpace& space) {
+  for (std::uint32_t group = 0; group < group_count(space.input.cluster); ++group)
+    if (usable_memory(space, group) > Bytes(0)) return true;
+  return false;
+}
+
+std::int64_t devices_of(const Cluster& cluster, unsigned groups) {
+  std::int64_t devices = 0;
+  for (std::size_t group = 0; group < group_count(cluster); ++group)
+    if ((groups >> group & 1U) != 0) devices += group_at(cluster, group).devices();
+  return devices;
+}
+
+bool is_whole_group(const SearchSpace& space, const Submesh& submesh) {
+  return submesh.devices() == group_at(space.input.cluster, submesh.group).devices();
+}
+
+std::vector<unsigned> group_selections(const Cluster& cluster) {
+  std::vector<unsigned> selections((std::size_t{1} << group_count(cluster)) - 1);
+  std::iota(selections.begin(), selections.end(), 1U);
+  std::stable_sort(selections.begin(), selections.end(),
+                   [](unsigned a, unsigned b) { return std::popcount(a) < std::popcount(b); });
+  return selections;
 }
 
 std::optional<std::int64_t> following_stages(const Cost& cost, Bytes usable, ScheduleKind schedule,
@@ -98,10 +132,10 @@ std::optional<std::int64_t> following_stages(const Cost& cost, Bytes usable, Sch
 MeshSolver::MeshSolver(const SearchSpace& space, const DeviceMesh& mesh, std::vector<AxisRole> roles,
                        std::int64_t microbatch_size)
     : mesh_(mesh),
-      conversions_(space.input.cluster, mesh_),
+      conversions_(group_at(space.input.cluster, mesh.submesh.group), mesh_),
       context_{
           {space.input.graph, space.training, space.meanings, mesh_, std::move(roles), microbatch_size, &space.pins},
-          space.input.cluster,
+          group_at(space.input.cluster, mesh.submesh.group),
           space.input.recipe,
           conversions_},
       ranges_(context_, space.layers, space.classes) {}
@@ -121,7 +155,7 @@ namespace {
 
 using Wanted = std::vector<std::vector<bool>>;
 
-// The same for chunks of interleaved pipelines.
+// Adds the chunks of interleaved pipelines that may take less.
 void add_promising_chunks(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatches, Seconds to_beat,
                           Wanted& result) {
   const auto layers = static_cast<std::uint32_t>(space.layers.layers.size());
@@ -148,20 +182,21 @@ void add_promising_chunks(const SearchSpace& space, const StageCosts& costs, std
   }
 }
 
-// By submesh and class: whether some pipeline with such a stage may take less. Any takes at least B times its slowest
-// stage, so all its stages stay below that.
-Wanted promising(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatches, Seconds to_beat) {
+// Adds, by submesh and class, whether some pipeline with such a stage that uses just these groups may take less. Any
+// takes at least B times its slowest stage, so all its stages stay below that.
+void add_promising(Wanted& result, const SearchSpace& space, const StageCosts& costs, std::int64_t microbatches,
+                   Seconds to_beat, unsigned groups) {
   const auto layers = static_cast<std::uint32_t>(space.layers.layers.size());
-  const std::int64_t devices = space.input.cluster.devices();
+  const std::int64_t devices = devices_of(space.input.cluster, groups);
   std::vector<std::int64_t> sizes;
   for (const Submesh& submesh : space.submeshes) sizes.push_back(submesh.devices());
   const auto usable = [&](std::uint32_t first, std::uint32_t last, std::uint32_t submesh) {
     const std::size_t c = space.classes.of[first][last - first];
-    return space.allowed.on(first, last, space.submeshes[submesh]) && costs.may_fit[c][submesh] &&
+    return (groups >> space.submeshes[submesh].group & 1U) != 0 &&
+           space.allowed.on(first, last, space.submeshes[submesh]) && costs.may_fit[c][submesh] &&
            static_cast<double>(microbatches) * costs.least_times[c][submesh].front() < to_beat;
   };
   const std::vector<OffsetSet> offsets = offsets_on_the_way(layers, devices, sizes, usable);
-  Wanted result(space.submeshes.size(), std::vector<bool>(space.classes.classes.size(), false));
   for (std::uint32_t first = 0; first < layers; ++first)
     for (std::uint32_t last = first; last < layers; ++last)
       for (std::uint32_t s = 0; s < sizes.size(); ++s) {
@@ -171,6 +206,13 @@ Wanted promising(const SearchSpace& space, const StageCosts& costs, std::int64_t
         ends.intersect(offsets[last + 1]);
         if (!ends.empty()) result[s][space.classes.of[first][last - first]] = true;
       }
+}
+
+// By submesh and class: whether some pipeline with such a stage may take less.
+Wanted promising(const SearchSpace& space, const StageCosts& costs, std::int64_t microbatches, Seconds to_beat) {
+  Wanted result(space.submeshes.size(), std::vector<bool>(space.classes.classes.size(), false));
+  for (const unsigned groups : group_selections(space.input.cluster))
+    add_promising(result, space, costs, microbatches, to_beat, groups);
   if (std::find(space.schedules.begin(), space.schedules.end(), ScheduleKind::interleaved) != space.schedules.end())
     add_promising_chunks(space, costs, microbatches, to_beat, result);
   return result;
@@ -196,7 +238,7 @@ void add_bounds(const SearchSpace& space, std::uint32_t mesh, const MeshResult& 
     for (std::size_t k = 0; k < chunk_prices.size() && !of_mesh.priced_times.empty(); ++k)
       result.priced_times[c][submesh][k] = std::min(result.priced_times[c][submesh][k], of_mesh.priced_times[c][k]);
   }
-  if (space.submeshes[submesh].devices() == space.input.cluster.devices())
+  if (is_whole_group(space, space.submeshes[submesh]))
     result.least_single_stage = std::min(result.least_single_stage, of_mesh.least_single_stage);
 }
 

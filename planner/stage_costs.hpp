@@ -21,7 +21,7 @@ struct SearchSpace {
   DimensionMeanings meanings;
   PlanningLayers layers;
   RangeClasses classes;
-  std::vector<Submesh> submeshes;         // inside a host, then of several; see Constraints
+  std::vector<Submesh> submeshes;         // by group: inside a host, then of several; see Constraints
   std::vector<DeviceMesh> meshes;         // the logical shapes of all submeshes
   std::vector<std::uint32_t> submesh_of;  // by mesh
   std::vector<ParameterState> states;
@@ -32,13 +32,19 @@ struct SearchSpace {
 };
 SearchSpace search_space(const PlanningInput& input, const SearchOptions& options);
 
-// What a device may hold beyond the recipe's overhead: (memory − context) / (1 + fragmentation).
+// What a device may hold beyond the recipe's overhead: (memory − context) / (1 + fragmentation). Of a uniform cluster.
 Bytes usable_memory(const Cluster& cluster, const Recipe& recipe);
-// The same of the share of memory that the constraints leave.
-Bytes device_memory(const SearchSpace& space);
-Bytes usable_memory(const SearchSpace& space);
+// The same of a group, and of the share of memory that the constraints leave.
+Bytes device_memory(const SearchSpace& space, std::uint32_t group);
+Bytes usable_memory(const SearchSpace& space, std::uint32_t group);
+bool has_usable_memory(const SearchSpace& space);  // in some group
 
-// How many stages like this one tile the cluster; none: they do not.
+// The groups that a pipeline passes through, as a set: bit g is group g. A pipeline uses all devices of its groups.
+std::vector<unsigned> group_selections(const Cluster& cluster);  // all but the empty one, larger ones last
+std::int64_t devices_of(const Cluster& cluster, unsigned groups);
+bool is_whole_group(const SearchSpace& space, const Submesh& submesh);
+
+// How many stages like this one tile the cluster, or its group of hosts; none: they do not.
 std::optional<std::int64_t> ranks_that_tile(const SearchSpace& space, std::uint32_t submesh);
 // Whether interleaved 1F1B can have so many microbatches on so many ranks.
 bool can_interleave(std::int64_t ranks, std::int64_t microbatches);
@@ -82,7 +88,7 @@ struct StageCosts {
   // By class and submesh, where chunks of interleaved pipelines may lie; empty before bounds are known.
   std::vector<std::vector<PricedTimes>> priced_times;
   Seconds longest_stage{0};  // that chunk_prices refer to
-  // No way to run all layers as one stage on all devices takes less than this for a step.
+  // No way to run all layers as one stage on all devices, or all of one group, takes less than this for a step.
   Seconds least_single_stage{0};
   bool exact = false;  // no way to run a stage that may be part of the best pipeline is missing
   // By class and submesh: whether it may fit. Where not, nothing that runs it soon enough fits a device.

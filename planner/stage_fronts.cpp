@@ -288,7 +288,7 @@ std::optional<FrontsOfMesh> fronts_of_mesh(const SearchSpace& space, std::uint32
 class ExactCosts {
  public:
   ExactCosts(const SearchSpace& space, std::int64_t microbatches)
-      : space_(space), microbatches_(microbatches), usable_(usable_memory(space)), result_(nothing_known(space)) {
+      : space_(space), microbatches_(microbatches), result_(nothing_known(space)) {
     result_.exact = true;
   }
 
@@ -309,7 +309,8 @@ class ExactCosts {
     const Cost& cost = point.cost;
     keep_lean(result_.lean[c][submesh], {cost, mesh});
     const auto most = static_cast<std::int64_t>(space_.layers.layers.size());
-    const auto following = following_stages(cost, usable_, space_.options.schedule.value_or(ScheduleKind::one_f_one_b),
+    const Bytes usable = usable_memory(space_, space_.submeshes[submesh].group);
+    const auto following = following_stages(cost, usable, space_.options.schedule.value_or(ScheduleKind::one_f_one_b),
                                             microbatches_, most);
     if (!following) return;
     result_.may_fit[c][submesh] = true;
@@ -317,14 +318,13 @@ class ExactCosts {
     for (std::size_t depth = 0; depth < times.size(); ++depth)
       if (*following + 1 >= bounded_depths[depth] || *following == most)
         times[depth] = std::min(times[depth], cost.per_microbatch());
-    if (c == space_.classes.of[0].back() && space_.submeshes[submesh].devices() == space_.input.cluster.devices())
+    if (c == space_.classes.of[0].back() && is_whole_group(space_, space_.submeshes[submesh]))
       result_.least_single_stage = std::min(result_.least_single_stage, Seconds(weighted(cost, settings.weights)));
     result_.candidates[c][submesh].push_back({cost, mesh, settings, *following, std::move(point.choices)});
   }
 
   const SearchSpace& space_;
   std::int64_t microbatches_;
-  Bytes usable_;
   StageCosts result_;
 };
 

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "costmodel/groups.hpp"
+
 namespace meshloom {
 namespace {
 
@@ -17,6 +19,13 @@ bool is_priced_by_flops(const Op& op) {
          lacks_a_factor(op, op.rule.inputs[1]) && lacks_a_factor(op, op.rule.outputs[0]);
 }
 
+FlopsPerSecond highest_speed(const Cluster& cluster) {
+  FlopsPerSecond peak;
+  for (const auto& [dtype, value] : cluster.device.peak) peak = std::max(peak, value);
+  const double efficiency = std::max(1.0, cluster.device.gemm.of_peak);
+  return peak * efficiency * static_cast<double>(cluster.devices());
+}
+
 }  // namespace
 
 Seconds least_time_of_products(const PlanningInput& input, std::int64_t global_batch) {
@@ -25,10 +34,10 @@ Seconds least_time_of_products(const PlanningInput& input, std::int64_t global_b
   for (std::uint32_t i = 0; i < input.graph.ops.size(); ++i)
     if (const Op& op = input.graph.ops[i]; is_priced_by_flops(op))
       work += forward_flops(op, global_batch) + backward_model_flops(input.graph, related, OpId{i}, global_batch);
-  FlopsPerSecond peak;
-  for (const auto& [dtype, value] : input.cluster.device.peak) peak = std::max(peak, value);
-  const double efficiency = std::max(1.0, input.cluster.device.gemm.of_peak);
-  return work / (peak * efficiency * static_cast<double>(input.cluster.devices()));
+  FlopsPerSecond speed;
+  for (std::size_t group = 0; group < group_count(input.cluster); ++group)
+    speed += highest_speed(group_at(input.cluster, group));
+  return work / speed;
 }
 
 }  // namespace meshloom

@@ -4,6 +4,7 @@
 
 #include <string_view>
 
+#include "costmodel/groups.hpp"
 #include "planner/plan/ranks.hpp"
 #include "planner/plan/readable.hpp"
 #include "planner/plan/stage_breakdown.hpp"
@@ -40,9 +41,9 @@ std::string summary(const Plan& plan) {
   html += fact(
       "schedule", std::string(name(plan.schedule)),
       fmt::format("{} of {}", counted(plan.microbatches, "microbatch", "es"), counted(plan.microbatch_size, "sample")));
-  html += fact("peak memory", readable(plan.peak_memory()),
-               fmt::format("{} of {}", percent(plan.peak_memory() / plan.cluster.device.memory),
-                           readable(plan.cluster.device.memory)));
+  const MemoryUse memory = tightest_memory(plan);
+  html += fact("peak memory", readable(memory.peak),
+               fmt::format("{} of {}", percent(memory.peak / memory.capacity), readable(memory.capacity)));
   return html + "</dl>\n";
 }
 
@@ -88,12 +89,20 @@ std::string provenance(const Plan& plan) {
   std::string html =
       "<div class=\"wide\"><table><tbody>\n" + row("graph", plan.graph_name + ", " + file_text(plan.graph));
   html += row("cluster", plan.cluster.name + ", " + file_text(plan.cluster_file));
-  html += row("device", fmt::format("{}, {}", plan.cluster.device.name, readable(plan.cluster.device.memory)));
+  for (std::size_t g = 0; g < group_count(plan.cluster); ++g) {
+    const Cluster& group = group_at(plan.cluster, g);
+    const std::string of_group =
+        plan.cluster.groups.empty() ? "" : fmt::format("{}: {} × ", group.name, group.devices());
+    html += row("device", fmt::format("{}{}, {}", of_group, group.device.name, readable(group.device.memory)));
+  }
   html += row("recipe", plan.recipe.name);
   html += row("options", plan.options) + row("origin", plan.origin);
   html += row("pins", counted(std::ssize(plan.pins), "pin"));
   html += row("sends", std::string(sends_text(plan)));
   for (const auto& [what, source] : plan.cluster.sources) html += row("source of " + escaped(what), source);
+  for (const Cluster& group : plan.cluster.groups)
+    for (const auto& [what, source] : group.sources)
+      html += row(escaped(fmt::format("source of {}, {}", what, group.name)), source);
   for (const auto& [what, source] : plan.recipe.sources) html += row("source of " + escaped(what), source);
   return html + "</tbody></table></div>\n";
 }
@@ -118,14 +127,13 @@ constexpr std::string_view contents =
 }  // namespace
 
 std::string report_html(const Plan& plan, const Simulation& simulation) {
-  const std::string title =
-      escaped(fmt::format("{} on {} × {}", plan.graph_name, plan.cluster.devices(), plan.cluster.device.name));
+  const std::string title = escaped(fmt::format("{} on {}", plan.graph_name, devices_text(plan.cluster)));
   std::string html = fmt::format(
       "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n{1}<title>{0}</title>\n<style>\n{2}"
       "</style>\n</head>\n<body>\n<header>\n<h1>{0}</h1>\n",
       title, policy, report_style);
   html += fmt::format("<p class=\"quiet\">{}, {}, recipe {}, global batch {}, {}</p>\n", escaped(plan.cluster.name),
-                      counted(plan.cluster.hosts, "host"), escaped(plan.recipe.name), plan.global_batch,
+                      counted(host_count(plan.cluster), "host"), escaped(plan.recipe.name), plan.global_batch,
                       escaped(plan.origin));
   html += summary(plan);
   html += contents;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 
+#include "costmodel/groups.hpp"
 #include "graphs/json_input.hpp"
 #include "planner/plan/ranks.hpp"
 #include "planner/plan/stage_breakdown.hpp"
@@ -107,6 +108,7 @@ Json ranks_json(const Plan& plan, const Simulation& simulation) {
     ranks.push_back({{"stages", numbers},
                      {"submesh", {stage.submesh.hosts, stage.submesh.devices_per_host}},
                      {"devices", stage.devices},
+                     {"capacity", memory_capacity(plan, position).value()},
                      {"times", times_json(plan, stages, rank)},
                      {"memory", memory},
                      {"most_in_flight", simulation.most_in_flight[position]}});
@@ -191,6 +193,18 @@ Json shardings_json(const Plan& plan) {
   return {{"axes", axes}, {"rows", rows}};
 }
 
+// One of a uniform cluster, without a name.
+Json groups_json(const Cluster& cluster) {
+  Json groups = Json::array();
+  for (std::size_t g = 0; g < group_count(cluster); ++g) {
+    const Cluster& group = group_at(cluster, g);
+    groups.push_back({{"name", cluster.groups.empty() ? "" : group.name},
+                      {"hosts", group.hosts},
+                      {"devices_per_host", group.devices_per_host}});
+  }
+  return groups;
+}
+
 }  // namespace
 
 std::string report_data(const Plan& plan, const Simulation& simulation) {
@@ -200,9 +214,7 @@ std::string report_data(const Plan& plan, const Simulation& simulation) {
                   {"iteration_s", plan.iteration_time.value()},
                   {"chunks", shape.chunks},
                   {"microbatches", plan.microbatches},
-                  {"capacity", plan.cluster.device.memory.value()},
-                  {"hosts", plan.cluster.hosts},
-                  {"devices_per_host", plan.cluster.devices_per_host},
+                  {"groups", groups_json(plan.cluster)},
                   {"stages", stages_json(plan)},
                   {"ranks", ranks_json(plan, simulation)},
                   {"timeline", timeline_json(plan, simulation)},

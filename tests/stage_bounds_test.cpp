@@ -150,7 +150,7 @@ InterOpSolution optimum(const SearchSpace& space, const AllWays& all, std::int64
   for (std::size_t cut = 0; cut + 1 < space.layers.layers.size(); ++cut) {
     InterOpProblem::Cut& prices = problem.cuts.emplace_back();
     for (const LinkClass link : {LinkClass::intra_host, LinkClass::inter_host}) {
-      const StageBoundary boundary = boundary_after(space, cut, link, microbatch_size);
+      const StageBoundary boundary = boundary_after(space, cut, {link, 0, 0}, microbatch_size);
       prices.forward[static_cast<int>(link)] = boundary.formula_forward;
       prices.backward[static_cast<int>(link)] = boundary.formula_backward;
     }

@@ -6,7 +6,6 @@
 // labels that no other one is below in all three matter; where the number of stages is fixed, only labels of as many
 // stages are compared. Around it, a branch and bound over intervals of the largest t.
 #include <algorithm>
-#include <array>
 #include <limits>
 #include <tuple>
 
@@ -36,13 +35,14 @@ struct Group {
 // A submesh that may begin at some device offset, with the links at both its ends.
 struct Start {
   std::uint32_t submesh;
-  std::size_t place;  // 2 · link at the begin + link at the end
+  std::size_t place;  // links · link at the begin + link at the end
   std::int64_t devices;
 };
 
 class StageTable {
  public:
-  explicit StageTable(const InterOpProblem& problem) : problem_(problem), devices_(device_count(problem)) {
+  explicit StageTable(const InterOpProblem& problem)
+      : problem_(problem), devices_(device_count(problem)), links_(link_count(problem)) {
     find_starts();
     group_options();
   }
@@ -78,17 +78,17 @@ class StageTable {
 
  private:
   std::size_t group_index(std::uint32_t first, std::uint32_t submesh, std::size_t place) const {
-    return (first * problem_.submeshes.size() + submesh) * 4 + place;
+    return (first * problem_.submeshes.size() + submesh) * links_ * links_ + place;
   }
 
   void find_starts() {
     starts_.resize(static_cast<std::size_t>(devices_));
-    places_.resize(problem_.submeshes.size());
+    places_.assign(problem_.submeshes.size(), std::vector<bool>(links_ * links_, false));
     for (std::int64_t offset = 0; offset < devices_; ++offset)
       for (std::uint32_t i = 0; i < problem_.submeshes.size(); ++i) {
         const Submesh& submesh = problem_.submeshes[i];
         if (!can_start_at(problem_, submesh, offset)) continue;
-        std::size_t place = 2 * link_at(problem_, offset) + link_at(problem_, offset + submesh.devices());
+        std::size_t place = links_ * link_at(problem_, offset) + link_at(problem_, offset + submesh.devices());
         if (problem_.cuts.empty()) place = 0;  // sends are free everywhere
         starts_[static_cast<std::size_t>(offset)].push_back({i, place, submesh.devices()});
         places_[i][place] = true;
@@ -104,7 +104,7 @@ class StageTable {
       return std::tuple(option.first, option.submesh, option.last);
     };
     std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return range(a) < range(b); });
-    groups_.resize(problem_.layers * problem_.submeshes.size() * 4);
+    groups_.resize(problem_.layers * problem_.submeshes.size() * links_ * links_);
     least_times_.assign(problem_.layers * problem_.submeshes.size() * problem_.layers, unreachable);
     for (auto begin = order.begin(); begin != order.end();) {
       auto end = std::find_if(begin, order.end(), [&](std::uint32_t i) { return range(i) != range(*begin); });
@@ -142,11 +142,11 @@ class StageTable {
 
   void add_groups(const std::vector<std::uint32_t>& options) {
     const StageOption& any = problem_.options[options.front()];
-    for (std::size_t place = 0; place < 4; ++place) {
+    for (std::size_t place = 0; place < links_ * links_; ++place) {
       if (!places_[any.submesh][place]) continue;
       Group group{any.last, static_cast<std::uint32_t>(variants_.size()), 0, unreachable, unreachable};
       for (std::uint32_t i : options) {
-        TimesWithSends times = times_with_sends(problem_, problem_.options[i], place / 2, place % 2);
+        TimesWithSends times = times_with_sends(problem_, problem_.options[i], place / links_, place % links_);
         Variant variant{times.forward.value(), (times.forward + times.backward).value(),
                         problem_.options[i].per_step.value(), most_following(problem_.options[i]), i};
         group.least_forward = std::min(group.least_forward, variant.forward);
@@ -166,8 +166,9 @@ class StageTable {
 
   const InterOpProblem& problem_;
   std::int64_t devices_;
-  std::vector<std::vector<Start>> starts_;   // by device offset
-  std::vector<std::array<bool, 4>> places_;  // by submesh: where it may lie
+  std::size_t links_;
+  std::vector<std::vector<Start>> starts_;  // by device offset
+  std::vector<std::vector<bool>> places_;   // by submesh: where it may lie
   std::vector<Variant> variants_;
   std::vector<std::vector<Group>> groups_;  // by first layer, submesh, place; ascending last layer
   std::vector<double> least_times_;         // by first layer, submesh, last layer

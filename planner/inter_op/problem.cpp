@@ -72,6 +72,22 @@ std::optional<Seconds> objective_of(const InterOpProblem& problem, const std::ve
   return sum + static_cast<double>(problem.microbatches - 1) * largest + exposed;
 }
 
+namespace {
+
+// Counts a group's hosts, also in its submeshes, in units of as many as all these submeshes are multiples of.
+std::int64_t enlarge_unit(std::int64_t& hosts, std::int64_t devices_per_host, std::uint32_t group,
+                          std::vector<Submesh>& submeshes) {
+  std::int64_t unit = hosts;
+  for (const Submesh& submesh : submeshes)
+    if (submesh.group == group) unit = submesh.devices_per_host == devices_per_host ? std::gcd(unit, submesh.hosts) : 1;
+  for (Submesh& submesh : submeshes)
+    if (submesh.group == group) submesh.hosts /= unit;
+  hosts /= unit;
+  return unit;
+}
+
+}  // namespace
+
 InterOpProblem in_larger_units(InterOpProblem problem) {
   std::vector<std::optional<std::uint32_t>> position(problem.submeshes.size());
   std::vector<Submesh> used;
@@ -82,12 +98,13 @@ InterOpProblem in_larger_units(InterOpProblem problem) {
     }
     option.submesh = *position[option.submesh];
   }
-  std::int64_t unit = problem.hosts;
-  for (const Submesh& submesh : used)
-    unit = submesh.devices_per_host == problem.devices_per_host ? std::gcd(unit, submesh.hosts) : 1;
-  for (Submesh& submesh : used) submesh.hosts /= unit;
+  const std::int64_t unit = enlarge_unit(problem.hosts, problem.devices_per_host, 0, used);
   if (problem.lanes) problem.lanes->hosts_per_unit = unit;
-  problem.hosts /= unit;
+  for (std::uint32_t g = 0; g < problem.further_groups.size(); ++g) {
+    InterOpProblem::FurtherGroup& group = problem.further_groups[g];
+    const std::int64_t of_group = enlarge_unit(group.hosts, group.devices_per_host, g + 1, used);
+    if (group.lanes) group.lanes->hosts_per_unit = of_group;
+  }
   problem.submeshes = std::move(used);
   return problem;
 }

@@ -52,6 +52,22 @@ struct InterOpProblem {
     Seconds latency[2];               // of the link, part of every price that is not zero; lanes do not shorten it
   };
   std::optional<SendLanes> lanes;
+  // Groups of hosts behind the first, whose are `hosts`, `devices_per_host` and `cuts`. The pipeline passes through the
+  // groups in this order; a submesh lies within its group (Submesh::group, 0: the first).
+  struct FurtherGroup {
+    std::int64_t hosts = 1, devices_per_host = 1;
+    struct Cut {
+      Seconds forward[3], backward[3];  // as in `cuts`; index 2: to or from the group before
+    };
+    std::vector<Cut> cuts;
+    struct SendLanes {
+      std::int64_t nics = 1, hosts_per_unit = 1;  // as in `lanes`
+      std::int64_t border_nics = 1;               // that hosts of both groups have for each other
+      Seconds latency[3];
+    };
+    std::optional<SendLanes> lanes;  // of every group or of none
+  };
+  std::vector<FurtherGroup> further_groups{};
   Placement placement = Placement::contiguous_on_hosts;
   // Of a device, for the schedules of schedules.hpp; 1F1B has max_following_stages.
   Bytes memory{std::numeric_limits<double>::infinity()};
@@ -64,7 +80,8 @@ struct InterOpSolution {
   std::vector<std::uint32_t> options;  // positions in InterOpProblem::options, in pipeline order
 };
 
-// The problem with only the submeshes that have options, in units of as many hosts as all of them are multiples of.
+// The problem with only the submeshes that have options, each group in units of as many hosts as all of its are
+// multiples of.
 // Only what the solvers compare is kept: links between hosts stay links between hosts.
 InterOpProblem in_larger_units(InterOpProblem problem);
 

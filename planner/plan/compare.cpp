@@ -8,6 +8,7 @@
 #include <limits>
 #include <utility>
 
+#include "costmodel/groups.hpp"
 #include "planner/plan/readable.hpp"
 
 namespace meshloom {
@@ -139,7 +140,9 @@ void compare_totals(const Plan& base, const Plan& next, Differences& found) {
   found.text("/graph/name", base.graph_name, next.graph_name);
   found.text("/graph/digest", base.graph.digest, next.graph.digest);
   found.text("/cluster/name", base.cluster.name, next.cluster.name);
-  found.count("/cluster/hosts", base.cluster.hosts, next.cluster.hosts);
+  found.count("/cluster/hosts", host_count(base.cluster), host_count(next.cluster));
+  if (!base.cluster.groups.empty() || !next.cluster.groups.empty())
+    found.text("/cluster/devices", devices_text(base.cluster), devices_text(next.cluster));
   found.text("/recipe/name", base.recipe.name, next.recipe.name);
   found.text("/origin", base.origin, next.origin);
   found.text("/status", name(base.status), name(next.status));

@@ -64,7 +64,18 @@ Bytes Plan::peak_memory() const {
 
 double Plan::flops_per_device_second() const {
   if (stages.empty() || iteration_time == Seconds(0)) return 0;
-  return (model_flops / iteration_time).value() / static_cast<double>(devices());
+  return (model_flops / iteration_time).value() / static_cast<double>(devices() + std::ssize(idle_devices()));
+}
+
+std::vector<std::int64_t> Plan::idle_devices() const {
+  if (cluster.groups.empty() || stages.empty()) return {};
+  std::vector<bool> used(static_cast<std::size_t>(cluster.devices()), false);
+  for (const Stage& stage : stages)
+    for (const std::int64_t device : stage.devices) used.at(static_cast<std::size_t>(device)) = true;
+  std::vector<std::int64_t> idle;
+  for (std::size_t device = 0; device < used.size(); ++device)
+    if (!used[device]) idle.push_back(static_cast<std::int64_t>(device));
+  return idle;
 }
 
 std::vector<StageTimes> stage_times(const Plan& plan) {

@@ -174,10 +174,11 @@ struct Plan {
   std::vector<Remedy> remedies;
 
   std::int64_t ranks() const { return std::ssize(stages) / schedule.chunks; }
-  PipelineShape shape() const;   // which stage is which chunk of which rank
-  std::int64_t devices() const;  // used by the stages
-  Bytes peak_memory() const;     // of the largest device
-  double flops_per_device_second() const;
+  PipelineShape shape() const;                     // which stage is which chunk of which rank
+  std::int64_t devices() const;                    // used by the stages
+  std::vector<std::int64_t> idle_devices() const;  // of groups that the plan leaves out
+  Bytes peak_memory() const;                       // of the largest device
+  double flops_per_device_second() const;          // idle devices count
   double gap() const { return best_estimate / lower_bound - 1; }
   bool operator==(const Plan&) const = default;
 };

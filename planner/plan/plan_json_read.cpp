@@ -3,6 +3,7 @@
 #include <cmath>
 #include <set>
 
+#include "costmodel/groups.hpp"
 #include "graphs/files.hpp"
 #include "graphs/input_error.hpp"
 #include "planner/plan/plan_json.hpp"
@@ -288,6 +289,10 @@ void check_devices(const JsonInput& root, const Plan& plan) {
       if (device >= plan.cluster.devices())
         place.fail(fmt::format("device {} is outside the cluster, whose devices are 0 to {}", device,
                                plan.cluster.devices() - 1));
+      if (group_of_device(plan.cluster, device) != stage.submesh.group)
+        place.fail(
+            fmt::format("device {} is not in group \"{}\", where the stage's first is; a stage lies in one group",
+                        device, group_at(plan.cluster, stage.submesh.group).name));
       if (used[static_cast<std::size_t>(device)])
         place.fail(fmt::format("device {} is used twice; give each device to one stage", device));
       used[static_cast<std::size_t>(device)] = true;
@@ -377,6 +382,14 @@ void read_lists(const JsonInput& root, Plan& plan) {
   }
 }
 
+void check_idle(const JsonInput& input, const Plan& plan) {
+  std::vector<std::int64_t> stated;
+  for (const JsonInput& device : input.elements()) stated.push_back(device.integer(0));
+  if (stated != plan.idle_devices())
+    input.fail(fmt::format("lists {} devices; {} of the cluster are in no stage, and it must list those", stated.size(),
+                           plan.idle_devices().size()));
+}
+
 void check_plan(const JsonInput& root, const Plan& plan) {
   check_layers(root, plan);
   check_devices(root, plan);
@@ -385,6 +398,7 @@ void check_plan(const JsonInput& root, const Plan& plan) {
   if (plan.stages.empty() && planned)
     root.at("stages").fail(
         fmt::format("has {} stages, but the status is \"{}\"", plan.stages.size(), name(plan.status)));
+  if (const auto idle = root.find("idle_devices")) check_idle(*idle, plan);
   if (plan.stages.empty()) return;
   if (plan.global_batch % plan.microbatch_size != 0 || plan.global_batch / plan.microbatch_size != plan.microbatches)
     root.at("microbatches")
@@ -429,7 +443,7 @@ Plan parse_plan(const std::string& text, const std::string& file) {
                   "iteration_time_s", "estimate_s",   "best_estimate_s", "lower_bound_s",   "gap",         "schedule",
                   "microbatch_size",  "microbatches", "global_batch",    "bubble_fraction", "model_flops", "reasons",
                   "remedies",         "pins",         "layers",          "cluster",         "recipe",      "stages",
-                  "program"});
+                  "program",          "idle_devices"});
   root.at("graph").only_keys({"name", "path", "digest"});
   root.at("cluster_file").only_keys({"path", "digest"});
   Plan plan;
@@ -445,6 +459,9 @@ Plan parse_plan(const std::string& text, const std::string& file) {
   plan.cluster = read_inline_cluster(root.at("cluster"));
   plan.recipe = read_inline_recipe(root.at("recipe"));
   for (const JsonInput& stage : root.at("stages").elements()) plan.stages.push_back(read_stage(stage));
+  for (Stage& stage : plan.stages)
+    if (!stage.devices.empty())
+      stage.submesh.group = static_cast<std::uint32_t>(group_of_device(plan.cluster, stage.devices.front()));
   for (const Stage& stage : plan.stages) plan.schedule.chunks = std::max(plan.schedule.chunks, stage.chunk + 1);
   read_lists(root, plan);
   check_plan(root, plan);

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "costmodel/groups.hpp"
 #include "planner/plan/plan_json.hpp"
 #include "planner/plan/plan_json_parts.hpp"
 #include "planner/plan/ranks.hpp"
@@ -195,6 +196,8 @@ std::string printed(const Json& root) {
   return text + "\n";
 }
 
+const Cluster& group_of(const Plan& plan, const Stage& stage) { return group_at(plan.cluster, stage.submesh.group); }
+
 Json stage_summary(const Stage& stage, Bytes device) {
   return {{"first_layer", stage.first_layer},
           {"last_layer", stage.last_layer},
@@ -228,6 +231,7 @@ std::string write_plan(const Plan& plan) {
   add_results(root, plan);
   root["program"] = plan.program ? program_json(*plan.program) : Json();
   root["model_flops"] = plan.model_flops.value();
+  if (!plan.cluster.groups.empty()) root["idle_devices"] = plan.idle_devices();
   Json& reasons = root["reasons"] = Json::array();
   for (const InfeasibleReason& reason : plan.reasons)
     reasons.push_back({{"first_layer", reason.first_layer},
@@ -254,6 +258,7 @@ std::string summary_json(const Plan& plan, Seconds search_time) {
   root["tflops_per_device"] = optional_number(flops * 1e-12);
   root["search_s"] = optional_number(search_time.value());
   root["devices"] = planned ? Json(plan.devices()) : Json();
+  root["idle_devices"] = plan.idle_devices();
   root["graph"] = plan.graph_name;
   root["cluster"] = plan.cluster.name;
   root["recipe"] = plan.recipe.name;
@@ -263,6 +268,7 @@ std::string summary_json(const Plan& plan, Seconds search_time) {
   for (std::size_t s = 0; s < plan.stages.size(); ++s) {
     const auto rank = static_cast<std::size_t>(shape.rank_of(static_cast<std::int64_t>(s)));
     stages.push_back(stage_summary(plan.stages[s], device_memory(memory_of_rank(plan, rank))));
+    stages.back()["group"] = plan.cluster.groups.empty() ? Json() : Json(group_of(plan, plan.stages[s]).name);
   }
   Json& reasons = root["reasons"] = Json::array();
   for (const InfeasibleReason& reason : plan.reasons)

@@ -5,6 +5,8 @@
 #include <set>
 #include <string_view>
 
+#include "costmodel/groups.hpp"
+
 namespace meshloom {
 
 PipelineProgram program_of(const Plan& plan) {
@@ -118,6 +120,19 @@ Bytes device_memory(const std::vector<StageMemory>& chunks) {
   Bytes transient;
   for (const StageMemory& chunk : chunks) transient = std::max(transient, chunk.transient);
   return device_memory(chunks, transient);
+}
+
+Bytes memory_capacity(const Plan& plan, std::size_t rank) {
+  return group_at(plan.cluster, plan.stages[rank].submesh.group).device.memory;
+}
+
+MemoryUse tightest_memory(const Plan& plan) {
+  MemoryUse tightest{Bytes(0), group_at(plan.cluster, 0).device.memory};
+  for (std::size_t rank = 0; rank < static_cast<std::size_t>(plan.ranks()); ++rank) {
+    const MemoryUse use{device_memory(memory_of_rank(plan, rank)), memory_capacity(plan, rank)};
+    if (use.peak / use.capacity > tightest.peak / tightest.capacity) tightest = use;
+  }
+  return tightest;
 }
 
 }  // namespace meshloom

@@ -33,4 +33,12 @@ std::vector<StageMemory> memory_of_rank(const Plan& plan, std::size_t rank);
 Bytes device_memory(const std::vector<StageMemory>& chunks, Bytes transient);
 Bytes device_memory(const std::vector<StageMemory>& chunks);  // with the largest transient
 
+// What a device of the rank has, as its group's do.
+Bytes memory_capacity(const Plan& plan, std::size_t rank);
+// Of the rank whose devices are filled most.
+struct MemoryUse {
+  Bytes peak, capacity;
+};
+MemoryUse tightest_memory(const Plan& plan);
+
 }  // namespace meshloom

@@ -2,9 +2,9 @@
 const timeTones = {'forward compute': 'forward', 'backward compute': 'backward', recompute: 'recompute', collectives: 'collectives',
   sends: 'send-activation', synchronization: 'synchronize', update: 'update', bubble: 'bubble'};
 
-function drawBars(place, tones, rows, full, read, mark) {
+function drawBars(place, tones, rows, full, read) {
   const grid = element('div', {class: 'bars'});
-  rows.forEach(({name, parts, total}) => {
+  rows.forEach(({name, parts, total, mark}) => {
     const bar = element('div', {class: 'bar'});
     for (const [part, value] of Object.entries(parts)) {
       if (!(value > 0)) continue;
@@ -28,8 +28,8 @@ function drawAllBars() {
   const full = Math.max(data.iteration_s, ...data.ranks.map(({times}) => busy(times))) || 1;
   drawBars(byId('times'), timeTones, data.ranks.map(({times}, rank) => ({name: rankTitle(rank), parts: times,
     total: percent(busy(times) / full) + ' busy'})), full, readTime);
-  const most = Math.max(data.capacity, ...data.ranks.map(({memory}) => memory.peak)) || 1;
-  drawBars(byId('peaks'), memoryTones, data.ranks.map(({memory}, rank) => ({name: rankTitle(rank), parts: memory.parts,
-    total: `${readBytes(memory.peak)}, ${percent(memory.peak / data.capacity)}`})), most, readBytes, most > data.capacity ? data.capacity : 0);
+  const most = Math.max(...data.ranks.map(({capacity, memory}) => Math.max(capacity, memory.peak))) || 1;
+  drawBars(byId('peaks'), memoryTones, data.ranks.map(({capacity, memory}, rank) => ({name: rankTitle(rank), parts: memory.parts,
+    total: `${readBytes(memory.peak)}, ${percent(memory.peak / capacity)}`, mark: most > capacity ? capacity : 0})), most, readBytes);
 }
 redraws.push(drawAllBars);

@@ -1,17 +1,26 @@
 // The cluster as a picture: a row per host, a cell per device, the colour of the rank that has it; and each mesh.
+function hostList() {
+  let first = 0;
+  return data.groups.flatMap(({name, hosts, devices_per_host: devices}) => Array.from({length: hosts}, () => {
+    const begin = first;
+    first += devices;
+    return {first: begin, devices, group: name};
+  }));
+}
 function drawCluster() {
-  const {hosts, devices_per_host: perHost} = data, owner = new Map();
+  const each = hostList(), hosts = each.length, perHost = Math.max(...data.groups.map(group => group.devices_per_host)), owner = new Map();
   data.ranks.forEach(({devices}, rank) => devices.forEach(device => owner.set(device, rank)));
   const columns = hosts > 24 ? Math.min(8, Math.ceil(hosts / 24)) : hosts > 6 ? 2 : 1;
   const cell = Math.max(4, Math.min(columns > 1 ? 26 : 40, Math.floor(1100 / columns / perHost) - (hosts > 64 ? 3 : 8)));
   const label = 58, gap = cell >= 18 ? 4 : 1, tall = Math.max(cell, 14) + 10, wide = label + perHost * (cell + gap) + 16;
   const rows = Math.ceil(hosts / columns), svg = element('svg', {width: columns * wide, height: rows * tall, role: 'img',
-    'aria-label': `${hosts} hosts of ${perHost} devices, coloured by ${stageWord}`});
+    'aria-label': `${data.groups.map(group => `${group.hosts} hosts of ${group.devices_per_host} devices`).join(' and ')}, coloured by ${stageWord}`});
   for (let host = 0; host < hosts; ++host) {
     const x = Math.floor(host / rows) * wide, y = (host % rows) * tall;
-    svg.append(element('text', {x, y: y + cell / 2 + 4, class: 'quiet'}, `host ${host}`));
-    for (let slot = 0; slot < perHost; ++slot) {
-      const device = host * perHost + slot, rank = owner.get(device), fill = rank === undefined ? color('soft') : rankColor(rank);
+    const name = element('text', {x, y: y + cell / 2 + 4, class: 'quiet'}, `host ${host}`);
+    svg.append(each[host].group ? withTip(name, each[host].group) : name);
+    for (let slot = 0; slot < each[host].devices; ++slot) {
+      const device = each[host].first + slot, rank = owner.get(device), fill = rank === undefined ? color('soft') : rankColor(rank);
       const left = x + label + slot * (cell + gap);
       const square = element('rect', {x: left, y, width: cell, height: cell, rx: Math.min(5, cell / 5), fill});
       svg.append(withTip(square, rank === undefined ? `device ${device}, unused` : `device ${device}\n${rankTitle(rank)}`));

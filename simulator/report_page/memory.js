@@ -34,8 +34,9 @@ function envelope(rank, width) {
   return highest;
 }
 const peakOfAll = Math.max(...data.ranks.map(rank => rank.memory.peak));
-const showsCapacity = data.capacity > 0 && peakOfAll > 0.25 * data.capacity;
-const memoryScale = Math.max(1, showsCapacity ? Math.max(data.capacity, peakOfAll) : peakOfAll) * 1.06;
+const largestCapacity = Math.max(...data.ranks.map(rank => rank.capacity));
+const showsCapacity = largestCapacity > 0 && peakOfAll > 0.25 * largestCapacity;
+const memoryScale = Math.max(1, showsCapacity ? Math.max(largestCapacity, peakOfAll) : peakOfAll) * 1.06;
 
 function drawMemoryAxis(context, width, y) {
   let tick = 2 ** Math.ceil(Math.log2(memoryScale / 5));
@@ -67,8 +68,8 @@ function drawMemory() {
     context.strokeStyle = color('update');
     context.setLineDash([5, 4]);
     context.beginPath();
-    context.moveTo(labelWidth, y(data.capacity));
-    context.lineTo(width, y(data.capacity));
+    context.moveTo(labelWidth, y(data.ranks[rank].capacity));
+    context.lineTo(width, y(data.ranks[rank].capacity));
     context.stroke();
     context.setLineDash([]);
   }
@@ -90,4 +91,5 @@ listeners.push(drawMemory);
 redraws.push(drawMemory);
 byId('memory-note').textContent = 'One device, on the time axis of the timeline above. The coloured floor stays for the whole step; '
   + 'above it are activations and the working set of the running instruction.'
-  + (showsCapacity ? ` The dashed line is the device's ${readBytes(data.capacity)}.` : ` The device has ${readBytes(data.capacity)}.`);
+  + (showsCapacity ? ` The dashed line is the device's ${readBytes(largestCapacity)}` : ` The device has ${readBytes(largestCapacity)}`)
+  + (data.ranks.some(rank => rank.capacity < largestCapacity) ? ', less in some groups.' : '.');

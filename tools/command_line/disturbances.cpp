@@ -4,6 +4,7 @@
 
 #include <set>
 
+#include "costmodel/groups.hpp"
 #include "simulator/goodput.hpp"
 #include "tools/command_line/output.hpp"
 
@@ -13,7 +14,7 @@ namespace {
 std::int64_t hosts_used(const Plan& plan) {
   std::set<std::int64_t> hosts;
   for (const Stage& stage : plan.stages)
-    for (const std::int64_t device : stage.devices) hosts.insert(device / plan.cluster.devices_per_host);
+    for (const std::int64_t device : stage.devices) hosts.insert(host_of_device(plan.cluster, device));
   return std::ssize(hosts);
 }
 

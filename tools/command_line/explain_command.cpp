@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "costmodel/groups.hpp"
 #include "graphs/files.hpp"
 #include "graphs/input_error.hpp"
 #include "planner/explain.hpp"
@@ -93,9 +94,10 @@ std::string stage_text(const Plan& plan, const StageBreakdown& stage, std::size_
   for (const NamedTime& each : stage.times)
     times.row({words_of(each.name), readable(each.time), percent(each.time / plan.iteration_time)});
   Table memory({"memory of a device", "size", "share"});
+  const Bytes capacity = group_at(plan.cluster, plan.stages[number].submesh.group).device.memory;
   for (const NamedBytes& each : stage.memory)
-    memory.row({words_of(each.name), readable(each.bytes), percent(each.bytes / plan.cluster.device.memory)});
-  memory.row({"peak", readable(stage.peak), percent(stage.peak / plan.cluster.device.memory)});
+    memory.row({words_of(each.name), readable(each.bytes), percent(each.bytes / capacity)});
+  memory.row({"peak", readable(stage.peak), percent(stage.peak / capacity)});
   Table conversions({"longest conversions", "<for", "<change", "<collectives", "per step"});
   for (std::size_t i = 0; i < std::min(shown_conversions, stage.conversions.size()); ++i) {
     const ConversionTime& each = stage.conversions[i];

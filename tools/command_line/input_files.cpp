@@ -62,6 +62,16 @@ PlanningInput read_planning_input(const InputPaths& paths) {
   const InputFile cluster = read_input("CLUSTER", paths.cluster);
   input.cluster = parse_unswapped(cluster, "meshloom.graph/1", "graph", parse_cluster);
   input.cluster_file = cluster.reference;
+  if (paths.hosts && !input.cluster.groups.empty())
+    throw InputError("--hosts",
+                     fmt::format("{}: the cluster has groups, and {} hosts may be of any; state `hosts` in each "
+                                 "of its /groups instead",
+                                 cluster.shown, *paths.hosts));
+  if (paths.device_memory && !input.cluster.groups.empty())
+    throw InputError("--device-memory",
+                     fmt::format("{}: the cluster has groups, whose devices differ; state `memory` in "
+                                 "each of its /groups instead",
+                                 cluster.shown));
   if (paths.hosts) input.cluster.hosts = *paths.hosts;
   if (paths.device_memory) input.cluster.device.memory = *paths.device_memory;
   input.recipe = find_recipe(paths.recipe);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "costmodel/groups.hpp"
 #include "planner/pins.hpp"
 #include "planner/plan/ranks.hpp"
 #include "planner/plan/stage_breakdown.hpp"
@@ -13,8 +14,7 @@ namespace meshloom {
 namespace {
 
 std::string cluster_text(const Cluster& cluster) {
-  return fmt::format("{} × {} ({}, {})", cluster.devices(), cluster.device.name, cluster.name,
-                     counted(cluster.hosts, "host"));
+  return fmt::format("{} ({}, {})", devices_text(cluster), cluster.name, counted(host_count(cluster), "host"));
 }
 
 std::string infeasible_text(const Plan& plan) {
@@ -33,18 +33,28 @@ std::string infeasible_text(const Plan& plan) {
 }
 
 std::string stages_text(const Plan& plan) {
-  Table table({"stage", "<layers", "<devices", "<mesh", "forward", "backward", "sync", "memory", "in flight",
-               "<recompute", "<parameters"});
+  std::vector<std::string> headings{"stage", "<layers", "<devices",  "<mesh",      "forward",    "backward",
+                                    "sync",  "memory",  "in flight", "<recompute", "<parameters"};
+  if (!plan.cluster.groups.empty()) headings.push_back("<group");
+  Table table(headings);
   for (std::size_t i = 0; i < plan.stages.size(); ++i) {
     const Stage& stage = plan.stages[i];
     const auto rank = static_cast<std::size_t>(plan.shape().rank_of(static_cast<std::int64_t>(i)));
     const std::int64_t first = stage.devices.empty() ? 0 : stage.devices.front();
     const std::int64_t last = stage.devices.empty() ? 0 : stage.devices.back();
-    table.row({fmt::format("{}", i), layer_names(plan, stage.first_layer, stage.last_layer),
-               first == last ? fmt::format("{}", first) : fmt::format("{}–{}", first, last), mesh_text(stage.mesh),
-               readable(stage.forward), readable(stage.backward), readable(stage.synchronization + stage.update),
-               readable(device_memory(memory_of_rank(plan, rank))), fmt::format("{}", stage.memory.in_flight),
-               std::string(name(stage.recompute)), std::string(parameter_state_text(stage))});
+    std::vector<std::string> cells{fmt::format("{}", i),
+                                   layer_names(plan, stage.first_layer, stage.last_layer),
+                                   first == last ? fmt::format("{}", first) : fmt::format("{}–{}", first, last),
+                                   mesh_text(stage.mesh),
+                                   readable(stage.forward),
+                                   readable(stage.backward),
+                                   readable(stage.synchronization + stage.update),
+                                   readable(device_memory(memory_of_rank(plan, rank))),
+                                   fmt::format("{}", stage.memory.in_flight),
+                                   std::string(name(stage.recompute)),
+                                   std::string(parameter_state_text(stage))};
+    if (!plan.cluster.groups.empty()) cells.push_back(group_at(plan.cluster, stage.submesh.group).name);
+    table.row(cells);
   }
   return table.text();
 }
@@ -80,8 +90,10 @@ std::string summary_text(const Plan& plan) {
                       percent(plan.bubble_fraction));
   text += fmt::format("  schedule     {}, {} of {}\n", name(plan.schedule),
                       counted(plan.microbatches, "microbatch", "es"), counted(plan.microbatch_size, "sample"));
-  text += fmt::format("  peak memory  {} of {} per device\n", readable(plan.peak_memory()),
-                      readable(plan.cluster.device.memory));
+  const MemoryUse memory = tightest_memory(plan);
+  text += fmt::format("  peak memory  {} of {} per device\n", readable(memory.peak), readable(memory.capacity));
+  if (const auto idle = plan.idle_devices(); !idle.empty())
+    text += fmt::format("  idle         {}, in no stage: faster without\n", counted(std::ssize(idle), "device"));
   if (!plan.pins.empty()) text += fmt::format("  pins         {}\n", pins_text(plan));
   if (plan.origin != "search") text += fmt::format("  origin       {}\n", plan.origin);
   return text + "\n" + stages_text(plan);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "costmodel/groups.hpp"
 #include "graphs/input_error.hpp"
 #include "tools/command_line/output.hpp"
 
@@ -73,19 +74,26 @@ std::string table_of(const Plan& plan, const std::vector<PriceDifference>& diffe
 }  // namespace
 
 void check_stages_lie_on(const Cluster& cluster, const Plan& plan, const std::string& place) {
-  const std::int64_t per_host = cluster.devices_per_host;
+  if (group_count(cluster) != group_count(plan.cluster))
+    throw InputError(place, fmt::format("has {}, but the plan is for {}; give such a cluster, or plan for this one",
+                                        devices_text(cluster), devices_text(plan.cluster)));
   for (std::size_t i = 0; i < plan.stages.size(); ++i) {
     const Stage& stage = plan.stages[i];
-    const auto [first, last] = std::minmax_element(stage.devices.begin(), stage.devices.end());
-    const bool whole_hosts = stage.submesh.devices_per_host == per_host && *first % per_host == 0;
-    const bool fits = stage.submesh.hosts > 1 ? whole_hosts : *first / per_host == *last / per_host;
-    if (!fits || *last >= cluster.devices())
+    const Cluster& group = group_at(cluster, stage.submesh.group);
+    const Cluster& planned = group_at(plan.cluster, stage.submesh.group);
+    const std::int64_t per_host = group.devices_per_host;
+    const std::int64_t before = first_device_of(plan.cluster, stage.submesh.group);
+    const auto [lowest, highest] = std::minmax_element(stage.devices.begin(), stage.devices.end());
+    const std::int64_t first = *lowest - before, last = *highest - before;
+    const bool whole_hosts = stage.submesh.devices_per_host == per_host && first % per_host == 0;
+    const bool fits = stage.submesh.hosts > 1 ? whole_hosts : first / per_host == last / per_host;
+    if (!fits || last >= group.devices())
       throw InputError(place,
                        fmt::format("has {} × {} devices, but stage {} of the plan takes {} × {} of its cluster's "
                                    "{} × {} (hosts × devices per host); give a cluster with such hosts, or plan "
                                    "for this one",
-                                   cluster.hosts, per_host, i, stage.submesh.hosts, stage.submesh.devices_per_host,
-                                   plan.cluster.hosts, plan.cluster.devices_per_host));
+                                   group.hosts, per_host, i, stage.submesh.hosts, stage.submesh.devices_per_host,
+                                   planned.hosts, planned.devices_per_host));
   }
 }
 

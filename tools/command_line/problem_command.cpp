@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "costmodel/groups.hpp"
 #include "graphs/files.hpp"
 #include "graphs/input_error.hpp"
 #include "planner/intra_op/contest_json.hpp"
@@ -62,7 +63,7 @@ ExitCode run(const ProblemCommand& command) {
                           input.recipe.parameter_states,
                           Recompute::none,
                           {}};
-  const Bytes usable = usable_memory(input.cluster, input.recipe);
+  const Bytes usable = usable_memory(group_at(input.cluster, mesh.submesh.group), input.recipe);
   if (command.memory)
     whole.memory = std::holds_alternative<Bytes>(*command.memory) ? std::get<Bytes>(*command.memory)
                                                                   : usable * std::get<double>(*command.memory);

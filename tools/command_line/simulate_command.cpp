@@ -50,7 +50,9 @@ Differences price_again(const SimulateCommand& command, const Plan& plan) {
   if (!command.graph) return std::nullopt;
   const Graph graph = read_graph_of(plan, command.plan, command.graph);
   Cluster cluster = read_cluster(*command.cluster);
-  cluster.hosts = plan.cluster.hosts;
+  if (cluster.groups.empty()) cluster.hosts = plan.cluster.hosts;
+  for (std::size_t g = 0; g < cluster.groups.size() && cluster.groups.size() == plan.cluster.groups.size(); ++g)
+    cluster.groups[g].hosts = plan.cluster.groups[g].hosts;
   check_stages_lie_on(cluster, plan, "--cluster " + *command.cluster);
   return reprice(plan, graph, cluster);
 }
