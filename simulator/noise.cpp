@@ -44,11 +44,10 @@ std::vector<StageDurations> slowed_durations(const Plan& plan, const std::vector
     if (factor == 0) continue;
     const Stage& stage = plan.stages[s];
     StageDurations& each = durations[s];
-    // The weight gradients' part of the computing: all of their time is.
-    const Picoseconds weight = longer(each.backward_weight, stage.backward_weight, factor);
     each.forward = longer(each.forward, stage.forward_compute, factor);
     each.backward = longer(each.backward, stage.backward_compute, factor);
-    each.backward_weight = std::min(each.backward, weight);
+    each.backward_weight =
+        std::min(each.backward, longer(each.backward_weight, backward_weight_compute(stage), factor));
     each.update = longer(each.update, stage.update, factor);
   }
   return durations;

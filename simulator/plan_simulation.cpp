@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
+#include <string_view>
 
 #include "graphs/input_error.hpp"
 #include "planner/plan/ranks.hpp"
@@ -83,6 +85,23 @@ class Routes {
   std::map<std::uint32_t, std::vector<std::pair<std::size_t, double>>> users_;  // by link: routes and their shares
 };
 
+// By rank: the first of those with which it shares parameters, directly or over others.
+std::vector<std::size_t> ranks_sharing(const Plan& plan) {
+  std::vector<std::size_t> first(static_cast<std::size_t>(plan.ranks()));
+  std::iota(first.begin(), first.end(), std::size_t{0});
+  std::map<std::string_view, std::size_t> holder;  // of parameters: a rank
+  for (std::size_t s = 0; s < plan.stages.size(); ++s) {
+    if (!(plan.stages[s].shared_gradients_time > Seconds(0))) continue;
+    const auto rank = static_cast<std::size_t>(plan.shape().rank_of(static_cast<std::int64_t>(s)));
+    for (const TensorLayout& tensor : plan.stages[s].tensors) {
+      if (!tensor.parameter) continue;
+      const std::size_t other = first[holder.try_emplace(tensor.tensor, rank).first->second], own = first[rank];
+      std::replace(first.begin(), first.end(), std::max(own, other), std::min(own, other));
+    }
+  }
+  return first;
+}
+
 }  // namespace
 
 std::vector<StageDurations> durations_of(const Plan& plan) {
@@ -97,6 +116,8 @@ std::vector<StageDurations> durations_of(const Plan& plan) {
     StageDurations& added = durations.back();
     added.overlapped_synchronize = std::min(added.synchronize, to_picoseconds(overlapped_synchronization(plan, stage)));
     added.buckets = std::max(1LL, std::llround(std::ceil(stage.memory.gradients / plan.recipe.bucket_bytes)));
+    added.shared_synchronize =
+        std::min(added.synchronize - added.overlapped_synchronize, to_picoseconds(stage.shared_gradients_time));
     gradient_send = stage.boundary.backward_time;
   }
   return durations;
@@ -117,6 +138,7 @@ Conditions conditions_of(const Plan& plan) {
   for (std::size_t rank = 0; rank < conditions.synchronizations.size(); ++rank)
     routes.add_synchronization(conditions.synchronizations[rank], rank);
   conditions.links = routes.finish();
+  conditions.sharing = ranks_sharing(plan);
   return conditions;
 }
 

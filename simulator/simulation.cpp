@@ -9,8 +9,10 @@
 #include <deque>
 #include <optional>
 #include <queue>
+#include <utility>
 
 #include "graphs/input_error.hpp"
+#include "simulator/deviate.hpp"
 
 namespace meshloom {
 namespace {
@@ -23,26 +25,6 @@ constexpr const char* place = "pipeline program";
 constexpr std::size_t streams = 3, synchronizing_stream = 2;
 
 bool is_send(InstructionKind kind) { return kind == send_activation || kind == send_gradient; }
-
-// Mixes bits well enough that neighbouring inputs give independent outputs [Steele, Lea, Flood 2014: SplitMix64].
-std::uint64_t mixed(std::uint64_t x) {
-  x += 0x9e3779b97f4a7c15;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111eb;
-  return x ^ (x >> 31);
-}
-
-// Nearly normal, of mean 0 and deviation 1: twelve uniform numbers, without a library's logarithms, so that every
-// machine draws the same. Of 16 bits each, three words.
-double deviate(std::uint64_t seed, std::size_t rank, Instruction instruction) {
-  std::uint64_t word = mixed(mixed(seed) ^ rank);
-  word = mixed(word ^ (static_cast<std::uint64_t>(instruction.microbatch) << 24) ^
-               (static_cast<std::uint64_t>(instruction.chunk) << 8) ^ static_cast<std::uint64_t>(instruction.kind));
-  double sum = 0;
-  for (int draw = 0; draw < 3; ++draw, word = mixed(word))
-    for (int shift = 0; shift < 64; shift += 16) sum += (static_cast<double>((word >> shift) & 0xffff) + 0.5) / 65536;
-  return sum - 6;
-}
 
 // Ranks become ready at a time, messages arrive at one; the queue hands out both by (time, sequence). A rank's turn
 // completes the instruction that it was running, if any, and starts the next ones until one takes time or waits.
@@ -59,9 +41,11 @@ class PipelineRun {
     require_valid(durations.size());
     durations_.resize(durations.size());
     overlapped_.resize(durations.size());
+    shared_.assign(ranks_.size(), 0);
     for (std::size_t rank = 0; rank < ranks_.size(); ++rank) set_durations(rank, durations);
     if (std::none_of(overlapped_.begin(), overlapped_.end(), [](const Overlapped& each) { return each.time > 0; }))
       overlapped_.clear();
+    set_sharing();
     arrived_.assign(2 * durations.size() * microbatches_, 0);
     result_.busy.assign(ranks_.size(), 0);
     result_.most_in_flight.assign(ranks_.size(), 0);
@@ -72,13 +56,14 @@ class PipelineRun {
     while (!events_.empty()) {
       const Event next = events_.top();
       events_.pop();
+      if (out_of_date(next)) continue;
       now_ = next.time;
       if (next.target < ranks_.size())
         take_turn(next.target);
       else if (next.target < (1 + streams) * ranks_.size())
         end_of_stream((next.target - ranks_.size()) / streams, (next.target - ranks_.size()) % streams);
       else
-        leave_links(next.target - (1 + streams) * ranks_.size(), next.sequence);
+        leave_links(next.target - (1 + streams) * ranks_.size());
     }
     require_finished();
     sort_equal_starts();
@@ -117,6 +102,8 @@ class PipelineRun {
     std::deque<Bucket> buckets;  // the first is awaited or under way
     bool bucket_under_way = false;
     bool synchronize_waits = false;  // the rank's instruction, for the buckets
+    bool shares = false;             // is at the part of it that others have to begin, too
+    Picoseconds idle = 0;            // time in it that was spent waiting for those
   };
   // Of a stage: what goes on beside its last backward.
   struct Overlapped {
@@ -130,7 +117,8 @@ class PipelineRun {
     Picoseconds synchronizing = 0, updating = 0;
     for (std::int64_t chunk = 0; chunk < shape_.chunks; ++chunk) {
       const StageDurations& stage = durations[stage_of(rank, chunk)];
-      synchronizing += stage.synchronize - stage.overlapped_synchronize;
+      synchronizing += stage.synchronize - stage.overlapped_synchronize - shared_part(stage);
+      shared_[rank] += shared_part(stage);
       updating += stage.update;
       if (stage.overlapped_synchronize > 0)
         overlapped_[stage_of(rank, chunk)] = {stage.overlapped_synchronize, stage.buckets, last_backward(rank, chunk)};
@@ -150,12 +138,26 @@ class PipelineRun {
     }
   }
 
+  // Where nobody is to be waited for it is no part of its own.
+  Picoseconds shared_part(const StageDurations& stage) const {
+    return conditions_.sharing.empty() ? 0 : stage.shared_synchronize;
+  }
+
   // The one that completes the gradients of parameters.
   std::optional<Instruction> last_backward(std::size_t rank, std::int64_t chunk) const {
     std::optional<Instruction> last;
     for (const Instruction& each : program_.ranks[rank])
       if (each.chunk == chunk && (each.kind == run_backward || each.kind == run_backward_weight)) last = each;
     return last;
+  }
+
+  // Ranks that never come there keep nobody waiting.
+  void set_sharing() {
+    absent_.assign(ranks_.size(), 0);
+    for (std::size_t rank = 0; rank < conditions_.sharing.size(); ++rank)
+      if (shared_[rank] > 0 && std::any_of(program_.ranks[rank].begin(), program_.ranks[rank].end(),
+                                           [](const Instruction& each) { return each.kind == synchronize; }))
+        ++absent_[conditions_.sharing[rank]];
   }
 
   std::size_t stage_of(std::size_t rank, std::int64_t chunk) const {
@@ -196,6 +198,11 @@ class PipelineRun {
 
   void take_turn(std::size_t rank) {
     RankState& state = ranks_[rank];
+    if (state.state == State::running && !state.shares && shared_[rank] > 0 &&
+        program_.ranks[rank][state.position].kind == synchronize) {
+      come_to_share(rank);
+      return;
+    }
     if (state.state != State::idle) complete(rank, state);
     state.state = State::idle;
     while (state.state == State::idle && state.position < program_.ranks[rank].size()) start(rank, state);
@@ -204,15 +211,22 @@ class PipelineRun {
 
   Picoseconds duration_of(std::size_t rank, Instruction instruction) const {
     const Durations& durations = durations_[stage_of(rank, instruction.chunk)];
-    const Picoseconds duration = durations[static_cast<std::size_t>(instruction.kind)];
+    return jittered(rank, instruction, durations[static_cast<std::size_t>(instruction.kind)]);
+  }
+
+  Picoseconds jittered(std::size_t rank, Instruction instruction, Picoseconds duration) const {
     if (conditions_.jitter.relative == 0) return duration;
     const double factor = 1 + conditions_.jitter.relative * deviate(conditions_.jitter.seed, rank, instruction);
     return std::llround(static_cast<double>(duration) * std::max(0.0, factor));
   }
 
   Picoseconds end_of(std::size_t rank, Instruction instruction) const {
+    return end_after(rank, duration_of(rank, instruction));
+  }
+
+  Picoseconds end_after(std::size_t rank, Picoseconds duration) const {
     Picoseconds end = 0;
-    if (__builtin_add_overflow(now_, duration_of(rank, instruction), &end))
+    if (__builtin_add_overflow(now_, duration, &end))
       throw InputError(place, print_instruction(program_, rank, ranks_[rank].position) +
                                   " ends after 9·10^6 seconds, beyond the simulation's clock");
     return end;
@@ -256,8 +270,25 @@ class PipelineRun {
     push(end, rank);
   }
 
+  // The last of those that share gradients to come here lets all of them begin.
+  void come_to_share(std::size_t rank) {
+    const std::size_t sharing = conditions_.sharing[rank];
+    ranks_[rank].shares = true;
+    ranks_[rank].idle = now_;
+    if (--absent_[sharing] > 0) return;
+    for (std::size_t other = 0; other < ranks_.size(); ++other) {
+      if (conditions_.sharing[other] != sharing || !ranks_[other].shares) continue;
+      ranks_[other].idle = now_ - ranks_[other].idle;
+      const Instruction instruction = program_.ranks[other][ranks_[other].position];
+      run_synchronize(other, instruction, end_after(other, jittered(other, instruction, shared_[other])));
+    }
+  }
+
   void synchronize_rest(std::size_t rank, Instruction instruction) {
-    const Picoseconds end = end_of(rank, instruction);
+    run_synchronize(rank, instruction, end_of(rank, instruction));
+  }
+
+  void run_synchronize(std::size_t rank, Instruction instruction, Picoseconds end) {
     if (goes_over_links(rank, instruction))
       start_transfer(rank, instruction, end);
     else
@@ -271,8 +302,11 @@ class PipelineRun {
     const auto part = [&beside](Picoseconds whole, std::int64_t k) {
       return static_cast<Picoseconds>(static_cast<__int128>(whole) * k / beside.buckets);
     };
-    for (std::int64_t k = 1; k <= beside.buckets; ++k)
-      state.buckets.push_back({now_ + part(end - now_, k), part(beside.time, k) - part(beside.time, k - 1)});
+    for (std::int64_t k = 1; k <= beside.buckets; ++k) {
+      const Instruction bucket{synchronize, static_cast<std::int32_t>(k), instruction.chunk};  // 0 is the rest
+      state.buckets.push_back(
+          {now_ + part(end - now_, k), jittered(rank, bucket, part(beside.time, k) - part(beside.time, k - 1))});
+    }
     if (idle) push(state.buckets.front().ready, ranks_.size() + streams * rank + synchronizing_stream);
   }
 
@@ -331,10 +365,17 @@ class PipelineRun {
     }
   }
 
-  void leave_links(std::size_t slot, std::uint64_t sequence) {
+  // The end of a transfer for which another one was said since. It may lie after the step's, so no clock follows it.
+  bool out_of_date(const Event& event) const {
+    const std::size_t first = (1 + streams) * ranks_.size();
+    if (event.target < first) return false;
+    const std::size_t slot = event.target - first;
+    return ranks_[slot / streams].leaving[slot % streams] != event.sequence;
+  }
+
+  void leave_links(std::size_t slot) {
     const std::size_t rank = slot / streams, stream = slot % streams;
     RankState& state = ranks_[rank];
-    if (state.leaving[stream] != sequence) return;
     expect(links_.finish(slot, now_));
     const bool beside =
         stream == synchronizing_stream ? state.bucket_under_way : conditions_.sends == Sends::overlapped;
@@ -345,7 +386,8 @@ class PipelineRun {
     const Instruction instruction = program_.ranks[rank][state.position++];
     TimelineEntry& entry = result_.timeline[state.entry];
     entry.end = now_;
-    if (!is_receive(instruction.kind)) result_.busy[rank] += now_ - entry.start;
+    if (!is_receive(instruction.kind)) result_.busy[rank] += now_ - entry.start - std::exchange(state.idle, 0);
+    state.shares = false;
     if (is_send(instruction.kind)) deliver(rank, instruction);
     const bool frees = instruction.kind == run_backward || instruction.kind == run_backward_weight ||
                        (!trains_ && instruction.kind == run_forward);
@@ -420,6 +462,8 @@ class PipelineRun {
   SharedLinks links_;
   std::vector<Durations> durations_;    // by stage
   std::vector<Overlapped> overlapped_;  // by stage; empty when there is nothing
+  std::vector<Picoseconds> shared_;     // by rank: the part of its synchronize that others have to begin, too
+  std::vector<std::size_t> absent_;     // by number in `sharing`: ranks that have not come to that part
   std::size_t microbatches_ = 0;
   std::vector<std::uint8_t> arrived_;  // by message
   std::priority_queue<Event, std::vector<Event>, std::greater<>> events_;

@@ -25,6 +25,8 @@ struct StageDurations {
   // may start when k/n of that run is done.
   Picoseconds overlapped_synchronize = 0;
   std::int64_t buckets = 1;
+  // The last part of `synchronize`, together with ranks that hold the same parameters (Conditions::sharing).
+  Picoseconds shared_synchronize = 0;
 };
 
 // blocking: a send occupies its rank. overlapped: it goes out on one of the rank's two streams, activations and
@@ -45,6 +47,9 @@ struct Conditions {
   std::vector<Route> activations, gradients;
   std::vector<Route> synchronizations;  // by rank, of buckets and of the rest; empty: as above
   std::size_t links = 0;                // how many the routes may name
+  // By rank: a number that ranks which hold the same parameters have in common, below the count of ranks. They reduce
+  // their gradients together: `shared_synchronize` begins when all of them have come there. Empty: nobody waits.
+  std::vector<std::size_t> sharing;
   Jitter jitter;
 };
 

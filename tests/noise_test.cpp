@@ -40,6 +40,51 @@ TEST_CASE("a slow rank computes longer; its collectives keep their time") {
   CHECK(durations[1].forward == durations_of(sample_plan())[1].forward);
 }
 
+TEST_CASE("gradients reduced in every microbatch keep their time on a slow rank, so that it makes no step faster") {
+  // As under ZeRO-3: of the 1.5 us of stage 0's weight gradients one reduces them. A fifth more computing is 0.1 us of
+  // these 1.5, and 0.65 us of the backward's 4: the rest of the backward grows from 2.5 by 0.55, not by 0.35.
+  Plan plan = sample_plan();
+  plan.stages[0].conversions.push_back({"w",
+                                        "h0.up",
+                                        Layout{},
+                                        Layout{},
+                                        Rate::per_microbatch,
+                                        {{Collective::all_gather, {"x"}, Bytes(1000), Seconds(0.5e-6)}},
+                                        {{Collective::reduce_scatter, {"x"}, Bytes(2000), Seconds(1e-6)},
+                                         {Collective::all_gather, {"x"}, Bytes(1000), Seconds(0.25e-6)}}});
+  const std::vector<StageDurations> durations = slowed_durations(plan, {{Slowdown::Of::rank, 0, 1.2}});
+  CHECK(durations[0].backward_weight == 1'600'000);
+  CHECK(durations[0].backward - durations[0].backward_weight == 3'050'000);
+  plan.schedule.kind = ScheduleKind::zb_h1;
+  for (const std::int64_t rank : {0, 1}) {
+    Picoseconds before = step_time(plan, simulate(plan));
+    for (const double factor : {1.1, 1.5, 2.0, 4.0, 8.0}) {
+      const Picoseconds slowed = step_time(plan, simulate(plan, {{Slowdown::Of::rank, rank, factor}}));
+      CHECK(slowed > before);
+      before = slowed;
+    }
+  }
+}
+
+TEST_CASE("gradients that take all of the weights' time leave the slowed rest of a backward no shorter") {
+  // Computing 2 us of the backward's 4, weight gradients 3 us of which 2.75 reduce: 1 us for the rest. Three times as
+  // slow the weight gradients take 3.5 and the rest 1 + 3.5: were all of the 3 us slowed, the rest would have nothing.
+  Plan plan = sample_plan();
+  plan.stages[0].backward_compute = Seconds(2e-6);
+  plan.stages[0].backward_recompute = Seconds(0);
+  plan.stages[0].backward_weight = Seconds(3e-6);
+  plan.stages[0].conversions = {{"w",
+                                 "h0.up",
+                                 Layout{},
+                                 Layout{},
+                                 Rate::per_microbatch,
+                                 {},
+                                 {{Collective::reduce_scatter, {"x"}, Bytes(2000), Seconds(2.75e-6)}}}};
+  const std::vector<StageDurations> durations = slowed_durations(plan, {{Slowdown::Of::rank, 0, 3}});
+  CHECK(durations[0].backward_weight == 3'500'000);
+  CHECK(durations[0].backward == 8'000'000);
+}
+
 TEST_CASE("a slow device slows its rank, and of several the slowest counts") {
   const Plan plan = sample_plan();  // rank 1 has devices 2 and 3
   const auto forward = [&plan](const std::vector<Slowdown>& slowdowns) {
@@ -68,6 +113,23 @@ TEST_CASE("jitter has the mean and the deviation that were asked for") {
   }
   CHECK(std::abs(sum / 20000) < 5 * 0.03 / 141);
   CHECK(std::sqrt(squares / 20000) == Approx(0.03).epsilon(0.025));
+}
+
+TEST_CASE("jitter reaches gradients that are reduced beside the backward, bucket by bucket") {
+  // Nothing takes time but four buckets of 250 us: the step's deviation is 0.03·250·√4 = 15 us, 1.5 % of it. Of 4,000
+  // seeds the mean deviates by 0.015/63 and the deviation by 1.1 % of itself; five times that is allowed.
+  const PipelineProgram program = make_program(ScheduleKind::one_f_one_b, 1, 1);
+  const Picoseconds whole = 1'000 * microsecond;
+  double sum = 0, squares = 0;
+  for (std::uint64_t seed = 1; seed <= 4000; ++seed) {
+    Conditions conditions;
+    conditions.jitter = {0.03, seed};
+    const Simulation simulation = simulate(program, {{0, 0, 0, 0, whole, 0, 0, whole, 4}}, conditions);
+    const double deviation = static_cast<double>(simulation.makespan) / static_cast<double>(whole) - 1;
+    sum += deviation, squares += deviation * deviation;
+  }
+  CHECK(std::abs(sum / 4000) < 5 * 0.015 / 63);
+  CHECK(std::sqrt(squares / 4000) == Approx(0.015).epsilon(0.055));
 }
 
 TEST_CASE("the same seed gives the same times, another one others, no jitter the plan's") {

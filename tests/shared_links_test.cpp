@@ -237,6 +237,47 @@ TEST_CASE("synchronizing at the end shares links with sends, too") {
   CHECK(simulate(program, {{10, 10, 0, 0, 0, 1}, {10, 10, 0, 10, 10, 1}}, together).makespan == 61);
 }
 
+TEST_CASE("a synchronization that a send slows for a moment ends the step when it ends itself") {
+  // As above, but the gradient's send takes 2 alone and synchronizing 100. Both at half speed from 30 on: the send
+  // until 34, when 98 of the 100 are left; these take until 132, and the update until 133. While the send was under
+  // way 230 was said, which is no event of the step.
+  const PipelineProgram program = make_program(ScheduleKind::one_f_one_b, 2, 1);
+  Conditions together;
+  together.sends = Sends::overlapped;
+  together.links = 1;
+  together.activations.resize(2);
+  together.gradients = {Route{}, over({0})};
+  together.synchronizations = {Route{}, over({0})};
+  CHECK(simulate(program, {{10, 10, 0, 0, 0, 1}, {10, 10, 0, 2, 100, 1}}, together).makespan == 133);
+}
+
+TEST_CASE("a step ends with the last of its instructions, whatever shares links") {
+  std::mt19937 random(11);
+  for (int round = 0; round < 2000; ++round) {
+    RandomPipeline pipeline = random_pipeline(random);
+    add_random_sends(pipeline, random);
+    const std::size_t stages = pipeline.stages.size();
+    Conditions conditions;
+    conditions.sends = round % 3 == 0 ? Sends::blocking : Sends::overlapped;
+    conditions.links = 2;
+    for (std::vector<Route>* routes : {&conditions.activations, &conditions.gradients, &conditions.synchronizations})
+      for (std::size_t s = 0; s < stages; ++s)
+        routes->push_back(over({static_cast<std::uint32_t>(draw(random, 0, 1))}));
+    for (StageDurations& stage : pipeline.stages) {
+      stage.synchronize = draw(random, 0, 500), stage.update = draw(random, 0, 20);
+      if (round % 2 == 0) stage.overlapped_synchronize = stage.synchronize / 2, stage.buckets = draw(random, 1, 5);
+    }
+    const auto count = static_cast<std::int64_t>(stages);
+    for (const ScheduleKind kind : {ScheduleKind::one_f_one_b, ScheduleKind::gpipe}) {
+      const Simulation simulation =
+          simulate(make_program(kind, count, pipeline.microbatches), pipeline.stages, conditions);
+      Picoseconds last = 0;
+      for (const TimelineEntry& each : simulation.timeline) last = std::max(last, each.end);
+      REQUIRE(simulation.makespan == last);
+    }
+  }
+}
+
 TEST_CASE("only the step's last backward has gradients to reduce") {
   // Two microbatches: the second backward runs from 60 to 100, buckets are ready from 70 on.
   const PipelineProgram program = make_program(ScheduleKind::one_f_one_b, 1, 2);

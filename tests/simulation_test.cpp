@@ -304,3 +304,33 @@ TEST_CASE("the peak over time is the rank's peak when in_flight is what the sche
     }
   }
 }
+
+TEST_CASE("gradients of a parameter that two ranks hold are reduced when both have them, after each rank's own") {
+  // 1F1B, one microbatch, runs of 10, no sends: rank 1's backward ends at 30, rank 0's at 40. Rank 1 reduces 3 of its
+  // own until 33 and waits; rank 0 reduces 2 of its own until 42; then both reduce 5 until 47, and update.
+  const PipelineProgram program = make_program(ScheduleKind::one_f_one_b, 2, 1);
+  const std::vector<StageDurations> durations{{10, 10, 0, 0, 7, 1, 0, 0, 1, 5}, {10, 10, 0, 0, 8, 4, 0, 0, 1, 5}};
+  Conditions conditions;
+  CHECK(simulate(program, durations, conditions).makespan == 48);
+  conditions.sharing = {0, 0};
+  const Simulation together = simulate(program, durations, conditions);
+  CHECK(together.makespan == 51);
+  CHECK(together.busy == std::vector<Picoseconds>{28, 32});  // waiting from 33 to 42 is idle
+  conditions.sharing = {0, 1};                               // each its own: nobody waits
+  CHECK(simulate(program, durations, conditions).timeline == simulate(program, durations).timeline);
+  // A rank that never synchronizes is not waited for.
+  PipelineProgram without = program;
+  std::erase_if(without.ranks[0], [](const Instruction& each) { return each.kind == InstructionKind::synchronize; });
+  conditions.sharing = {0, 0};
+  CHECK(simulate(without, durations, conditions).makespan == 42);  // rank 1: 30 + 8 + 4; rank 0: 40 + 1
+}
+
+TEST_CASE("ranks share gradients when their stages hold a parameter of one name") {
+  Plan plan = sample_plan();
+  CHECK(conditions_of(plan).sharing == std::vector<std::size_t>{0, 1});
+  plan.stages[1].tensors.push_back(plan.stages[0].tensors[0]);
+  CHECK(conditions_of(plan).sharing == std::vector<std::size_t>{0, 1});  // it reduces nothing between stages
+  plan.stages[1].shared_gradients_time = Seconds(1e-6);
+  CHECK(conditions_of(plan).sharing == std::vector<std::size_t>{0, 0});
+  CHECK(durations_of(plan)[0].shared_synchronize == 1'000'000);
+}

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
+#include <string_view>
 
 #include "costmodel/groups.hpp"
 
@@ -55,6 +57,18 @@ Seconds overlapped_synchronization(const Plan& plan, const Stage& stage) {
         if (step.collective == Collective::all_reduce || step.collective == Collective::reduce_scatter)
           reducing += step.time;
   return std::max(Seconds(0), std::min(reducing, stage.synchronization - stage.shared_gradients_time));
+}
+
+Seconds backward_weight_compute(const Stage& stage) {
+  std::set<std::string_view> parameters;
+  for (const TensorLayout& tensor : stage.tensors)
+    if (tensor.parameter) parameters.insert(tensor.tensor);
+  Seconds reducing;
+  for (const Conversion& conversion : stage.conversions)
+    if (conversion.rate == Rate::per_microbatch && parameters.contains(conversion.tensor))
+      for (const CollectiveStep& step : conversion.backward)
+        if (reduces(step.collective)) reducing += step.time;
+  return std::clamp(stage.backward_weight - reducing, Seconds(0), stage.backward_compute);
 }
 
 void count_activations(Plan& plan) {

@@ -21,6 +21,9 @@ bool sends_overlap(const Recipe& recipe, ScheduleKind schedule);
 // gradients of its own parameters. Gathers and what several stages share wait for the end.
 Seconds overlapped_synchronization(const Plan& plan, const Stage& stage);
 
+// The part of a stage's backward_weight that is computing; the rest reduces gradients in every microbatch.
+Seconds backward_weight_compute(const Stage& stage);
+
 // Sets each stage's in_flight to what it holds when its rank holds most.
 void count_activations(Plan& plan);
 
