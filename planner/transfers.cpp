@@ -13,7 +13,7 @@ namespace {
 class Boundaries {
  public:
   Boundaries(Plan& plan, const Cluster& cluster, const std::function<SentTensor(const std::string&)>& describe)
-      : plan_(plan), cluster_(cluster), links_(cluster), describe_(describe) {}
+      : plan_(plan), shape_(plan.shape()), cluster_(cluster), links_(cluster), describe_(describe) {}
 
   void set() {
     find_holders();
@@ -21,7 +21,7 @@ class Boundaries {
       StageBoundary& boundary = plan_.stages[s].boundary;
       boundary.activations.clear();
       boundary.gradients.clear();
-      if (plan_.shape().sends_after(static_cast<std::int64_t>(s))) {
+      if (shape_.sends_after(static_cast<std::int64_t>(s))) {
         boundary.activations = activations_after(s);
         boundary.gradients = gradients_before(s + 1);
       }
@@ -35,6 +35,21 @@ class Boundaries {
     std::size_t stage;
     const Layout* layout;
   };
+
+  bool on_one_rank(std::size_t a, std::size_t b) const {
+    return shape_.rank_of(static_cast<std::int64_t>(a)) == shape_.rank_of(static_cast<std::int64_t>(b));
+  }
+
+  // Chunks that follow each other on one rank send nothing to each other: what is made in one of them and used beyond
+  // them leaves with what the last of them sends, and its gradient with what the first of them sends back.
+  std::size_t leaves_after(std::size_t s) const {
+    while (s + 1 < plan_.stages.size() && on_one_rank(s, s + 1)) ++s;
+    return s;
+  }
+  std::size_t returns_before(std::size_t s) const {
+    while (s > 0 && on_one_rank(s, s - 1)) --s;
+    return s;
+  }
 
   // By tensor at some cut: the stages that list it, in order.
   void find_holders() {
@@ -83,9 +98,10 @@ class Boundaries {
     std::vector<std::uint32_t> positions;
     for (std::uint32_t t = 0; t < names.size(); ++t) {
       const std::vector<Holder>& stages = holders(s, names[t]);
-      if (stages.front().stage != s) continue;
+      if (leaves_after(stages.front().stage) != s) continue;
       const SentTensor sent = describe_(names[t]);
       for (std::size_t k = 1; k < stages.size(); ++k) {
+        if (on_one_rank(s, stages[k].stage)) continue;  // it is there already
         tensors.push_back({sent.shape, sent.element, placed(stages.front()), placed(stages[k])});
         positions.push_back(t);
       }
@@ -99,18 +115,19 @@ class Boundaries {
     std::vector<std::uint32_t> positions;
     for (std::uint32_t t = 0; t < names.size(); ++t) {
       const std::vector<Holder>& stages = holders(s - 1, names[t]);
-      const auto here =
-          std::find_if(stages.begin(), stages.end(), [s](const Holder& holder) { return holder.stage == s; });
-      if (here == stages.end() || stages.front().stage >= s) continue;
       const SentTensor sent = describe_(names[t]);
       if (!sent.needs_gradient) continue;
-      tensors.push_back({sent.shape, sent.element, placed(*here), placed(stages.front())});
-      positions.push_back(t);
+      for (std::size_t k = 1; k < stages.size(); ++k) {
+        if (returns_before(stages[k].stage) != s || on_one_rank(s, stages.front().stage)) continue;
+        tensors.push_back({sent.shape, sent.element, placed(stages[k]), placed(stages.front())});
+        positions.push_back(t);
+      }
     }
     return resharded(tensors, positions);
   }
 
   Plan& plan_;
+  const PipelineShape shape_;
   const Cluster& cluster_;
   ClusterLinks links_;
   const std::function<SentTensor(const std::string&)>& describe_;

@@ -70,6 +70,32 @@ TEST_CASE("a tensor of several later stages goes to each of them") {
   CHECK(plan.stages[1].boundary.gradients.size() == 2);
 }
 
+// Four stages on two ranks there and back: 0 1 | 1 0. "far" goes from the second stage to the fourth, "near" from the
+// first to the third; the second and the third stage are on one rank and send nothing to each other.
+TEST_CASE("tensors that pass over chunks that stay on one rank are sent by the last, their gradients by the first") {
+  Plan plan = plan_with_a_far_tensor();
+  plan.cluster.hosts = 2;
+  plan.schedule = ScheduleKind::dualpipe;
+  plan.stages.assign(4, Stage{});
+  for (std::size_t s = 0; s < 4; ++s) plan.stages[s].devices = {s == 1 || s == 2 ? 1 : 0};
+  plan.stages[0].tensors = {whole("near")};
+  plan.stages[1].tensors = {whole("far")};
+  plan.stages[2].tensors = {whole("near")};
+  plan.stages[3].tensors = {whole("far")};
+  plan.stages[0].boundary.tensors = {"near"};
+  plan.stages[1].boundary.tensors = {"near", "far"};
+  plan.stages[2].boundary.tensors = {"far"};
+  set_transfers(plan, plan.cluster, sent);
+  const Tile four{{0}, {4}}, eight{{0}, {8}};
+  CHECK(plan.stages[0].boundary.activations == std::vector<Transfer>{{0, 0, 1, four, Bytes(20)}});
+  CHECK(plan.stages[0].boundary.gradients == std::vector<Transfer>{{0, 1, 0, four, Bytes(20)}});
+  CHECK(plan.stages[1].boundary.activations.empty());
+  CHECK(plan.stages[1].boundary.gradients.empty());
+  CHECK(plan.stages[2].boundary.activations == std::vector<Transfer>{{0, 1, 0, eight, Bytes(40)}});
+  CHECK(plan.stages[2].boundary.gradients == std::vector<Transfer>{{0, 0, 1, eight, Bytes(40)}});
+  CHECK(plan.stages[2].boundary.forward_time == Seconds(5));  // 1 s and 40 B at 10 B/s
+}
+
 TEST_CASE("without gradients nothing comes back, and what no stage lists is refused") {
   Plan plan = plan_with_a_far_tensor();
   set_transfers(plan, plan.cluster, [](const std::string& tensor) {
