@@ -226,6 +226,25 @@ void mark_experts(Marks& marks, const Graph& graph, const Op& op) {
   }
 }
 
+// Dispatched tokens: what a product batched over experts runs along besides the batch and the parameter's dimensions.
+void mark_dispatched(DimensionMeanings& meanings, const Graph& graph, const Op& op) {
+  bool batched = false;
+  for (std::uint32_t f = 0; f < op.rule.factors.size(); ++f)
+    for (std::size_t i = 0; i < op.inputs.size(); ++i)
+      batched = batched || (is_parameter(graph, op.inputs[i]) && contains(op.rule.inputs[i], FactorId{f}) &&
+                            in_marked(op.inputs, op.rule.inputs, meanings.experts, FactorId{f}));
+  if (!batched || op.kind != OpKind::einsum) return;
+  for (std::uint32_t f = 0; f < op.rule.factors.size(); ++f) {
+    const FactorId factor{f};
+    bool of_parameter = false;
+    for (std::size_t i = 0; i < op.inputs.size(); ++i)
+      of_parameter = of_parameter || (is_parameter(graph, op.inputs[i]) && contains(op.rule.inputs[i], factor));
+    if (of_parameter || !in_outputs(op.rule, factor)) continue;
+    mark(meanings.tokens, op.inputs, op.rule.inputs, factor);
+    mark(meanings.tokens, op.outputs, op.rule.outputs, factor);
+  }
+}
+
 Marks no_marks(const Graph& graph) {
   Marks marks;
   for (const Tensor& tensor : graph.tensors) marks.emplace_back(tensor.shape.size(), false);
@@ -247,6 +266,7 @@ DimensionMeanings dimension_meanings(const Graph& graph) {
   for (const Op& op : graph.ops) {
     carry_along(meanings.tokens, op);
     mark_experts(meanings.experts, graph, op);
+    mark_dispatched(meanings, graph, op);
     carry_along(meanings.experts, op);
   }
   return meanings;

@@ -30,7 +30,8 @@ enum class AxisRole {
 
 // What dimensions of tensors run over, without looking at names. Tokens: those of the graph's inputs, carried along by
 // the rules; they tell a sequence from a hidden dimension. Experts: those over which a parameter and what it is
-// multiplied with are batched (e of b e c h, e h f -> b e c f), carried along to what is made of the products.
+// multiplied with are batched (e of b e c h, e h f -> b e c f), carried along to what is made of the products. The
+// tokens sent to an expert (c) are tokens, too.
 struct DimensionMeanings {
   std::vector<std::vector<bool>> tokens, experts;  // by TensorId, by dimension
   bool has_experts() const;

@@ -218,6 +218,15 @@ TEST_CASE("expert parallelism shards the experts' work by expert, all else by ba
     CHECK(moe.strategies(op) == Lines{"b"});
 }
 
+TEST_CASE("context parallelism divides the tokens sent to experts") {
+  MoeOptions options;
+  options.gpt.layers = 2, options.gpt.hidden = 64, options.gpt.heads = 4, options.gpt.seq_len = 16;
+  options.gpt.vocab = 128, options.experts = 4, options.capacity_factor = 1;
+  const Enumerated moe(build_moe(options), mesh_of({4}), 4, {AxisRole::context_parallel});
+  for (const std::string op : {"h1.moe.up", "h1.moe.gelu", "h1.moe.down"}) CHECK(moe.strategies(op) == Lines{"c"});
+  CHECK(moe.strategies("h1.moe.dispatch") == Lines{"s"});
+}
+
 namespace {
 
 const Lines tensor_parallel_ops = {"embed.tokens:v",       "h0.attn.q:n",   "h0.attn.q.add_bias:n", "h0.attn.k:n",
