@@ -140,7 +140,7 @@ Plan plan_without_stages(const SearchSpace& space, PlanStatus status) {
 Plan infeasible_plan(const SearchSpace& space, const std::optional<MemoryNeed>& need) {
   Plan plan = plan_without_stages(space, PlanStatus::infeasible);
   // Where the nearest 1F1B pipeline would fit, it is not memory that is short.
-  if (need && need->needs > device_memory(space, need->group))
+  if (need && need->needs >= device_memory(space, need->group))
     plan.reasons.push_back({static_cast<std::int64_t>(need->first), static_cast<std::int64_t>(need->last), need->needs,
                             device_memory(space, need->group)});
   return plan;
