@@ -12,6 +12,7 @@
 #include "graphs/input_error.hpp"
 #include "planner/materialize.hpp"
 #include "planner/plan/ranks.hpp"
+#include "planner/shared_parameters.hpp"
 
 namespace meshloom {
 namespace {

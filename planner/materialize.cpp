@@ -3,12 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 #include <set>
 
 #include "costmodel/groups.hpp"
 #include "graphs/input_error.hpp"
 #include "planner/plan/ranks.hpp"
+#include "planner/shared_parameters.hpp"
 #include "planner/transfers.hpp"
 
 namespace meshloom {
@@ -45,7 +45,6 @@ class StageWriter {
                                    space_.layers.layers[request_.first].name, space_.layers.layers[request_.last].name,
                                    axes_text()));
     for (std::size_t l = request_.first; l <= request_.last; ++l) write_layer(l, (*choices)[l - request_.first]);
-    if (shares_parameters_outside(space_.layers, request_.first, request_.last)) share_gradients();
     finish_times();
     stage_.parameter_state = common_state(stage_);
     stage_.memory.activations_per_microbatch = activations_;
@@ -178,7 +177,6 @@ class StageWriter {
     if (node.kind == ModelNode::Kind::parameter) {
       const ParameterCost& cost = write_parameter(t, choice.layout, choice.parameters.front(),
                                                   state_of(l, position, 0, choice.parameters.front()), "");
-      if (crosses && outside(variable_of(l, t))) shared_gradients_ += cost.gradients;
       gathered_ += cost.gathered;
       return;
     }
@@ -188,10 +186,6 @@ class StageWriter {
       save(choice.saved, part_in(node.parts).saving);
     else
       write_border(variable_of(l, t), choice.layout);
-  }
-
-  bool outside(const InterfaceVariable& v) const {
-    return v.first_layer < request_.first || v.last_layer > request_.last;
   }
 
   const InterfaceVariable& variable_of(std::size_t l, TensorId t) const {
@@ -265,15 +259,6 @@ class StageWriter {
         steps.push_back({*collective, axis_names(request_.mesh, move.axis_set), move.whole, move.time});
   }
 
-  void share_gradients() {
-    if (!(shared_gradients_ > Bytes(0))) return;
-    const Seconds time =
-        shared_gradient_time(space_.input.cluster, shared_gradients_, request_.mesh.submesh, request_.groups);
-    stage_.shared_gradients = shared_gradients_;
-    stage_.shared_gradients_time = time;
-    stage_.synchronization += time;
-  }
-
   void finish_times() {
     for (const OpSharding& op : stage_.ops) {
       stage_.forward += op.forward;
@@ -306,7 +291,7 @@ class StageWriter {
   std::set<TensorId> with_node_;  // of the layer at hand
   std::set<TensorId> written_, saved_;
   Seconds repeated_;  // of the forward
-  Bytes activations_, recomputed_, largest_recomputed_, largest_working_, gathered_, shared_gradients_;
+  Bytes activations_, recomputed_, largest_recomputed_, largest_working_, gathered_;
 };
 
 }  // namespace
@@ -388,19 +373,6 @@ Seconds weight_part(const Conversion& conversion, TensorRole role) {
   return part;
 }
 
-Seconds shared_gradient_time(const Cluster& cluster, Bytes gradients, const Submesh& stage, unsigned groups) {
-  const auto time = [&](const Cluster& links, bool across) {
-    const DeviceGroup pair{2, across ? 2 : 1, stage.devices_per_host};
-    return collective_time(links, Collective::all_reduce, gradients, pair);
-  };
-  const unsigned known = groups & ((1U << group_count(cluster)) - 1);
-  if (std::has_single_bit(known)) {
-    const Cluster& group = group_at(cluster, static_cast<std::size_t>(std::countr_zero(known)));
-    return time(group, group.hosts > 1);
-  }
-  return time(slowest_links(cluster, known), true);
-}
-
 namespace {
 
 // Forwards alone save nothing and need no gradients and no optimizer.
@@ -414,6 +386,46 @@ SentTensor sent_tensor(const SearchSpace& space, const std::string& id, std::int
   const auto found = std::find_if(tensors.begin(), tensors.end(), [&](const Tensor& each) { return each.id == id; });
   return {sizes_of(*found, microbatch_size), element_size(space.input.recipe, found->dtype),
           space.training.relations.needs_gradient[static_cast<std::size_t>(found - tensors.begin())]};
+}
+
+ParameterCost cost_in(const SearchSpace& space, const Stage& stage, const TensorLayout& parameter) {
+  const auto& tensors = space.input.graph.tensors;
+  const Tensor& tensor =
+      *std::find_if(tensors.begin(), tensors.end(), [&](const Tensor& each) { return each.id == parameter.tensor; });
+  const DeviceMesh mesh{stage.submesh, stage.mesh};
+  const double local = elements(tensor, 1) / static_cast<double>(shards(parameter.layout, mesh));
+  return parameter_cost(group_at(space.input.cluster, stage.submesh.group), space.input.recipe, mesh, parameter.layout,
+                        local, tensor.dtype, parameter.state);
+}
+
+// Another chunk of the rank has the copy that the stage uses, and does what is done with it once per step.
+void leave_to_earlier_chunk(Stage& stage, TensorLayout& parameter, const ParameterCost& cost) {
+  parameter.bytes = Bytes(0);
+  stage.memory.parameters -= cost.parameters;
+  stage.memory.gradients -= cost.gradients;
+  stage.memory.optimizer -= cost.optimizer;
+  stage.update -= cost.update;
+  std::erase_if(stage.conversions, [&](const Conversion& conversion) {
+    if (conversion.rate != Rate::per_step || conversion.tensor != parameter.tensor) return false;
+    for (const auto* steps : {&conversion.forward, &conversion.backward})
+      for (const CollectiveStep& step : *steps) stage.synchronization -= step.time;
+    return true;
+  });
+}
+
+void share_parameters(const SearchSpace& space, Plan& plan) {
+  const SharedParameters shared(plan);
+  for (std::size_t s = 0; s < plan.stages.size(); ++s) {
+    Stage& stage = plan.stages[s];
+    for (TensorLayout& tensor : stage.tensors) {
+      if (!tensor.parameter) continue;
+      if (shared.all_reduced(s, tensor.tensor)) stage.shared_gradients += cost_in(space, stage, tensor).gradients;
+      if (shared.stored_before(s, tensor.tensor)) leave_to_earlier_chunk(stage, tensor, cost_in(space, stage, tensor));
+    }
+    if (!(stage.shared_gradients > Bytes(0))) continue;
+    stage.shared_gradients_time = shared.gradient_time(plan.cluster, s, stage.shared_gradients);
+    stage.synchronization += stage.shared_gradients_time;
+  }
 }
 
 // What passes between chunks of one rank is there already.
@@ -432,6 +444,7 @@ void join_stages(const SearchSpace& space, Plan& plan) {
   }
   set_transfers(plan, plan.cluster,
                 [&](const std::string& tensor) { return sent_tensor(space, tensor, plan.microbatch_size); });
+  share_parameters(space, plan);
   if (plan.schedule.kind == ScheduleKind::inference) keep_for_inference(plan);
   count_activations(plan);
   for (std::size_t rank = 0; rank < static_cast<std::size_t>(shape.ranks); ++rank) {

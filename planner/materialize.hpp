@@ -16,10 +16,9 @@ struct StageRequest {
   RangeSettings settings;
   std::int64_t first_device = 0;          // the stage takes as many as the mesh has, from here on
   std::optional<RangeOrigins> held = {};  // in place of the choices that the settings make
-  unsigned groups = all_groups;           // that the pipeline passes through
 };
 
-// One stage without its boundary, in-flight count and overhead, which the pipeline decides.
+// One stage without its boundary, in-flight count, overhead and shared gradients, which the pipeline decides.
 Stage materialize_stage(const SearchSpace& space, const StageRequest& request, std::int64_t microbatch_size);
 // With a solver of the request's mesh, roles and microbatch size, which stages may share.
 Stage materialize_stage(const SearchSpace& space, const StageRequest& request, MeshSolver& solver);
@@ -53,11 +52,6 @@ void price_sends(const Cluster& cluster, StageBoundary& boundary, const Submesh&
 
 // Of a tensor as it is sent, of one microbatch.
 Bytes bytes_of(const SearchSpace& space, TensorId t, std::int64_t microbatch_size);
-
-// Gradients of parameters that other stages use, too: all-reduced between two stages once per step. On an unequal
-// cluster as over the slowest links of the groups that the pipeline passes through, wherever the two stages lie.
-Seconds shared_gradient_time(const Cluster& cluster, Bytes gradients, const Submesh& stage,
-                             unsigned groups = all_groups);
 
 // Whether recompute repeats the forward of a conversion of a stage: from its producer when that runs again, from a
 // tensor's own node when the op that reads it does. Not the gathering of parameters, which then stay for the backward

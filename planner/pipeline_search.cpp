@@ -15,6 +15,7 @@
 #include "planner/materialize.hpp"
 #include "planner/plan/ranks.hpp"
 #include "planner/schedule_search.hpp"
+#include "planner/shared_parameters.hpp"
 #include "planner/work_bound.hpp"
 
 namespace meshloom {

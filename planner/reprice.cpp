@@ -14,6 +14,7 @@
 #include "graphs/input_error.hpp"
 #include "planner/layer_model.hpp"
 #include "planner/materialize.hpp"
+#include "planner/shared_parameters.hpp"
 #include "planner/transfers.hpp"
 
 namespace meshloom {
@@ -28,8 +29,8 @@ class Repricer {
         meanings_(dimension_meanings(graph)),
         cluster_(cluster),
         tolerance_(tolerance),
-        repeated_(repeated_ops(graph, training_, plan.recipe.recompute_scope)) {
-    for (const Stage& stage : plan.stages) groups_ |= 1U << stage.submesh.group;
+        repeated_(repeated_ops(graph, training_, plan.recipe.recompute_scope)),
+        shared_(plan) {
     for (std::uint32_t o = 0; o < graph.ops.size(); ++o) ops_[graph.ops[o].id] = OpId{o};
     for (std::uint32_t t = 0; t < graph.tensors.size(); ++t) tensors_[graph.tensors[t].id] = TensorId{t};
   }
@@ -55,9 +56,13 @@ class Repricer {
       differences_.push_back({path, stored, priced});
   }
 
+  std::size_t stage_number(const Stage& stored) const {
+    return static_cast<std::size_t>(&stored - plan_.stages.data());
+  }
+
   void price_stage(const std::string& path, const Stage& stored) {
     if (priced_.stages.empty()) priced_ = plan_;
-    Stage& stage = priced_.stages[static_cast<std::size_t>(&stored - plan_.stages.data())];
+    Stage& stage = priced_.stages[stage_number(stored)];
     const DeviceMesh mesh{stored.submesh, stored.mesh};
     group_ = &group_at(cluster_, stored.submesh.group);
     stage.forward = stage.backward = stage.backward_weight = stage.synchronization = Seconds(0);
@@ -85,7 +90,7 @@ class Repricer {
         stage.forward += forward, stage.backward += backward, stage.backward_weight += weight_part(conversion, role);
     }
     if (stored.shared_gradients > Bytes(0)) {
-      const Seconds time = shared_gradient_time(cluster_, stored.shared_gradients, stored.submesh, groups_);
+      const Seconds time = shared_.gradient_time(cluster_, stage_number(stored), stored.shared_gradients);
       note(path + "/shared_gradients_s", stored.shared_gradients_time.value(), time.value());
       stage.synchronization += time;
     }
@@ -93,7 +98,7 @@ class Repricer {
     check_borders(path, mesh, stored);
     stage.update = Seconds(0);
     for (const TensorLayout& tensor : stored.tensors)
-      if (tensor.parameter) stage.update += price_update(place_of(path, tensor.tensor), mesh, tensor);
+      if (tensor.parameter) stage.update += price_update(place_of(path, tensor.tensor), stored, tensor);
     note(path + "/forward_s", stored.forward.value(), stage.forward.value());
     note(path + "/backward_s", stored.backward.value(), stage.backward.value());
     note(path + "/backward_weight_s", stored.backward_weight.value(), stage.backward_weight.value());
@@ -241,10 +246,15 @@ class Repricer {
     note(path + "/backward", stored_backward.value(), (again ? backward + forward : backward).value());
   }
 
-  Seconds price_update(const std::string& path, const DeviceMesh& mesh, const TensorLayout& stored) {
+  Seconds price_update(const std::string& path, const Stage& stage, const TensorLayout& stored) {
     const auto found = tensors_.find(stored.tensor);
     if (found == tensors_.end())
       throw InputError(path, "the graph has no such parameter; give the graph that was planned");
+    if (shared_.stored_before(stage_number(stage), stored.tensor)) {
+      note(path + "/bytes", stored.bytes.value(), 0);
+      return Seconds(0);
+    }
+    const DeviceMesh mesh{stage.submesh, stage.mesh};
     const double local = elements(graph_.tensor(found->second), 1) / static_cast<double>(shards(stored.layout, mesh));
     const ParameterCost cost = parameter_cost(*group_, plan_.recipe, mesh, stored.layout, local,
                                               graph_.tensor(found->second).dtype, stored.state);
@@ -315,9 +325,9 @@ class Repricer {
   DimensionMeanings meanings_;
   const Cluster& cluster_;
   const Cluster* group_ = nullptr;  // of the stage at hand
-  unsigned groups_ = 0;             // that the stages lie in
   double tolerance_;
   RepeatedOps repeated_;
+  SharedParameters shared_;
   Plan priced_;
   std::map<std::string, OpId> ops_;
   std::map<std::string, TensorId> tensors_;

@@ -88,9 +88,6 @@ Plan materialize(const SearchSpace& space, const Pipeline& pipeline) {
   std::vector<std::int64_t> first_device, next_device;  // by group
   for (std::size_t group = 0; group < group_count(space.input.cluster); ++group)
     first_device.push_back(first_device_of(space.input.cluster, group));
-  unsigned groups = 0;
-  for (const StageCandidate& candidate : pipeline.candidates)
-    groups |= 1U << space.meshes[candidate.mesh].submesh.group;
   std::map<std::uint32_t, MeshSolver> solvers;  // by mesh
   for (std::size_t s = 0; s < pipeline.options.size(); ++s) {
     if (s % ranks == 0) next_device = first_device;  // the next chunks, on the same ranks
@@ -103,8 +100,7 @@ Plan materialize(const SearchSpace& space, const Pipeline& pipeline) {
                              std::vector<AxisRole>(mesh.dimensions(), AxisRole::free),
                              pipeline.candidates[s].settings,
                              device,
-                             pipeline.candidates[s].held,
-                             groups};
+                             pipeline.candidates[s].held};
     MeshSolver& solver =
         solvers.try_emplace(pipeline.candidates[s].mesh, space, mesh, stage.roles, pipeline.microbatch_size)
             .first->second;

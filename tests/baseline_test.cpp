@@ -293,6 +293,61 @@ TEST_CASE("virtual stages deal the blocks round the ranks", "[baseline]") {
   CHECK(reprice(plan, small_gpt_on_v100s().graph, plan.cluster).empty());
 }
 
+TEST_CASE("chunks on one device share tied embeddings: nothing is all-reduced, stored or updated twice", "[baseline]") {
+  PlanningInput input = small_gpt_on_v100s();
+  input.cluster.hosts = input.cluster.devices_per_host = 1;
+  input.cluster.device.memory = Bytes(1e12);
+  UniformLayout layout{1, 1, 1};
+  const auto simulated = [](Plan plan) {
+    apply_simulation(plan, simulate(plan));
+    return plan.iteration_time.value();
+  };
+  const Plan one = baseline_plan(input, sized(layout, 1), 8);
+  layout.schedule = {ScheduleKind::interleaved, 2};
+  const Plan two = baseline_plan(input, sized(layout, 1), 8);
+  const std::vector<StageMemory> chunks = memory_of_rank(two, 0);
+  CHECK(simulated(two) == Approx(simulated(one)));
+  CHECK(two.stages[0].shared_gradients == Bytes(0));
+  CHECK((chunks[0].parameters + chunks[1].parameters) == one.stages[0].memory.parameters);
+  CHECK((chunks[0].gradients + chunks[1].gradients) == one.stages[0].memory.gradients);
+  CHECK((chunks[0].optimizer + chunks[1].optimizer) == one.stages[0].memory.optimizer);
+  CHECK(parse_plan(write_plan(two), "plan.json") == two);
+  CHECK(reprice(two, input.graph, two.cluster).empty());
+}
+
+TEST_CASE("a pipeline that comes back keeps tied embeddings on its first rank", "[baseline]") {
+  UniformLayout layout{1, 2, 4};
+  const Plan plain = baseline_plan(small_gpt_on_v100s(), sized(layout, 1), 32);
+  CHECK(plain.stages[0].shared_gradients == Bytes(8192.0 * 2048 * 2));  // vocabulary × hidden, fp16
+  layout.schedule = ScheduleKind::dualpipe;
+  const Plan plan = baseline_plan(small_gpt_on_v100s(), sized(layout, 1), 32);
+  for (const Stage& stage : plan.stages) CHECK(stage.shared_gradients_time == Seconds(0));
+  Bytes straight, back;
+  for (const Stage& stage : plain.stages) straight += stage.memory.parameters;
+  for (const Stage& stage : plan.stages) back += stage.memory.parameters;
+  CHECK(straight - back == Bytes(8192.0 * 2048 * 2));
+  CHECK(reprice(plan, small_gpt_on_v100s().graph, plan.cluster).empty());
+}
+
+// Hosts 0 and 3 of 4, one NIC of 10 GB/s each without latency: of 2 devices each sends the 33.5 MB once, over an uplink
+// that carries a quarter of what the two hosts below its switch can send: half of one host's NIC.
+TEST_CASE("tied embeddings are all-reduced over the switches between their stages", "[baseline]") {
+  PlanningInput input = small_gpt_on_v100s();
+  input.cluster.hosts = 4, input.cluster.devices_per_host = 1, input.cluster.nics_per_host = 1;
+  input.cluster.nic = {BytesPerSecond(10e9), 1, Seconds(0)};
+  input.cluster.intra_host.latency = Seconds(0);
+  input.cluster.device.memory = Bytes(1e12);
+  const auto time = [&] {
+    const Plan plan = baseline_plan(input, sized({1, 4, 1}, 1), 32);
+    CHECK(reprice(plan, input.graph, plan.cluster).empty());
+    CHECK(plan.stages[3].shared_gradients_time == plan.stages[0].shared_gradients_time);
+    return plan.stages[0].shared_gradients_time.value();
+  };
+  CHECK(time() == Approx(8192.0 * 2048 * 2 / 10e9));
+  input.cluster.switch_levels = {{2, 4.0}};
+  CHECK(time() == Approx(8192.0 * 2048 * 2 / 5e9));
+}
+
 TEST_CASE("embedding and loss may take a layer's place in the split", "[baseline]") {
   PlanningInput input = small_gpt_on_v100s();  // 4 blocks
   UniformLayout layout{2, 2, 2};

@@ -1,4 +1,5 @@
 #include "planner/search.hpp"
+#include "planner/shared_parameters.hpp"
 
 #include <fmt/format.h>
 
