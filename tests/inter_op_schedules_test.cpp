@@ -1,24 +1,10 @@
 #include <catch2/catch.hpp>
-#include <random>
 
 #include "planner/inter_op/schedules.hpp"
+#include "tests/random_tables.hpp"
 
 namespace meshloom {
 namespace {
-
-class Random {
- public:
-  explicit Random(std::uint64_t seed) : engine_(seed) {}
-  std::int64_t between(std::int64_t low, std::int64_t high) {
-    return low + static_cast<std::int64_t>(engine_() % static_cast<std::uint64_t>(high - low + 1));
-  }
-  bool one_in(std::int64_t n) { return between(1, n) == 1; }
-  Seconds seconds(std::int64_t high) { return Seconds(static_cast<double>(between(0, high)) / 16); }  // exact sums
-  Bytes bytes(std::int64_t high) { return Bytes(static_cast<double>(between(0, high))); }
-
- private:
-  std::mt19937_64 engine_;
-};
 
 // What a device holds is scarce in two of three problems.
 InterOpProblem random_problem(Random& random, std::int64_t least_layers, std::int64_t most_layers) {

@@ -1,23 +1,10 @@
 #include <catch2/catch.hpp>
-#include <random>
 
 #include "planner/inter_op/problem.hpp"
+#include "tests/random_tables.hpp"
 
 namespace meshloom {
 namespace {
-
-class Random {
- public:
-  explicit Random(std::uint64_t seed) : engine_(seed) {}
-  std::int64_t between(std::int64_t low, std::int64_t high) {
-    return low + static_cast<std::int64_t>(engine_() % static_cast<std::uint64_t>(high - low + 1));
-  }
-  bool one_in(std::int64_t n) { return between(1, n) == 1; }
-  Seconds seconds(std::int64_t high) { return Seconds(static_cast<double>(between(0, high)) / 16); }  // exact sums
-
- private:
-  std::mt19937_64 engine_;
-};
 
 StageOption random_option(Random& random, std::uint32_t first, std::uint32_t last, std::uint32_t submesh) {
   StageOption option{first, last, submesh, random.seconds(100), random.seconds(200), {}, random.between(-1, 3)};
