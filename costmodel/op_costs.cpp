@@ -27,10 +27,13 @@ struct LocalOp {
     for (const std::int64_t size : factor_sizes) product *= double(size);
     return product;
   }
-  double products_over(const RuleOperand& a, const RuleOperand& b) const {
+  // Of the factors in one of two operands.
+  double product_over(const RuleOperand& a, const RuleOperand& b) const {
     double product = 1;
-    for (std::uint32_t f = 0; f < factor_sizes.size(); ++f)
-      if (contains(a, FactorId{f}) || contains(b, FactorId{f})) product *= double(factor_sizes[f]);
+    for (std::size_t f = 0; f < factor_sizes.size(); ++f) {
+      const FactorId factor{static_cast<std::uint32_t>(f)};
+      if (contains(a, factor) || contains(b, factor)) product *= double(factor_sizes[f]);
+    }
     return product;
   }
   // Of the factors that multiply: a convolution's stride stands in the image alone and does not.
@@ -136,6 +139,7 @@ Price price_of(const Op& op) {
     case OpKind::rms_norm:
     case OpKind::batch_norm:
     case OpKind::rotary:
+    case OpKind::concat:
     case OpKind::dropout:
     case OpKind::max_pool:
     case OpKind::cross_entropy:
@@ -174,8 +178,8 @@ constexpr double small_head = 100;
 Seconds attention(const LocalOp& local) {
   const ShardingRule& rule = local.op.rule;
   const double products =
-      local.products_over(rule.inputs[0], rule.inputs[1]) + local.products_over(rule.inputs[2], rule.outputs[0]);
-  const Flops flops((local.op.causal ? 1 : 2) * products);
+      2 * local.product_over(rule.inputs[0], rule.inputs[1]) + 2 * local.product_over(rule.inputs[2], rule.outputs[0]);
+  const Flops flops(computed_share(local.op) * products);
   const double head = double(local.factor_sizes[index(rule.inputs[0].back().back())]);
   const double share = attention_share(local.device(), local.recipe.attention_kernel);
   return std::max(local.moving(local.inputs() + local.outputs()),
@@ -205,12 +209,10 @@ Seconds view(const LocalOp& local) {
   return transposes ? local.elementwise(local.inputs() + local.outputs()) : Seconds{};
 }
 
-// Of a table the rows read, not the table: they are as large as the result.
-Bytes rows_and_indices(const LocalOp& local) {
-  Bytes indices;
-  for (std::size_t i = 0; i < local.op.inputs.size(); ++i)
-    if (!is_floating(local.graph.tensor(local.op.inputs[i]).dtype)) indices += local.input(i);
-  return 2 * local.outputs() + indices;
+// Of a table the rows read, not the table: they are as large as the result before rows are summed.
+Bytes rows(const LocalOp& local) {
+  return local.product_over(local.op.rule.inputs[1], local.op.rule.outputs[0]) *
+         element_size(local.recipe, local.graph.tensor(local.op.outputs[0]).dtype);
 }
 
 Seconds forward_work(const LocalOp& local) {
@@ -222,7 +224,7 @@ Seconds forward_work(const LocalOp& local) {
     case Price::custom:
       return custom(local);
     case Price::rows:
-      return local.elementwise(rows_and_indices(local));
+      return local.elementwise(local.input(1) + rows(local) + local.outputs());
     case Price::view:
       return view(local);
     case Price::add:
@@ -251,8 +253,8 @@ Seconds backward_work(const LocalOp& local, const GradientOp& kernel) {
       return local.op.kind == OpKind::broadcast ? sum_or_pass(local, kernel.of_inputs[0]) : view(local);
     case Price::linear_by_bytes:
       return local.elementwise(local.output(0) + local.input(kernel.of_inputs[0]));
-    case Price::rows:  // adds each row to one of the table: the table's row is read and written
-      return local.elementwise(rows_and_indices(local) + local.outputs());
+    case Price::rows:  // adds each row to one of the table: those of the table that it meets are read and written
+      return local.elementwise(local.input(1) + local.outputs() + 2 * std::min(rows(local), local.input(0)));
     case Price::attention:
     case Price::custom:
     case Price::elementwise:
