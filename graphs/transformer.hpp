@@ -70,6 +70,7 @@ struct TransformerOptions {
   std::optional<LatentAttention> latent_attention;
   std::optional<Experts> experts;
   DType dtype = DType::bf16;
+  bool operator==(const TransformerOptions&) const = default;
 };
 
 Graph build_transformer(const TransformerOptions& options);
