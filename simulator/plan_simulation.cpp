@@ -162,4 +162,32 @@ void apply_simulation(Plan& plan, const Simulation& simulation) {
   plan.bubble_fraction = available > 0 ? idle / available : 0;
 }
 
+std::vector<SeenTimes> seen_times(const Plan& plan, const Simulation& simulation) {
+  const PipelineShape shape = plan.shape();
+  std::vector<Picoseconds> activations(plan.stages.size()), gradients = activations;
+  std::vector<Picoseconds> synchronizing = simulation.busy;  // what is left of it without the rest
+  const bool blocking = !sends_overlap(plan);
+  for (const TimelineEntry& entry : simulation.timeline) {
+    const Instruction each = entry.instruction;
+    const bool sends = each.kind == InstructionKind::send_activation || each.kind == InstructionKind::send_gradient;
+    if (is_receive(each.kind) || each.kind == InstructionKind::synchronize || (sends && !blocking)) continue;
+    const Picoseconds duration = entry.end - entry.start;
+    const auto stage = static_cast<std::size_t>(shape.stage_of(entry.rank, each.chunk));
+    synchronizing[static_cast<std::size_t>(entry.rank)] -= duration;
+    if (each.kind == InstructionKind::send_activation) activations[stage] += duration;
+    if (each.kind == InstructionKind::send_gradient) gradients[stage] += duration;
+  }
+  std::vector<Seconds> planned(synchronizing.size());
+  for (std::size_t s = 0; s < plan.stages.size(); ++s)
+    planned[static_cast<std::size_t>(shape.rank_of(static_cast<std::int64_t>(s)))] += plan.stages[s].synchronization;
+  const auto seconds = [](Picoseconds time) { return Seconds(static_cast<double>(time) * 1e-12); };
+  std::vector<SeenTimes> seen;
+  for (std::size_t s = 0; s < plan.stages.size(); ++s) {
+    const auto rank = static_cast<std::size_t>(shape.rank_of(static_cast<std::int64_t>(s)));
+    const double part = planned[rank] > Seconds(0) ? plan.stages[s].synchronization / planned[rank] : 0;
+    seen.push_back({seconds(activations[s]), seconds(gradients[s]), part * seconds(synchronizing[rank])});
+  }
+  return seen;
+}
+
 }  // namespace meshloom

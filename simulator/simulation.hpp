@@ -8,6 +8,7 @@
 
 #include "planner/plan/plan.hpp"
 #include "planner/plan/program.hpp"
+#include "planner/plan/stage_breakdown.hpp"
 #include "simulator/shared_links.hpp"
 
 namespace meshloom {
@@ -85,6 +86,10 @@ Picoseconds step_time(const Plan& plan, const Simulation& simulation);
 
 // Sets iteration_time and bubble_fraction of the plan from its simulation.
 void apply_simulation(Plan& plan, const Simulation& simulation);
+
+// By stage, of the plan's own simulation. A rank synchronizes once: each of its stages has a part of that in proportion
+// to what it synchronizes.
+std::vector<SeenTimes> seen_times(const Plan& plan, const Simulation& simulation);
 
 // Memory of one rank over time, of one of its devices: what is held from `time` on.
 struct MemorySample {

@@ -3,6 +3,7 @@
 #include "graphs/input_error.hpp"
 #include "planner/plan/plan.hpp"
 #include "planner/plan/program.hpp"
+#include "simulator/simulation.hpp"
 
 using namespace meshloom;
 using enum InstructionKind;
@@ -190,6 +191,14 @@ TEST_CASE("interleaved ranks wait for the slowest chunk in every turn") {
                                        {Seconds(1), Seconds(3), Seconds(3)},
                                        {Seconds(1), Seconds(1), Seconds(2)}};
   CHECK(schedule_formula({ScheduleKind::interleaved, 2}, stages, 4) == Seconds(45 + 9));
+}
+
+TEST_CASE("chunks of a single rank wait for nobody") {
+  // t = 3 and 5, work per step 1 and 9, which nothing hides.
+  const std::vector<StageTimes> stages{{Seconds(1), Seconds(2), Seconds(1)}, {Seconds(2), Seconds(3), Seconds(9)}};
+  CHECK(schedule_formula({ScheduleKind::interleaved, 2}, stages, 4) == Seconds(4 * 8 + 10));
+  const std::vector<StageDurations> durations{{1, 2, 0, 0, 1, 0}, {2, 3, 0, 0, 9, 0}};
+  CHECK(simulate(make_program({ScheduleKind::interleaved, 2}, 1, 4), durations).makespan == 42);
 }
 
 TEST_CASE("sends count, at the formula's price, into the stage that sends") {
