@@ -63,10 +63,9 @@ std::optional<Pipeline> best_pipeline_through(const GroupOrder& order, const Sea
         shared = shared_gradient_time(space.input.cluster, candidate.cost.shared_gradients, space.submeshes[submesh],
                                       groups);
       problem.options.push_back({first, last, submesh, candidate.cost.forward, candidate.cost.backward,
-                                 candidate.cost.per_step() + shared,
-                                 candidate.max_following_stages, candidate.cost.backward_weight,
-                                 scale * candidate.cost.fixed, scale * candidate.cost.transient(),
-                                 scale * candidate.cost.activations, shared});
+                                 candidate.cost.per_step() + shared, candidate.max_following_stages,
+                                 candidate.cost.backward_weight, scale * candidate.cost.fixed,
+                                 scale * candidate.cost.transient(), scale * candidate.cost.activations, shared});
       origin.push_back(&candidate);
     }
   });

@@ -102,10 +102,10 @@ struct MemoryTimeline {
 };
 std::vector<MemoryTimeline> memory_timelines(const Plan& plan, const Simulation& simulation);
 
-// Chrome/Perfetto trace-event JSON. A rank is a process, named after its layers, submesh and devices; its threads, as far
-// as they have something to show, are computing, activations sent, gradients sent and synchronization. Flows lead from
-// sends to the runs that need them; a counter has the bytes held on one of the rank's devices. Of a longer timeline only
-// the first `most` instructions, and the memory until the last of them begins.
+// Chrome/Perfetto trace-event JSON. A rank is a process, named after its layers, submesh and devices; its threads, as
+// far as they have something to show, are computing, activations sent, gradients sent and synchronization. Flows lead
+// from sends to the runs that need them; a counter has the bytes held on one of the rank's devices. Of a longer
+// timeline only the first `most` instructions, and the memory until the last of them begins.
 std::string chrome_trace(const Plan& plan, const Simulation& simulation, std::size_t most = SIZE_MAX);
 
 }  // namespace meshloom

@@ -29,17 +29,11 @@ struct EqualStages {
 
 EqualStages equal_stages(std::mt19937& random, std::int64_t chunks) {
   const std::int64_t ranks = draw(random, 2, 5);
-  return {ranks,
-          chunks,
-          ranks * draw(random, 2, 3),
-          draw(random, 1, 100),
-          draw(random, 1, 100),
-          draw(random, 1, 100)};
+  return {ranks, chunks, ranks * draw(random, 2, 3), draw(random, 1, 100), draw(random, 1, 100), draw(random, 1, 100)};
 }
 
 Simulation run(const Schedule& schedule, const EqualStages& stages) {
-  const PipelineProgram program =
-      make_program(schedule, stages.ranks, stages.microbatches, stages.lengths());
+  const PipelineProgram program = make_program(schedule, stages.ranks, stages.microbatches, stages.lengths());
   return simulate(program, stages.durations());
 }
 
@@ -72,8 +66,7 @@ TEST_CASE("interleaved 1F1B idles (p-1)/(v m) of the work on equal stages") {
     const EqualStages stages = equal_stages(random, chunks);
     const Simulation simulation = run({ScheduleKind::interleaved, chunks}, stages);
     // bubble / work = (p-1)/(v·m), multiplied out
-    REQUIRE((simulation.makespan - stages.work()) * chunks * stages.microbatches ==
-            (stages.ranks - 1) * stages.work());
+    REQUIRE((simulation.makespan - stages.work()) * chunks * stages.microbatches == (stages.ranks - 1) * stages.work());
     REQUIRE(simulation.most_in_flight[0] ==
             std::min(stages.ranks * chunks + stages.ranks - 1, stages.microbatches * chunks));
   }
@@ -268,8 +261,7 @@ TEST_CASE("the documented three-stage examples, to the picosecond") {
     EqualStages stages = example.stages;
     stages.forward *= microsecond, stages.input *= microsecond, stages.weight *= microsecond;
     const Simulation simulation = run(example.schedule, stages);
-    const std::string drawing =
-        draw_timeline(simulation, shape_of(example.schedule, stages.ranks), microsecond);
+    const std::string drawing = draw_timeline(simulation, shape_of(example.schedule, stages.ranks), microsecond);
     INFO(name(example.schedule) << "\n" << drawing);
     CHECK(simulation.makespan == example.makespan * microsecond);
     CHECK(simulation.period == example.period * microsecond);

@@ -65,8 +65,8 @@ TEST_CASE("a send over a shared link keeps its rank busy for as long as it takes
   plan.stages.resize(3);
   for (Stage& stage : plan.stages) stage.devices = {0}, stage.forward = stage.forward_compute = Seconds(10e-12);
   const Conditions conditions{.activations = {{{{0, 1}}, 0}, {{{0, 1}}, 0}, {}}, .gradients = {3, Route{}}, .links = 1};
-  const Simulation simulation = simulate(make_program(ScheduleKind::inference, 3, 2),
-                                         {{10, 0, 10}, {10, 0, 10}, {10, 0, 0}}, conditions);
+  const Simulation simulation =
+      simulate(make_program(ScheduleKind::inference, 3, 2), {{10, 0, 10}, {10, 0, 10}, {10, 0, 0}}, conditions);
   apply_simulation(plan, simulation);
   const std::vector<StageBreakdown> stages = break_down(plan, seen_times(plan, simulation));
   CHECK(plan.iteration_time.value() == Approx(80e-12));

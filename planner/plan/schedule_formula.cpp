@@ -25,8 +25,10 @@ Seconds last_to_share(const std::vector<StageTimes>& stages, std::int64_t microb
   std::optional<Seconds> ahead;
   for (const StageTimes& stage : stages) {
     if (stage.shared > Seconds(0)) {
-      if (ahead) last = std::max(last, *ahead + static_cast<double>(microbatches) * (stage.forward + stage.backward));
-      else ahead = Seconds(0);
+      if (ahead)
+        last = std::max(last, *ahead + static_cast<double>(microbatches) * (stage.forward + stage.backward));
+      else
+        ahead = Seconds(0);
     }
     if (ahead) *ahead += stage.forward;
   }

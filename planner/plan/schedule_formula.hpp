@@ -23,7 +23,8 @@ struct StageTimes {
 // exposed = max_i max(0, per_step_i − Σ_{j<i} b_j):
 //   1F1B, eager 1F1B:  Σt + (B−1)·max t + exposed
 //   GPipe:             Σf + (B−1)·max f + Σb + (B−1)·max b + exposed
-//   interleaved:       (B·v + p − 1)·max t + exposed, by rank: per_step of all its chunks, b of first chunks; on one rank,
+//   interleaved:       (B·v + p − 1)·max t + exposed, by rank: per_step of all its chunks, b of first chunks; on one
+//   rank,
 //                      where no chunk waits for another, B·Σt + exposed
 //   zero bubble:       max(B·max t + bubble, max_{i<k shared} (Σ_{i≤j<k} f_j + B·t_k)) + max per_step, with the bubble
 //     ZB-H1, ZB-1p:    (p−1)·max(c + max(0, f−w))
