@@ -104,6 +104,12 @@ TEST_CASE("a program given as data is checked, and the complaint names stage and
     std::swap(program.ranks[0][0], program.ranks[0][1]);
     message = "rank 0, instruction 0 (send_activation of microbatch 0) stands before its run_forward";
   }
+  SECTION("a send that waits until gradients are shared, for which the rank may wait itself") {
+    std::swap(program.ranks[1][3], program.ranks[1][4]);
+    message =
+        "rank 1, instruction 3 (synchronize of microbatch 0) must come right before the update that ends the rank's "
+        "list";
+  }
   SECTION("a microbatch run twice") {
     program.ranks[1].insert(program.ranks[1].begin() + 2, {run_forward, 0});
     message = "rank 1, instruction 2 (run_forward of microbatch 0) stands twice in the rank's list; keep one";
