@@ -65,9 +65,9 @@ class Routes {
       if (std::count(step.axes.begin(), step.axes.end(), stage.mesh[axis].name) > 0) axis_set |= 1U << axis;
     const DeviceGroup group = group_of({stage.submesh, stage.mesh}, axis_set);
     const Bytes wire = wire_bytes(step.collective, step.whole, group.size);
-    links_.add_collective(loads, stage.devices,
-                          group.hosts > 1 ? static_cast<double>(group.groups_per_host) * wire : Bytes(0),
-                          group.size > group.hosts ? wire : Bytes(0));
+    links_.add_rings(loads, stage.devices, group,
+                     group.hosts > 1 ? static_cast<double>(group.groups_per_host) * wire : Bytes(0),
+                     group.size > group.hosts ? wire : Bytes(0));
   }
 
   void add(Route& route, const LinkLoads& loads, Seconds alone) {
