@@ -20,8 +20,13 @@ std::int64_t steps(Collective collective, std::int64_t n) {
   return 0;
 }
 
-Seconds step_latency(const Cluster& cluster, const DeviceGroup& group) {
-  return group.hosts > 1 ? std::max(cluster.intra_host.latency, cluster.nic.latency) : cluster.intra_host.latency;
+// A piece that goes once around passes from host to host as often as there are further hosts, and inside hosts
+// otherwise; pieces follow each other, so the slow hops of one delay no other.
+Seconds latency(const Cluster& cluster, Collective collective, const DeviceGroup& group) {
+  if (collective == Collective::permute) return group.hosts > 1 ? cluster.nic.latency : cluster.intra_host.latency;
+  const double rounds = double(steps(collective, group.size)) / double(group.size - 1);
+  const Seconds across = std::max(cluster.intra_host.latency, cluster.nic.latency);
+  return rounds * (double(group.hosts - 1) * across + double(group.size - group.hosts) * cluster.intra_host.latency);
 }
 
 // A level of switches as a group meets it.
@@ -30,15 +35,11 @@ struct Crossing {
   double hosts = 1;  // of the group, below one switch
 };
 
-// Stages lie so that a group of at most a switch's hosts does not straddle two.
 std::vector<Crossing> crossings(const Cluster& cluster, const DeviceGroup& group) {
   std::vector<Crossing> result;
-  const std::int64_t span = std::max(group.host_span, (group.hosts - 1) * group.host_stride + 1);
   for (std::size_t level = 0; level < cluster.switch_levels.size(); ++level) {
-    const std::int64_t below = cluster.switch_levels[level].hosts_per_switch;
-    if (group.hosts == 1 || span <= below) break;
-    const std::int64_t together = std::min(group.hosts / 2, below / group.host_stride);
-    result.push_back({share_of_switches(cluster, level), static_cast<double>(std::max<std::int64_t>(1, together))});
+    const std::optional<std::int64_t> hosts = hosts_below_switch(cluster, level, group);
+    if (hosts) result.push_back({share_of_switches(cluster, level), static_cast<double>(*hosts)});
   }
   return result;
 }
@@ -133,6 +134,13 @@ BytesPerSecond host_bandwidth(const Cluster& cluster) {
   return static_cast<double>(cluster.nics_per_host) * cluster.nic.effective();
 }
 
+std::optional<std::int64_t> hosts_below_switch(const Cluster& cluster, std::size_t level, const DeviceGroup& group) {
+  const std::int64_t below = cluster.switch_levels[level].hosts_per_switch;
+  const std::int64_t span = std::max(group.host_span, (group.hosts - 1) * group.host_stride + 1);
+  if (group.hosts == 1 || span <= below) return std::nullopt;
+  return std::max<std::int64_t>(1, std::min(group.hosts / 2, below / group.host_stride));
+}
+
 double share_of_switches(const Cluster& cluster, std::size_t level) {
   double share = 1;
   for (std::size_t below = 0; below <= level; ++below) share /= cluster.switch_levels[below].oversubscription;
@@ -151,8 +159,11 @@ BytesPerSecond ring_bandwidth(const Cluster& cluster, const DeviceGroup& group) 
 
 Seconds collective_time(const Cluster& cluster, Collective collective, Bytes whole, const DeviceGroup& group) {
   if (group.size == 1) return Seconds{};
-  return double(steps(collective, group.size)) * step_latency(cluster, group) +
-         transfer(cluster, collective, whole, group);
+  return latency(cluster, collective, group) + transfer(cluster, collective, whole, group);
+}
+
+Waiting waiting_for_activations(const Recipe& recipe) {
+  return {recipe.exposed_activations, recipe.collective_overhead};
 }
 
 double send_lanes(const Cluster& cluster, const Submesh& stage, LinkClass link) {

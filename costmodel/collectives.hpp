@@ -6,10 +6,12 @@
 // group of one costs nothing. docs/cost_model.md derives each formula and says what it leaves out.
 #pragma once
 
+#include <optional>
 #include <string_view>
 
 #include "costmodel/cluster.hpp"
 #include "costmodel/device_mesh.hpp"
+#include "costmodel/recipe.hpp"
 
 namespace meshloom {
 
@@ -28,16 +30,29 @@ BytesPerSecond host_bandwidth(const Cluster& cluster);
 // What a level's uplinks carry of what the hosts below them can send.
 double share_of_switches(const Cluster& cluster, std::size_t level);
 
+// Hosts of the group below one switch of the level; none where the group does not leave it. Stages lie so that a group
+// of at most a switch's hosts does not straddle two.
+std::optional<std::int64_t> hosts_below_switch(const Cluster& cluster, std::size_t level, const DeviceGroup& group);
+
 // Ring bandwidth of a group: the least of a device's intra-host link, its share of its host's NICs, which all groups of
 // the host that run at once divide between them, and its share of the uplinks of switches that it crosses: a ring
 // enters and leaves each switch once, so one with k hosts below a switch takes a k-th of what one host could send.
 BytesPerSecond ring_bandwidth(const Cluster& cluster, const DeviceGroup& group);
 
 // steps · latency + bytes on the wire / bandwidth. Steps: n − 1 (all-gather, reduce-scatter, all-to-all), 2(n − 1)
-// (all-reduce), 1 (permute); each costs the latency of the slowest link the group crosses. An all-to-all across hosts
+// (all-reduce), 1 (permute). Of a round of n − 1 steps a piece takes one for each further host between hosts, at the
+// latency of `nic` (at least that of `intra_host`), the others inside hosts. An all-to-all across hosts
 // takes the longer of what a device sends inside its host and what its host sends through its NICs; a permutation
 // across hosts is taken as the worst one, which sends every shard to another host.
 Seconds collective_time(const Cluster& cluster, Collective collective, Bytes whole, const DeviceGroup& group);
+
+// What of a collective's time computing waits for: a share, and what the framework adds to each.
+struct Waiting {
+  double exposed = 1;
+  Seconds overhead{0};
+  Seconds of(Seconds time) const { return exposed * time + overhead; }
+};
+Waiting waiting_for_activations(const Recipe& recipe);
 
 // Point-to-point transfer between two neighbouring stages: `bytes` of unique tiles, spread evenly over `lanes`. Inside
 // a host a lane is a device's link of a group of two; between hosts it is all NICs of a host.

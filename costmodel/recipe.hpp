@@ -68,6 +68,7 @@ struct Recipe {
   double norm_traffic = 1;         // of norms, times that
   double softmax_traffic = 1;      // of scores between the products of attention that is not fused, times that
   double loss_traffic = 1;         // of the loss, times that
+  bool fused_gates = false;        // activation functions that only gate run again in the backward: results not saved
   bool fused_attention = true;     // graphs that are made for a run have one kernel for the core of attention
   std::string attention_kernel;    // by which a device knows how fast it is (DeviceType::attention_kernels)
   double small_head_cost = 1;      // times what fused attention takes, for heads of less than 100
@@ -75,6 +76,8 @@ struct Recipe {
   // what starting its kernels takes (stage_time.hpp).
   Seconds launch;              // of one kernel in the forward
   double backward_launch = 1;  // of one in the backward, over that
+  // What the framework adds to each collective of activations: starting it, waiting for the slowest device's host.
+  Seconds collective_overhead;
   // Of the time of collectives, the share that computing waits for; more than 1 where they take longer in
   // training than alone.
   double exposed_activations = 1;

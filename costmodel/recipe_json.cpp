@@ -104,24 +104,11 @@ constexpr NumberKey number_keys[] = {
 
 constexpr std::string_view own_keys[] = {"schema",  "name",       "extends", "kernel_sets",
                                          "kernels", "frameworks", "sources"};
-constexpr std::string_view other_keys[] = {"compute_dtype",
-                                           "linear_dtype",
-                                           "parameter_bytes",
-                                           "gradient_bytes",
-                                           "bucket_bytes",
-                                           "optimizer_bytes",
-                                           "optimizer_traffic",
-                                           "parameter_states",
-                                           "fused_attention",
-                                           "attention_kernel",
-                                           "launch",
-                                           "overlap_parameters",
-                                           "regather_saved_activations",
-                                           "recompute_scope",
-                                           "schedules",
-                                           "overlap_sends",
-                                           "context_memory",
-                                           "overlap_synchronization"};
+constexpr std::string_view other_keys[] = {
+    "compute_dtype",   "linear_dtype",        "parameter_bytes",  "gradient_bytes",     "bucket_bytes",
+    "optimizer_bytes", "optimizer_traffic",   "parameter_states", "fused_attention",    "attention_kernel",
+    "launch",          "collective_overhead", "fused_gates",      "overlap_parameters", "regather_saved_activations",
+    "recompute_scope", "schedules",           "overlap_sends",    "context_memory",     "overlap_synchronization"};
 
 std::vector<std::string> keys_of_values() {
   std::vector<std::string> keys(std::begin(other_keys), std::end(other_keys));
@@ -161,6 +148,8 @@ void read_values(const JsonInput& json, Recipe& recipe) {
   if (const auto value = json.find("fused_attention")) recipe.fused_attention = value->boolean();
   if (const auto value = json.find("attention_kernel")) recipe.attention_kernel = value->string();
   if (const auto value = json.find("launch")) recipe.launch = Seconds(value->seconds());
+  if (const auto value = json.find("collective_overhead")) recipe.collective_overhead = Seconds(value->seconds());
+  if (const auto value = json.find("fused_gates")) recipe.fused_gates = value->boolean();
   if (const auto value = json.find("overlap_parameters")) recipe.overlap_parameters = value->boolean();
   if (const auto value = json.find("regather_saved_activations")) recipe.regather_saved_activations = value->boolean();
   if (const auto value = json.find("recompute_scope")) recipe.recompute_scope = read_recompute_scope(*value);
@@ -290,6 +279,8 @@ std::string write_recipe(const Recipe& recipe) {
                {"fused_attention", recipe.fused_attention},
                {"attention_kernel", recipe.attention_kernel},
                {"launch", text_of(recipe.launch)},
+               {"collective_overhead", text_of(recipe.collective_overhead)},
+               {"fused_gates", recipe.fused_gates},
                {"overlap_parameters", recipe.overlap_parameters},
                {"schedules", recipe.schedules},
                {"overlap_sends", name(recipe.overlap_sends)},

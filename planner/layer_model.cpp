@@ -55,9 +55,19 @@ class Builder {
 
   const ByRecompute<bool>& repeats(OpId op) const { return layer_.repeats[position_.at(op)]; }
 
+  // Whether it is an activation function's result that is only multiplied.
+  bool only_gates(OpId producer, TensorId t) const {
+    const OpKind kind = graph_.op(producer).kind;
+    if (kind != OpKind::silu && kind != OpKind::gelu && kind != OpKind::relu) return false;
+    const auto& consumers = training_.relations.consumers[index(t)];
+    return std::all_of(consumers.begin(), consumers.end(),
+                       [&](OpId op) { return graph_.op(op).kind == OpKind::multiply; });
+  }
+
   // Of a tensor made and used in this layer: what is saved of it.
   Saving saving_of(TensorId t, std::size_t recompute) const {
     const OpId producer = *training_.relations.producer[index(t)];
+    if (context_.recipe.fused_gates && only_gates(producer, t)) return Saving::none;
     bool read = false, read_outside = false, starts = false;
     const auto use = [&](OpId op, bool reads) {
       const bool repeated = repeats(op)[recompute];
@@ -124,8 +134,7 @@ class Builder {
     priced_parameters_.clear();
     for (Strategy& strategy : enumerate_strategies(context_.strategies, id)) {
       Choice choice;
-      const OpTime time =
-          op_time(context_.cluster, context_.recipe, graph_, training_.gradients[index(id)], id, strategy.local_sizes);
+      const OpTime time = sharded_op_time(context_.strategies, context_.cluster, context_.recipe, id, strategy);
       choice.forward = time.forward;
       choice.backward = time.backward;
       choice.backward_weight = time.backward_weight;
@@ -146,9 +155,10 @@ class Builder {
       if (strategy.axes[axis] && op.rule.factors[index(*strategy.axes[axis])].mark == FactorMark::inner_collective)
         axis_set |= 1U << axis;
     if (axis_set == 0) return;
-    const Seconds one = context_.recipe.exposed_activations *
-                        collective_time(context_.cluster, Collective::all_reduce, Bytes(4 * local_rows(op, strategy)),
-                                        group_of(context_.strategies.mesh, axis_set));
+    const Seconds one =
+        waiting_for_activations(context_.recipe)
+            .of(collective_time(context_.cluster, Collective::all_reduce, Bytes(4 * local_rows(op, strategy)),
+                                group_of(context_.strategies.mesh, axis_set)));
     choice.forward += one * traits(op.kind).inner_collectives_forward;
     if (!training_.gradients[index(id)].kernels.empty())
       choice.backward += one * traits(op.kind).inner_collectives_backward;
@@ -420,7 +430,7 @@ class Builder {
 
 ConversionTable& ConversionTables::of(const std::vector<std::int64_t>& shape, Bytes element) {
   std::unique_ptr<ConversionTable>& table = tables_[{shape, element.value()}];
-  if (!table) table = std::make_unique<ConversionTable>(cluster_, mesh_, shape, element, exposed_);
+  if (!table) table = std::make_unique<ConversionTable>(cluster_, mesh_, shape, element, waiting_);
   return *table;
 }
 
@@ -429,6 +439,37 @@ ConversionTable& conversion_table(const ModelContext& context, TensorId id) {
   const Bytes element = tensor.role == TensorRole::parameter ? stored_element(context.recipe, tensor.dtype)
                                                              : element_size(context.recipe, tensor.dtype);
   return context.conversions.of(sizes_of(tensor, context.strategies.batch), element);
+}
+
+namespace {
+
+bool is_of_experts(const StrategyContext& context, const Op& op, FactorId factor) {
+  for (std::size_t i = 0; i < op.inputs.size(); ++i) {
+    const std::vector<bool>& experts = context.meanings.experts[index(op.inputs[i])];
+    for (std::size_t d = 0; d < op.rule.inputs[i].size() && d < experts.size(); ++d)
+      if (experts[d] && contains({op.rule.inputs[i][d]}, factor)) return true;
+  }
+  return false;
+}
+
+bool shards_experts(const StrategyContext& context, const Op& op, const Strategy& strategy) {
+  if (op.kind != OpKind::einsum) return false;
+  for (std::size_t axis = 0; axis < context.mesh.dimensions(); ++axis)
+    if (strategy.axes[axis] && is_of_experts(context, op, *strategy.axes[axis])) return true;
+  return false;
+}
+
+}  // namespace
+
+OpTime sharded_op_time(const StrategyContext& context, const Cluster& cluster, const Recipe& recipe, OpId op,
+                       const Strategy& strategy) {
+  OpTime time =
+      op_time(cluster, recipe, context.graph, context.training.gradients[index(op)], op, strategy.local_sizes);
+  if (recipe.expert_imbalance == 1 || !shards_experts(context, context.graph.op(op), strategy)) return time;
+  time.forward *= recipe.expert_imbalance;
+  time.backward *= recipe.expert_imbalance;
+  time.backward_weight *= recipe.expert_imbalance;
+  return time;
 }
 
 double local_rows(const Op& op, const Strategy& strategy) {
@@ -468,9 +509,9 @@ Seconds spread_time(const ModelContext& context, TensorId tensor, const Layout& 
   const DeviceMesh& mesh = context.strategies.mesh;
   const unsigned axes = redundant_axes(layout, mesh);
   if (axes == 0) return Seconds(0);
-  return context.recipe.exposed_activations * collective_time(context.cluster, Collective::all_gather,
-                                                              conversion_table(context, tensor).local_bytes(layout),
-                                                              group_of(mesh, axes));
+  return waiting_for_activations(context.recipe)
+      .of(collective_time(context.cluster, Collective::all_gather,
+                          conversion_table(context, tensor).local_bytes(layout), group_of(mesh, axes)));
 }
 
 }  // namespace

@@ -106,15 +106,15 @@ struct ModelEdge {
 // Conversion tables by tensor shape and element size, kept for one mesh.
 class ConversionTables {
  public:
-  // Times are multiplied by `exposed`.
-  ConversionTables(const Cluster& cluster, const DeviceMesh& mesh, double exposed)
-      : cluster_(cluster), mesh_(mesh), exposed_(exposed) {}
+  // Times are what computing waits for.
+  ConversionTables(const Cluster& cluster, const DeviceMesh& mesh, const Waiting& waiting)
+      : cluster_(cluster), mesh_(mesh), waiting_(waiting) {}
   ConversionTable& of(const std::vector<std::int64_t>& shape, Bytes element);
 
  private:
   const Cluster& cluster_;
   const DeviceMesh& mesh_;
-  double exposed_;
+  Waiting waiting_;
   std::map<std::pair<std::vector<std::int64_t>, double>, std::unique_ptr<ConversionTable>> tables_;
 };
 
@@ -171,6 +171,11 @@ unsigned redundant_axes(const Layout& layout, const DeviceMesh& mesh);
 
 // The conversion table and element size that price one operand's edge.
 ConversionTable& conversion_table(const ModelContext& context, TensorId tensor);
+
+// Of one op under a strategy, without its inner collectives. Where experts are sharded, their products take as long as
+// the busiest expert's (Recipe::expert_imbalance).
+OpTime sharded_op_time(const StrategyContext& context, const Cluster& cluster, const Recipe& recipe, OpId op,
+                       const Strategy& strategy);
 
 // Rows of an op's results on one device, for per-row statistics and inner collectives.
 double local_rows(const Op& op, const Strategy& strategy);

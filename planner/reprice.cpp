@@ -164,12 +164,11 @@ class Repricer {
       throw InputError(path, fmt::format("op \"{}\" cannot be sharded so: the sizes do not divide", op.id));
     if (strategy->inputs != stored.inputs || strategy->outputs != stored.outputs)
       throw InputError(path, fmt::format("the layouts of op \"{}\" do not follow from its sharding", op.id));
-    OpTime time = op_time(*group_, plan_.recipe, graph_, training_.gradients[index(found->second)], found->second,
-                          strategy->local_sizes);
+    OpTime time = sharded_op_time(context, *group_, plan_.recipe, found->second, *strategy);
     if (inner != 0) {
-      const Seconds one =
-          plan_.recipe.exposed_activations *
-          collective_time(*group_, Collective::all_reduce, Bytes(4 * local_rows(op, *strategy)), group_of(mesh, inner));
+      const Seconds one = waiting_for_activations(plan_.recipe)
+                              .of(collective_time(*group_, Collective::all_reduce, Bytes(4 * local_rows(op, *strategy)),
+                                                  group_of(mesh, inner)));
       time.forward += one * traits(op.kind).inner_collectives_forward;
       if (!training_.gradients[index(found->second)].kernels.empty())
         time.backward += one * traits(op.kind).inner_collectives_backward;
@@ -192,7 +191,7 @@ class Repricer {
     for (const OpSharding& op : stored.ops)
       if (const auto found = ops_.find(op.op); found != ops_.end())
         for (const TensorId t : graph_.op(found->second).outputs) own.insert(graph_.tensor(t).id);
-    ConversionTables tables(*group_, mesh, plan_.recipe.exposed_activations);
+    ConversionTables tables(*group_, mesh, waiting_for_activations(plan_.recipe));
     const ModelContext context{{graph_, training_, meanings_, mesh,
                                 std::vector<AxisRole>(mesh.dimensions(), AxisRole::free), plan_.microbatch_size},
                                *group_,
@@ -222,7 +221,7 @@ class Repricer {
                        Seconds& beside) const {
     const Recipe& recipe = plan_.recipe;
     if (use == CollectiveUse::conversion)
-      return recipe.exposed_activations * collective_time(*group_, collective, whole, group);
+      return waiting_for_activations(recipe).of(collective_time(*group_, collective, whole, group));
     const Seconds alone = bucketed_collective_time(*group_, recipe, collective, whole, group);
     if (use == CollectiveUse::synchronization) return recipe.exposed_synchronization * alone;
     if (recipe.overlap_parameters) beside += recipe.parameter_slowdown * alone;
@@ -258,7 +257,7 @@ class Repricer {
     const auto found = tensors_.find(conversion.tensor);
     const bool border = conversion.consumer == "receive" || conversion.consumer == "send";
     if (border || found == tensors_.end() || graph_.tensor(found->second).role == TensorRole::parameter) return;
-    ConversionTables tables(*group_, mesh, plan_.recipe.exposed_activations);
+    ConversionTables tables(*group_, mesh, waiting_for_activations(plan_.recipe));
     ConversionTable& table = tables.of(sizes_of(graph_.tensor(found->second), plan_.microbatch_size),
                                        element_size(plan_.recipe, graph_.tensor(found->second).dtype));
     Seconds stored_forward, stored_backward;

@@ -133,7 +133,8 @@ std::optional<std::int64_t> following_stages(const Cost& cost, Bytes usable, Sch
 MeshSolver::MeshSolver(const SearchSpace& space, const DeviceMesh& mesh, std::vector<AxisRole> roles,
                        std::int64_t microbatch_size)
     : mesh_(mesh),
-      conversions_(group_at(space.input.cluster, mesh.submesh.group), mesh_, space.input.recipe.exposed_activations),
+      conversions_(group_at(space.input.cluster, mesh.submesh.group), mesh_,
+                   waiting_for_activations(space.input.recipe)),
       context_{
           {space.input.graph, space.training, space.meanings, mesh_, std::move(roles), microbatch_size, &space.pins},
           group_at(space.input.cluster, mesh.submesh.group),

@@ -36,13 +36,14 @@ class Routes {
       const Stage& stage = plan_.stages[s];
       if (plan_.shape().rank_of(static_cast<std::int64_t>(s)) != static_cast<std::int64_t>(rank)) continue;
       alone += stage.synchronization;
-      // All rings load the stage's devices alike, so their bytes are added up first.
-      RingBytes bytes;
+      // Rings over the same axes load the stage's devices alike, so their bytes are added up first.
+      std::map<unsigned, RingBytes> by_axes;
       for (const Conversion& conversion : stage.conversions)
         if (conversion.rate == Rate::per_step)
           for (const auto* steps : {&conversion.forward, &conversion.backward})
-            for (const CollectiveStep& step : *steps) add_ring(bytes, stage, step);
-      links_.add_collective(loads, stage.devices, bytes.across, bytes.inside);
+            for (const CollectiveStep& step : *steps) add_ring(by_axes, stage, step);
+      for (const auto& [axes, bytes] : by_axes)
+        links_.add_rings(loads, stage.devices, group_of({stage.submesh, stage.mesh}, axes), bytes.across, bytes.inside);
     }
     add(route, loads, alone);
   }
@@ -63,15 +64,16 @@ class Routes {
 
  private:
   struct RingBytes {
-    Bytes across, inside;  // as add_collective takes them
+    Bytes across, inside;  // as add_rings takes them
   };
 
-  static void add_ring(RingBytes& bytes, const Stage& stage, const CollectiveStep& step) {
+  static void add_ring(std::map<unsigned, RingBytes>& by_axes, const Stage& stage, const CollectiveStep& step) {
     unsigned axis_set = 0;
     for (std::size_t axis = 0; axis < stage.mesh.size(); ++axis)
       if (std::count(step.axes.begin(), step.axes.end(), stage.mesh[axis].name) > 0) axis_set |= 1U << axis;
     const DeviceGroup group = group_of({stage.submesh, stage.mesh}, axis_set);
     const Bytes wire = wire_bytes(step.collective, step.whole, group.size);
+    RingBytes& bytes = by_axes[axis_set];
     if (group.hosts > 1) bytes.across += static_cast<double>(group.groups_per_host) * wire;
     if (group.size > group.hosts) bytes.inside += wire;
   }
@@ -166,6 +168,34 @@ void apply_simulation(Plan& plan, const Simulation& simulation) {
     idle += static_cast<double>(step - simulation.busy[rank]) * static_cast<double>(plan.stages[rank].devices.size());
   const double available = static_cast<double>(step) * static_cast<double>(plan.devices());
   plan.bubble_fraction = available > 0 ? idle / available : 0;
+}
+
+std::vector<SeenTimes> seen_times(const Plan& plan, const Simulation& simulation) {
+  const PipelineShape shape = plan.shape();
+  std::vector<Picoseconds> activations(plan.stages.size()), gradients = activations;
+  std::vector<Picoseconds> synchronizing = simulation.busy;  // what is left of it without the rest
+  const bool blocking = !sends_overlap(plan);
+  for (const TimelineEntry& entry : simulation.timeline) {
+    const Instruction each = entry.instruction;
+    const bool sends = each.kind == InstructionKind::send_activation || each.kind == InstructionKind::send_gradient;
+    if (is_receive(each.kind) || each.kind == InstructionKind::synchronize || (sends && !blocking)) continue;
+    const Picoseconds duration = entry.end - entry.start;
+    const auto stage = static_cast<std::size_t>(shape.stage_of(entry.rank, each.chunk));
+    synchronizing[static_cast<std::size_t>(entry.rank)] -= duration;
+    if (each.kind == InstructionKind::send_activation) activations[stage] += duration;
+    if (each.kind == InstructionKind::send_gradient) gradients[stage] += duration;
+  }
+  std::vector<Seconds> planned(synchronizing.size());
+  for (std::size_t s = 0; s < plan.stages.size(); ++s)
+    planned[static_cast<std::size_t>(shape.rank_of(static_cast<std::int64_t>(s)))] += plan.stages[s].synchronization;
+  const auto seconds = [](Picoseconds time) { return Seconds(static_cast<double>(time) * 1e-12); };
+  std::vector<SeenTimes> seen;
+  for (std::size_t s = 0; s < plan.stages.size(); ++s) {
+    const auto rank = static_cast<std::size_t>(shape.rank_of(static_cast<std::int64_t>(s)));
+    const double part = planned[rank] > Seconds(0) ? plan.stages[s].synchronization / planned[rank] : 0;
+    seen.push_back({seconds(activations[s]), seconds(gradients[s]), part * seconds(synchronizing[rank])});
+  }
+  return seen;
 }
 
 }  // namespace meshloom
