@@ -163,7 +163,7 @@ Seconds collective_time(const Cluster& cluster, Collective collective, Bytes who
 }
 
 Waiting waiting_for_activations(const Recipe& recipe) {
-  return {recipe.exposed_activations, recipe.collective_overhead};
+  return {recipe.exposed_activations, recipe.exposed_all_to_all, recipe.collective_overhead};
 }
 
 double send_lanes(const Cluster& cluster, const Submesh& stage, LinkClass link) {

@@ -49,8 +49,11 @@ Seconds collective_time(const Cluster& cluster, Collective collective, Bytes who
 // What of a collective's time computing waits for: a share, and what the framework adds to each.
 struct Waiting {
   double exposed = 1;
+  double exposed_all_to_all = 1;
   Seconds overhead{0};
-  Seconds of(Seconds time) const { return exposed * time + overhead; }
+  Seconds of(Collective collective, Seconds time) const {
+    return (collective == Collective::all_to_all ? exposed_all_to_all : exposed) * time + overhead;
+  }
 };
 Waiting waiting_for_activations(const Recipe& recipe);
 

@@ -195,8 +195,8 @@ struct ConversionTable::Expansion {
   void add(State to, MoveKind kind, unsigned set) {
     Move move{kind, set, whole_on_group(kind, set), Seconds(0)};
     if (const std::optional<Collective> collective = collective_of(kind))
-      move.time =
-          table.waiting_.of(collective_time(*table.cluster_, *collective, move.whole, group_of(table.mesh_, set)));
+      move.time = table.waiting_.of(
+          *collective, collective_time(*table.cluster_, *collective, move.whole, group_of(table.mesh_, set)));
     edges.push_back({to, move});
   }
 };

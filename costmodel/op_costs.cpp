@@ -72,6 +72,8 @@ struct LocalOp {
         return recipe.norm_traffic;
       case OpKind::cross_entropy:
         return recipe.loss_traffic;
+      case OpKind::gather:
+        return is_parameter(0) ? 1 : recipe.dispatch_traffic;
       case OpKind::softmax:
       case OpKind::scale:
         return recipe.softmax_traffic;

@@ -67,6 +67,7 @@ struct Recipe {
   double elementwise_traffic = 1;  // bytes moved over bytes of operands and results, for kinds priced by bytes: fusion
   double norm_traffic = 1;         // of norms, times that
   double softmax_traffic = 1;      // of scores between the products of attention that is not fused, times that
+  double dispatch_traffic = 1;     // of gathers that bring tokens to experts and back, times that
   double loss_traffic = 1;         // of the loss, times that
   bool fused_gates = false;        // activation functions that only gate run again in the backward: results not saved
   bool fused_attention = true;     // graphs that are made for a run have one kernel for the core of attention
@@ -81,6 +82,7 @@ struct Recipe {
   // Of the time of collectives, the share that computing waits for; more than 1 where they take longer in
   // training than alone.
   double exposed_activations = 1;
+  double exposed_all_to_all = 1;  // of those that bring tokens to experts and back
   double exposed_parameters = 1;
   double exposed_synchronization = 1;
   // Collectives of parameters in every microbatch (zero2, zero3) run beside computing: a stage waits for the exposed

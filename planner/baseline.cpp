@@ -57,19 +57,31 @@ void check(const PlanningInput& input, const UniformLayout& layout, std::int64_t
 
 using LayerRanges = std::vector<std::pair<std::size_t, std::size_t>>;
 
-// The blocks that are divided among the chunks: the layers that are repeated most. What precedes and follows them goes
-// with the first and the last, unless it counts as a block itself.
-std::vector<std::size_t> block_starts(const PlanningLayers& layers, const UniformLayout& layout) {
+// Whether a layer only begins or ends the model.
+bool begins_or_ends(const Graph& graph, const PlanningLayer& layer) {
+  return std::any_of(layer.ops.begin(), layer.ops.end(), [&](OpId id) {
+    const Op& op = graph.op(id);
+    const bool embeds = op.kind == OpKind::gather && graph.tensor(op.inputs[0]).role == TensorRole::parameter;
+    return embeds || op.kind == OpKind::cross_entropy;
+  });
+}
+
+// The blocks that are divided among the chunks: the layers from the first to the last that stand in the model more than
+// once, with neighbours that neither embed nor end in the loss (a first layer unlike the others). What precedes and
+// follows them goes with the first and the last, unless it counts as a block itself.
+std::vector<std::size_t> block_starts(const Graph& graph, const PlanningLayers& layers, const UniformLayout& layout) {
   std::map<std::uint32_t, std::size_t> counts;
   for (const PlanningLayer& layer : layers.layers) ++counts[layer.key];
-  const auto most =
-      std::max_element(counts.begin(), counts.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
-  std::vector<std::size_t> blocks;
+  std::size_t first = layers.layers.size(), end = 0;
   for (std::size_t l = 0; l < layers.layers.size(); ++l)
-    if (most->second == 1 || layers.layers[l].key == most->first) blocks.push_back(l);
-  const std::size_t after = blocks.back() + 1;
-  if (layout.embedding_counts_as_block && blocks.front() > 0) blocks.insert(blocks.begin(), 0);
-  if (layout.loss_counts_as_block && after < layers.layers.size()) blocks.push_back(after);
+    if (counts[layers.layers[l].key] > 1) first = std::min(first, l), end = l + 1;
+  if (end == 0) first = 0, end = layers.layers.size();
+  while (first > 0 && !begins_or_ends(graph, layers.layers[first - 1])) --first;
+  while (end < layers.layers.size() && !begins_or_ends(graph, layers.layers[end])) ++end;
+  std::vector<std::size_t> blocks(end - first);
+  std::iota(blocks.begin(), blocks.end(), first);
+  if (layout.embedding_counts_as_block && first > 0) blocks.insert(blocks.begin(), 0);
+  if (layout.loss_counts_as_block && end < layers.layers.size()) blocks.push_back(end);
   return blocks;
 }
 
@@ -82,8 +94,8 @@ std::vector<std::size_t> blocks_of_chunks(std::size_t blocks, std::size_t chunks
 }
 
 // Equal numbers of blocks for all chunks, or nearly so, in layer order.
-LayerRanges equal_stages(const PlanningLayers& layers, const UniformLayout& layout) {
-  const std::vector<std::size_t> blocks = block_starts(layers, layout);
+LayerRanges equal_stages(const Graph& graph, const PlanningLayers& layers, const UniformLayout& layout) {
+  const std::vector<std::size_t> blocks = block_starts(graph, layers, layout);
   const auto count = static_cast<std::size_t>(layout.pipeline_parallel * layout.schedule.chunks);
   const bool counted = layout.embedding_counts_as_block || layout.loss_counts_as_block;
   if (layout.uneven_blocks ? blocks.size() < count : blocks.size() % count != 0)
@@ -206,7 +218,7 @@ Plan plan_with(const SearchSpace& space, const UniformLayout& layout, std::int64
   const RangeSettings settings{layout.parameter_state, layout.recompute, {static_cast<double>(microbatches), 1, 0, 0}};
   PipelineRequest request{{}, microbatch_size, microbatches, layout.schedule};
   const PipelineShape shape = shape_of(layout.schedule, layout.pipeline_parallel);
-  const LayerRanges ranges = equal_stages(space.layers, layout);
+  const LayerRanges ranges = equal_stages(space.input.graph, space.layers, layout);
   std::map<std::uint32_t, MeshSolver> solvers;  // by group
   for (std::int64_t s = 0; s < shape.stages(); ++s) {
     const auto& [first, last] = ranges[static_cast<std::size_t>(s)];
@@ -337,7 +349,7 @@ std::vector<UniformLayout> possible_degrees(const SearchSpace& space) {
   const auto add = [&](const UniformLayout& layout) {
     try {
       stage_meshes(cluster, layout);
-      equal_stages(space.layers, layout);
+      equal_stages(space.input.graph, space.layers, layout);
     } catch (const InputError&) {
       return;
     }
@@ -390,7 +402,7 @@ bool agrees(const UniformLayout& layout, const SearchOptions& options) {
 bool keeps_constraints(const UniformLayout& layout, const SearchSpace& space) {
   if (space.allowed.count() && layout.pipeline_parallel != *space.allowed.count()) return false;
   const std::vector<DeviceMesh> meshes = stage_meshes(space.input.cluster, layout);
-  const LayerRanges ranges = equal_stages(space.layers, layout);
+  const LayerRanges ranges = equal_stages(space.input.graph, space.layers, layout);
   for (std::size_t s = 0; s < ranges.size(); ++s) {
     const Submesh& submesh = meshes[s % meshes.size()].submesh;  // ranks take turns
     if (!space.options.constraints.submeshes.empty() &&
@@ -465,7 +477,7 @@ Seconds estimate_of(const SearchSpace& space, const UniformLayout& layout, const
 void price(PricedTogether& priced, const SearchSpace& space, const std::vector<UniformLayout>& layouts) {
   const UniformLayout& any = layouts[priced.layouts.front()];
   const std::vector<DeviceMesh> meshes = stage_meshes(space.input.cluster, any);
-  const LayerRanges ranges = equal_stages(space.layers, any);
+  const LayerRanges ranges = equal_stages(space.input.graph, space.layers, any);
   std::vector<bool> wanted(space.classes.classes.size(), false);
   for (const auto& [first, last] : ranges) wanted[space.classes.of[first][last - first]] = true;
   std::map<std::uint32_t, MeshSolver> solvers;  // by group

@@ -155,10 +155,10 @@ class Builder {
       if (strategy.axes[axis] && op.rule.factors[index(*strategy.axes[axis])].mark == FactorMark::inner_collective)
         axis_set |= 1U << axis;
     if (axis_set == 0) return;
-    const Seconds one =
-        waiting_for_activations(context_.recipe)
-            .of(collective_time(context_.cluster, Collective::all_reduce, Bytes(4 * local_rows(op, strategy)),
-                                group_of(context_.strategies.mesh, axis_set)));
+    const Seconds one = waiting_for_activations(context_.recipe)
+                            .of(Collective::all_reduce, collective_time(context_.cluster, Collective::all_reduce,
+                                                                        Bytes(4 * local_rows(op, strategy)),
+                                                                        group_of(context_.strategies.mesh, axis_set)));
     choice.forward += one * traits(op.kind).inner_collectives_forward;
     if (!training_.gradients[index(id)].kernels.empty())
       choice.backward += one * traits(op.kind).inner_collectives_backward;
@@ -510,7 +510,8 @@ Seconds spread_time(const ModelContext& context, TensorId tensor, const Layout& 
   const unsigned axes = redundant_axes(layout, mesh);
   if (axes == 0) return Seconds(0);
   return waiting_for_activations(context.recipe)
-      .of(collective_time(context.cluster, Collective::all_gather,
+      .of(Collective::all_gather,
+          collective_time(context.cluster, Collective::all_gather,
                           conversion_table(context, tensor).local_bytes(layout), group_of(mesh, axes)));
 }
 

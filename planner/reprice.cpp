@@ -166,9 +166,10 @@ class Repricer {
       throw InputError(path, fmt::format("the layouts of op \"{}\" do not follow from its sharding", op.id));
     OpTime time = sharded_op_time(context, *group_, plan_.recipe, found->second, *strategy);
     if (inner != 0) {
-      const Seconds one = waiting_for_activations(plan_.recipe)
-                              .of(collective_time(*group_, Collective::all_reduce, Bytes(4 * local_rows(op, *strategy)),
-                                                  group_of(mesh, inner)));
+      const Seconds one =
+          waiting_for_activations(plan_.recipe)
+              .of(Collective::all_reduce, collective_time(*group_, Collective::all_reduce,
+                                                          Bytes(4 * local_rows(op, *strategy)), group_of(mesh, inner)));
       time.forward += one * traits(op.kind).inner_collectives_forward;
       if (!training_.gradients[index(found->second)].kernels.empty())
         time.backward += one * traits(op.kind).inner_collectives_backward;
@@ -221,7 +222,7 @@ class Repricer {
                        Seconds& beside) const {
     const Recipe& recipe = plan_.recipe;
     if (use == CollectiveUse::conversion)
-      return waiting_for_activations(recipe).of(collective_time(*group_, collective, whole, group));
+      return waiting_for_activations(recipe).of(collective, collective_time(*group_, collective, whole, group));
     const Seconds alone = bucketed_collective_time(*group_, recipe, collective, whole, group);
     if (use == CollectiveUse::synchronization) return recipe.exposed_synchronization * alone;
     if (recipe.overlap_parameters) beside += recipe.parameter_slowdown * alone;
