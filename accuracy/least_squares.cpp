@@ -63,9 +63,9 @@ class Minimiser {
     u_ = prior_;
     if (!options_.start.empty())
       for (Eigen::Index c = 0; c < count_; ++c)
-        u_[c] = std::clamp(to_scale(problem_.constants[static_cast<std::size_t>(c)],
-                                    options_.start[static_cast<std::size_t>(c)]),
-                           low_[c], high_[c]);
+        u_[c] = std::clamp(
+            to_scale(problem_.constants[static_cast<std::size_t>(c)], options_.start[static_cast<std::size_t>(c)]),
+            low_[c], high_[c]);
     residuals_ = residuals_at(u_);
     objective_ = objective_of(u_, residuals_);
     Fit fit;
@@ -146,8 +146,8 @@ class Minimiser {
   // False when no step gains enough: the end.
   bool step(double& damping) {
     const Eigen::MatrixXd hessian = curvature();
-    const Eigen::VectorXd gradient = jacobian_.transpose() * robust_weights().cwiseProduct(residuals_) +
-                                     precision_.cwiseProduct(u_ - prior_);
+    const Eigen::VectorXd gradient =
+        jacobian_.transpose() * robust_weights().cwiseProduct(residuals_) + precision_.cwiseProduct(u_ - prior_);
     for (; damping < 1e10; damping *= 4) {
       Eigen::MatrixXd system = hessian;
       Eigen::VectorXd right = -gradient;
@@ -196,9 +196,8 @@ class Minimiser {
         if (std::abs(correlation) > correlated_above)
           fit.correlated.push_back({static_cast<std::size_t>(a), static_cast<std::size_t>(b), correlation});
       }
-    std::stable_sort(fit.correlated.begin(), fit.correlated.end(), [](const auto& a, const auto& b) {
-      return std::abs(a.correlation) > std::abs(b.correlation);
-    });
+    std::stable_sort(fit.correlated.begin(), fit.correlated.end(),
+                     [](const auto& a, const auto& b) { return std::abs(a.correlation) > std::abs(b.correlation); });
   }
 
   const LeastSquaresProblem& problem_;

@@ -35,15 +35,15 @@ using Residuals =
 
 struct LeastSquaresProblem {
   std::vector<UnknownConstant> constants;
-  std::vector<double> weights;                            // by row; 0: does not count
-  std::vector<std::vector<std::uint32_t>> touched_rows;   // by constant: rows that it can change, ascending
+  std::vector<double> weights;                           // by row; 0: does not count
+  std::vector<std::vector<std::uint32_t>> touched_rows;  // by constant: rows that it can change, ascending
   Residuals residuals;
 };
 
 struct FitOptions {
-  double noise = 0.03;         // of one row's residual: where ρ turns from square to absolute
+  double noise = 0.03;  // of one row's residual: where ρ turns from square to absolute
   std::size_t most_steps = 30;
-  double least_gain = 1e-6;    // share of the objective below which a step is the last
+  double least_gain = 1e-6;     // share of the objective below which a step is the last
   std::vector<double> start{};  // values; empty: the priors
 };
 
@@ -58,7 +58,7 @@ struct Fit {
   std::vector<double> deviations;  // posterior standard deviation, on each constant's scale
   std::vector<bool> determined;    // by the data: the deviation is at most 0.7 of the prior's
   std::vector<bool> at_bound;
-  std::vector<double> influence;   // by constant: Σ over rows of weight·|∂residual/∂u|·spread, over Σ weight
+  std::vector<double> influence;  // by constant: Σ over rows of weight·|∂residual/∂u|·spread, over Σ weight
   std::vector<CorrelatedConstants> correlated;  // beyond ±0.9, strongest first
   double objective = 0;
   std::size_t steps = 0;

@@ -51,10 +51,9 @@ LeastSquaresProblem machine(std::size_t rows, const std::vector<double>& errors 
 TEST_CASE("least squares walk along the valley of Rosenbrock's function", "[least_squares]") {
   // 10(y − x²) and 1 − x vanish together at (1, 1) alone. Derivatives are taken over a hundredth of the spread, so that
   // is small; the rows' weights drown the priors all the same.
-  LeastSquaresProblem problem = dense({{-1.2, 1e-3, -5, 5, linear}, {1, 1e-3, -5, 5, linear}}, 2,
-                                      [](const std::vector<double>& v, std::size_t row) {
-                                        return row == 0 ? 10 * (v[1] - v[0] * v[0]) : 1 - v[0];
-                                      });
+  LeastSquaresProblem problem = dense(
+      {{-1.2, 1e-3, -5, 5, linear}, {1, 1e-3, -5, 5, linear}}, 2,
+      [](const std::vector<double>& v, std::size_t row) { return row == 0 ? 10 * (v[1] - v[0] * v[0]) : 1 - v[0]; });
   problem.weights = {1e12, 1e12};
   FitOptions options;
   options.noise = 1;
@@ -78,8 +77,9 @@ TEST_CASE("constants that made noise-free rows are found again", "[least_squares
 TEST_CASE("a prior pulls by its precision against that of the rows", "[least_squares]") {
   // Rows say x = 1.0001, each with noise 1 (so that ρ is a square there), the prior says 1 ± 0.5. Nine rows:
   // posterior precision 9 + 4 = 13, mean 1 + 0.0001·9/13, deviation 1/√13 = 0.27735.
-  const LeastSquaresProblem problem = dense(
-      {{1, 0.5, -10, 10, linear}}, 9, [](const std::vector<double>& values, std::size_t) { return values[0] - 1.0001; });
+  const LeastSquaresProblem problem =
+      dense({{1, 0.5, -10, 10, linear}}, 9,
+            [](const std::vector<double>& values, std::size_t) { return values[0] - 1.0001; });
   FitOptions options;
   options.noise = 1;
   options.least_gain = 1e-16;
@@ -95,19 +95,17 @@ TEST_CASE("a weight counts like as many rows", "[least_squares]") {
   };
   LeastSquaresProblem repeated = dense({{0, 1, -5, 5, linear}}, 4, residual);
   LeastSquaresProblem weighted =
-      dense({{0, 1, -5, 5, linear}}, 2, [](const std::vector<double>& values, std::size_t row) {
-        return values[0] - (row == 0 ? 1.0 : 2.0);
-      });
+      dense({{0, 1, -5, 5, linear}}, 2,
+            [](const std::vector<double>& values, std::size_t row) { return values[0] - (row == 0 ? 1.0 : 2.0); });
   weighted.weights = {3, 1};
   CHECK(fit_constants(repeated).values[0] == Approx(fit_constants(weighted).values[0]).epsilon(1e-6));
 }
 
 TEST_CASE("bounds hold, and the other constants make the best of them", "[least_squares]") {
   // x + y = 3 and y = 1 want x = 2; x may be at most 1.5, then y = 1.25 is best of all: (y − 1.5)² + (y − 1)².
-  LeastSquaresProblem problem = dense({{1, 10, 0, 1.5, linear}, {0, 10, -5, 5, linear}}, 2,
-                                      [](const std::vector<double>& v, std::size_t row) {
-                                        return row == 0 ? v[0] + v[1] - 3 : v[1] - 1;
-                                      });
+  LeastSquaresProblem problem =
+      dense({{1, 10, 0, 1.5, linear}, {0, 10, -5, 5, linear}}, 2,
+            [](const std::vector<double>& v, std::size_t row) { return row == 0 ? v[0] + v[1] - 3 : v[1] - 1; });
   for (double& weight : problem.weights) weight = 1e8;
   FitOptions options;
   options.noise = 100;  // squares
@@ -122,7 +120,9 @@ TEST_CASE("bounds hold, and the other constants make the best of them", "[least_
 TEST_CASE("what no row tells apart from its prior is reported as undetermined", "[least_squares]") {
   // The third constant touches no row, the first two only as a product.
   LeastSquaresProblem problem =
-      dense({{1, 0.3, 0.1, 10, logarithmic}, {1, 0.3, 0.1, 10, logarithmic}, {5, 0.2, 1, 10, logarithmic},
+      dense({{1, 0.3, 0.1, 10, logarithmic},
+             {1, 0.3, 0.1, 10, logarithmic},
+             {5, 0.2, 1, 10, logarithmic},
              {1, 0.3, 0.1, 10, logarithmic}},
             100, [](const std::vector<double>& values, std::size_t row) {
               return row % 2 == 0 ? std::log(values[0] * values[1] / 1.1) : std::log(values[3] / 1.2);
@@ -154,10 +154,9 @@ TEST_CASE("one gross error in twenty rows hardly moves the constants", "[least_s
 }
 
 TEST_CASE("only the rows that a constant touches are asked for when it moves", "[least_squares]") {
-  LeastSquaresProblem problem = dense({{1, 0.3, 0.1, 10, logarithmic}, {1, 0.3, 0.1, 10, logarithmic}}, 10,
-                                      [](const std::vector<double>& values, std::size_t row) {
-                                        return std::log(values[row < 4 ? 0 : 1] / 1.3);
-                                      });
+  LeastSquaresProblem problem =
+      dense({{1, 0.3, 0.1, 10, logarithmic}, {1, 0.3, 0.1, 10, logarithmic}}, 10,
+            [](const std::vector<double>& values, std::size_t row) { return std::log(values[row < 4 ? 0 : 1] / 1.3); });
   problem.touched_rows = {{0, 1, 2, 3}, {4, 5, 6, 7, 8, 9}};
   const Residuals all = problem.residuals;
   std::size_t parts = 0;
