@@ -44,12 +44,16 @@ class Minimiser {
       : problem_(problem),
         options_(options),
         count_(static_cast<Eigen::Index>(problem.constants.size())),
-        rows_(problem.weights.size()),
         prior_(count_),
         precision_(count_),
         low_(count_),
         high_(count_) {
-    for (std::size_t row = 0; row < rows_.size(); ++row) rows_[row] = static_cast<std::uint32_t>(row);
+    for (std::size_t row = 0; row < problem.weights.size(); ++row)
+      if (problem.weights[row] > 0) rows_.push_back(static_cast<std::uint32_t>(row));
+    for (const auto& touched : problem.touched_rows) {
+      touched_.push_back(touched);
+      std::erase_if(touched_.back(), [&](std::uint32_t row) { return !(problem.weights[row] > 0); });
+    }
     for (Eigen::Index c = 0; c < count_; ++c) {
       const UnknownConstant& constant = problem.constants[static_cast<std::size_t>(c)];
       prior_[c] = to_scale(constant, constant.prior);
@@ -91,7 +95,9 @@ class Minimiser {
 
   Eigen::VectorXd residuals_at(const Eigen::VectorXd& u) const {
     const std::vector<double> found = problem_.residuals(values_of(u), rows_);
-    return Eigen::Map<const Eigen::VectorXd>(found.data(), static_cast<Eigen::Index>(found.size()));
+    Eigen::VectorXd residuals = Eigen::VectorXd::Zero(static_cast<Eigen::Index>(problem_.weights.size()));
+    for (std::size_t k = 0; k < rows_.size(); ++k) residuals[rows_[k]] = found[k];
+    return residuals;
   }
 
   double weight(Eigen::Index row) const { return problem_.weights[static_cast<std::size_t>(row)]; }
@@ -110,7 +116,7 @@ class Minimiser {
   void find_jacobian() {
     jacobian_ = Eigen::MatrixXd::Zero(residuals_.size(), count_);
     for (Eigen::Index c = 0; c < count_; ++c) {
-      const auto& rows = problem_.touched_rows[static_cast<std::size_t>(c)];
+      const auto& rows = touched_[static_cast<std::size_t>(c)];
       if (rows.empty() || low_[c] == high_[c]) continue;
       const double room = high_[c] - u_[c] >= u_[c] - low_[c] ? high_[c] - u_[c] : low_[c] - u_[c];
       const double wanted = 0.01 * problem_.constants[static_cast<std::size_t>(c)].spread;
@@ -203,7 +209,8 @@ class Minimiser {
   const LeastSquaresProblem& problem_;
   const FitOptions& options_;
   Eigen::Index count_;
-  std::vector<std::uint32_t> rows_;  // all
+  std::vector<std::uint32_t> rows_;                  // that count
+  std::vector<std::vector<std::uint32_t>> touched_;  // of these, by constant
   Eigen::VectorXd prior_, precision_, low_, high_;
   Eigen::VectorXd u_, residuals_;
   Eigen::MatrixXd jacobian_;

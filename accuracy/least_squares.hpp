@@ -35,7 +35,7 @@ using Residuals =
 
 struct LeastSquaresProblem {
   std::vector<UnknownConstant> constants;
-  std::vector<double> weights;                           // by row; 0: does not count
+  std::vector<double> weights;                           // by row; 0: does not count and is never asked for
   std::vector<std::vector<std::uint32_t>> touched_rows;  // by constant: rows that it can change, ascending
   Residuals residuals;
 };
