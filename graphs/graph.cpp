@@ -12,10 +12,11 @@ struct DTypeRow {
   bool floating;
 };
 // In the order of DType.
-constexpr std::array<DTypeRow, 8> dtypes{{{"bf16", 2, true},
+constexpr std::array<DTypeRow, 9> dtypes{{{"bf16", 2, true},
                                           {"fp16", 2, true},
                                           {"fp32", 4, true},
                                           {"fp8", 1, true},
+                                          {"fp4", 0.5, true},
                                           {"int32", 4, false},
                                           {"int64", 8, false},
                                           {"int8", 1, false},

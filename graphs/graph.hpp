@@ -27,7 +27,7 @@ struct Extent {
   bool operator==(const Extent&) const = default;
 };
 
-enum class DType { bf16, fp16, fp32, fp8, int32, int64, int8, boolean };
+enum class DType { bf16, fp16, fp32, fp8, fp4, int32, int64, int8, boolean };
 std::string_view name(DType dtype);
 std::optional<DType> dtype_named(std::string_view name);
 Bytes size_of(DType dtype);  // as written in the graph; a recipe decides what a 16-bit float is computed in

@@ -12,7 +12,7 @@ namespace meshloom {
 namespace {
 
 constexpr std::string_view graph_schema = "meshloom.graph/1";
-constexpr std::array dtypes{DType::bf16,  DType::fp16,  DType::fp32, DType::fp8,
+constexpr std::array dtypes{DType::bf16,  DType::fp16,  DType::fp32, DType::fp8,    DType::fp4,
                             DType::int32, DType::int64, DType::int8, DType::boolean};
 const std::vector<std::string> role_names{"input", "parameter", "intermediate"};  // in the order of TensorRole
 
