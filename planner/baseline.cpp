@@ -69,20 +69,31 @@ std::vector<std::size_t> block_starts(const PlanningLayers& layers, const Unifor
   return blocks;
 }
 
-// Equal numbers of blocks for all chunks, in layer order.
+// How many blocks each chunk has. As many as the others or one fewer, where they are to be spread so.
+std::vector<std::size_t> blocks_of_chunks(std::size_t blocks, std::size_t chunks) {
+  std::vector<std::size_t> counts(chunks, (blocks + chunks - 1) / chunks);
+  const std::size_t missing = counts.front() * chunks - blocks;
+  for (std::size_t k = 0; k < missing; ++k) --counts[k % 2 == 0 ? chunks - 1 - k / 2 : k / 2];
+  return counts;
+}
+
+// Equal numbers of blocks for all chunks, or nearly so, in layer order.
 LayerRanges equal_stages(const PlanningLayers& layers, const UniformLayout& layout) {
   const std::vector<std::size_t> blocks = block_starts(layers, layout);
   const auto count = static_cast<std::size_t>(layout.pipeline_parallel * layout.schedule.chunks);
   const bool counted = layout.embedding_counts_as_block || layout.loss_counts_as_block;
-  if (blocks.size() % count != 0)
+  if (layout.uneven_blocks ? blocks.size() < count : blocks.size() % count != 0)
     throw InputError(layout.schedule.chunks == 1 ? "--pp" : "--pp, --vpp",
                      fmt::format("{} does not divide the model's {} layers{}", count, blocks.size(),
                                  counted ? ", embedding and loss counted as told" : ""));
-  const std::size_t each = blocks.size() / count;
   LayerRanges result;
-  for (std::size_t s = 0; s < count; ++s)
-    result.emplace_back(s == 0 ? 0 : blocks[s * each],
-                        s + 1 == count ? layers.layers.size() - 1 : blocks[(s + 1) * each] - 1);
+  std::size_t block = 0;
+  for (const std::size_t own : blocks_of_chunks(blocks.size(), count)) {
+    const std::size_t next = block + own;
+    result.emplace_back(block == 0 ? 0 : blocks[block],
+                        next == blocks.size() ? layers.layers.size() - 1 : blocks[next] - 1);
+    block = next;
+  }
   return result;
 }
 
@@ -220,6 +231,7 @@ std::string describe(const UniformLayout& layout) {
   if (layout.schedule.kind != ScheduleKind::one_f_one_b) text += fmt::format(" {}", name(layout.schedule));
   if (layout.embedding_counts_as_block) text += " embedding-counts";
   if (layout.loss_counts_as_block) text += " loss-counts";
+  if (layout.uneven_blocks) text += " uneven";
   if (layout.micro_batch_per_replica) text += fmt::format(" microbatch={}", *layout.micro_batch_per_replica);
   return text;
 }
@@ -240,10 +252,27 @@ void keep_possible(std::vector<std::int64_t>& sizes, const UniformLayout& layout
 
 }  // namespace
 
-Plan baseline_plan(const PlanningInput& input, const UniformLayout& layout, std::int64_t global_batch) {
-  check(input, layout, global_batch);
-  const SearchOptions options = options_of(layout, global_batch);
-  const SearchSpace space = search_space(input, options);
+// The space refers to the two before it.
+struct BaselinePlanner::State {
+  PlanningInput input;
+  SearchOptions options;
+  SearchSpace space;
+
+  explicit State(PlanningInput given)
+      : input(std::move(given)), options(options_of({}, 1)), space(search_space(input, options)) {}
+};
+
+BaselinePlanner::BaselinePlanner(PlanningInput input) : state_(std::make_unique<State>(std::move(input))) {}
+BaselinePlanner::~BaselinePlanner() = default;
+
+const PlanningInput& BaselinePlanner::input() const { return state_->input; }
+
+void BaselinePlanner::move_to(const Cluster& cluster) { state_->input.cluster = cluster; }
+
+Plan BaselinePlanner::plan(const UniformLayout& layout, std::int64_t global_batch) {
+  check(state_->input, layout, global_batch);
+  state_->options = options_of(layout, global_batch);
+  const SearchSpace& space = state_->space;
   std::vector<std::int64_t> sizes;
   if (layout.micro_batch_per_replica)
     sizes = {*layout.micro_batch_per_replica};
@@ -270,6 +299,11 @@ Plan baseline_plan(const PlanningInput& input, const UniformLayout& layout, std:
   }
   best->options = fmt::format("--global-batch {} {}", global_batch, describe(layout));
   return *best;
+}
+
+Plan baseline_plan(const PlanningInput& input, const UniformLayout& layout, std::int64_t global_batch) {
+  check(input, layout, global_batch);  // before any work
+  return BaselinePlanner(input).plan(layout, global_batch);
 }
 
 namespace {

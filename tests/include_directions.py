@@ -17,7 +17,8 @@ ALLOWED = {
     "planner": {"graphs", "costmodel", "planner/plan", "planner/intra_op", "planner/inter_op", "planner"},
     "simulator": {"graphs", "costmodel", "planner/plan", "simulator"},
     "accuracy": {"graphs", "costmodel", "planner/plan", "planner", "simulator", "accuracy"},
-    "tools": {"graphs", "costmodel", "planner/plan", "planner/intra_op", "planner/inter_op", "planner", "simulator", "accuracy", "tools"},
+    "tools": {"graphs", "costmodel", "planner/plan", "planner/intra_op", "planner/inter_op", "planner", "simulator",
+              "accuracy", "tools"},
 }
 # By header: which files may include it, and why others must not.
 CONFINED = [

@@ -140,6 +140,15 @@ struct SolveInterOpCommand {
 };
 ExitCode run(const SolveInterOpCommand& command);
 
+struct AccuracyCommand {
+  std::string runs;
+  std::optional<std::string> source, gpu, framework;  // of runs: part of the name; none: all
+  std::int64_t worst = 10;                            // rows listed
+  std::optional<std::string> csv, svg;
+  bool json = false;
+};
+ExitCode run(const AccuracyCommand& command);
+
 // Help, version or a completion script.
 struct PrintCommand {
   std::string text;
@@ -148,6 +157,6 @@ ExitCode run(const PrintCommand& command);
 
 using Command =
     std::variant<PlanCommand, BaselineCommand, SimulateCommand, CompareCommand, GraphCommand, ProblemCommand,
-                 ValidateCommand, ExplainCommand, SolveIntraOpCommand, SolveInterOpCommand, PrintCommand>;
+                 ValidateCommand, ExplainCommand, SolveIntraOpCommand, SolveInterOpCommand, AccuracyCommand, PrintCommand>;
 
 }  // namespace meshloom
