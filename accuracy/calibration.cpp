@@ -176,7 +176,7 @@ class Calibrator {
       }
       std::vector<double> values;
       const std::vector<RunPrice> prices = unseen(factors, held, values);
-      for (std::size_t k = 0; k < held.size(); ++k) result.rows[held[k]].unseen_s = prices[k].seconds;
+      for (std::size_t k = 0; k < held.size(); ++k) result.rows[held[k]].unseen = prices[k];
       for (std::size_t c = 0; c < constants_.size(); ++c) {
         result.constants[c].least = std::min(result.constants[c].least, values[c]);
         result.constants[c].most = std::max(result.constants[c].most, values[c]);
@@ -197,7 +197,7 @@ class Calibrator {
       }
       std::vector<double> values;
       const std::vector<RunPrice> prices = unseen(factors, held, values);
-      for (std::size_t k = 0; k < held.size(); ++k) result.rows[held[k]].without_source_s = prices[k].seconds;
+      for (std::size_t k = 0; k < held.size(); ++k) result.rows[held[k]].without_source = prices[k];
     }
   }
 
@@ -207,7 +207,7 @@ class Calibrator {
     for (std::size_t row = 0; row < rows_.size(); ++row) {
       const RowResult& priced = result.rows[row];
       if (!rows_[row].measured_s || !rows_[row].counts) continue;
-      errors.push_back({rows_[row].device, rows_[row].recipe, std::log(*rows_[row].measured_s / priced.unseen_s),
+      errors.push_back({rows_[row].device, rows_[row].recipe, std::log(*rows_[row].measured_s / priced.unseen.seconds),
                         priced.weight, priced.fold});
       positions.push_back(row);
     }

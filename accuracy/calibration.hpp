@@ -50,10 +50,10 @@ struct CalibrationOptions {
 
 struct RowResult {
   RunPrice fitted;
-  double unseen_s = 0;  // by constants fitted to the other folds
+  RunPrice unseen;  // by constants fitted to the other folds
   std::size_t fold = 0;
   double weight = 0;
-  std::optional<double> without_source_s;
+  std::optional<RunPrice> without_source;
   bool in_interval = false;  // of the other folds' errors
 };
 

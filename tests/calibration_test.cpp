@@ -95,7 +95,7 @@ TEST_CASE("calibration finds the constants of a world that made the runs", "[cal
   for (std::size_t k = 0; k < rows.size(); ++k) {
     if (!rows[k].measured_s) continue;
     CHECK(result.rows[k].fitted.seconds == Approx(*rows[k].measured_s).epsilon(0.01));
-    CHECK(result.rows[k].unseen_s == Approx(*rows[k].measured_s).epsilon(0.02));
+    CHECK(result.rows[k].unseen.seconds == Approx(*rows[k].measured_s).epsilon(0.02));
   }
 }
 
@@ -108,7 +108,7 @@ TEST_CASE("an unseen prediction does not know its row", "[calibration]") {
   wrong[7].measured_s = *rows[7].measured_s * 1.5;
   const Calibration before = calibrate(rows, constants(), believed, compiler(work));
   const Calibration after = calibrate(wrong, constants(), believed, compiler(work));
-  CHECK(after.rows[7].unseen_s == Approx(before.rows[7].unseen_s).epsilon(1e-5));
+  CHECK(after.rows[7].unseen.seconds == Approx(before.rows[7].unseen.seconds).epsilon(1e-5));
   CHECK(after.rows[7].fitted.seconds > before.rows[7].fitted.seconds * (1 + 1e-5));
   CHECK_FALSE(after.rows[7].in_interval);
 }
@@ -132,7 +132,7 @@ TEST_CASE("a suspect row is predicted but changes nothing", "[calibration]") {
   rows[7].measured_s = 100;
   const Calibration after = calibrate(rows, constants(), believed, compiler(work));
   CHECK(after.files == before.files);
-  CHECK(after.rows[7].unseen_s == before.rows[7].unseen_s);
+  CHECK(after.rows[7].unseen.seconds == before.rows[7].unseen.seconds);
   CHECK(after.uncertainty == before.uncertainty);
 }
 
@@ -144,10 +144,10 @@ TEST_CASE("a device that only one source measured goes back to its prior without
   options.leave_out_sources = true;
   const Calibration result = calibrate(rows, constants(), believed, compiler(work), options);
   for (std::size_t k = 0; k < rows.size(); ++k) {
-    REQUIRE(result.rows[k].without_source_s);
+    REQUIRE(result.rows[k].without_source);
     // Overhead is known from the other device; speed is 1, as believed, not 0.7.
     if (rows[k].device == "devices/b")
-      CHECK(*result.rows[k].without_source_s == Approx(work[k].work + 0.25).epsilon(0.01));
+      CHECK(result.rows[k].without_source->seconds == Approx(work[k].work + 0.25).epsilon(0.01));
   }
 }
 
