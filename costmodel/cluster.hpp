@@ -19,8 +19,8 @@ namespace meshloom {
 struct GemmEfficiency {
   double of_peak = 0.8;
   std::map<DType, double> of_peak_by_dtype{};  // where a dtype reaches another share of its own peak
-  double wave_penalty = 0;   // in output elements: partly filled waves of tiles
-  double depth_penalty = 0;  // in elements of the contracted dimension: prologue of the main loop
+  double wave_penalty = 0;                     // in output elements: partly filled waves of tiles
+  double depth_penalty = 0;                    // in elements of the contracted dimension: prologue of the main loop
   double share_of_peak(DType dtype) const;
   bool operator==(const GemmEfficiency&) const = default;
 };
@@ -32,9 +32,9 @@ struct DeviceType {
   double memory_efficiency = 0.85;       // share of memory_bandwidth that streaming kernels reach
   std::map<DType, FlopsPerSecond> peak;  // dense, without sparsity
   GemmEfficiency gemm;
-  double attention_of_peak = 0.4;  // fused attention kernels
+  double attention_of_peak = 0.4;                     // fused attention kernels
   std::map<std::string, double> attention_kernels{};  // by name, where a kernel's share of peak is known
-  Seconds launch;                  // least time of a kernel
+  Seconds launch;                                     // least time of a kernel
   bool operator==(const DeviceType&) const = default;
 };
 

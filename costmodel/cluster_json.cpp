@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "costmodel/cluster.hpp"
-#include "costmodel/device_json.hpp"
 #include "costmodel/device_files.hpp"
+#include "costmodel/device_json.hpp"
 #include "costmodel/groups.hpp"
 #include "graphs/json_input.hpp"
 

@@ -30,7 +30,8 @@ double share_or(const JsonInput& object, const std::string& key, double otherwis
 
 std::vector<std::string> floating_names() {
   std::vector<std::string> names;
-  for (const DType dtype : {DType::bf16, DType::fp16, DType::fp32, DType::fp8, DType::fp4}) names.emplace_back(name(dtype));
+  for (const DType dtype : {DType::bf16, DType::fp16, DType::fp32, DType::fp8, DType::fp4})
+    names.emplace_back(name(dtype));
   return names;
 }
 
@@ -130,13 +131,13 @@ Json device_json(const DeviceType& device) {
   Json peak = Json::object();
   for (const auto& [dtype, speed] : device.peak) peak[std::string(name(dtype))] = text_of(speed);
   Json json = {{"name", device.name},
-          {"memory", text_of(device.memory)},
-          {"memory_bandwidth", text_of(device.memory_bandwidth)},
-          {"memory_efficiency", device.memory_efficiency},
-          {"peak", peak},
-          {"gemm", gemm_json(device.gemm)},
-          {"attention_of_peak", device.attention_of_peak},
-          {"launch", text_of(device.launch)}};
+               {"memory", text_of(device.memory)},
+               {"memory_bandwidth", text_of(device.memory_bandwidth)},
+               {"memory_efficiency", device.memory_efficiency},
+               {"peak", peak},
+               {"gemm", gemm_json(device.gemm)},
+               {"attention_of_peak", device.attention_of_peak},
+               {"launch", text_of(device.launch)}};
   for (const auto& [kernel, share] : device.attention_kernels) json["attention_kernels"][kernel] = share;
   return json;
 }

@@ -74,12 +74,11 @@ struct Recipe {
   // what starting its kernels takes (stage_time.hpp).
   Seconds launch;              // of one kernel in the forward
   double backward_launch = 1;  // of one in the backward, over that
-  // Of the time of collectives and sends, the share that computing waits for; more than 1 where they take longer in
+  // Of the time of collectives, the share that computing waits for; more than 1 where they take longer in
   // training than alone.
   double exposed_activations = 1;
   double exposed_parameters = 1;
   double exposed_synchronization = 1;
-  double exposed_sends = 1;
   // Collectives of parameters in every microbatch (zero2, zero3) run beside computing: a stage waits for the exposed
   // share, and takes no less than all of them do, this many times what they take alone.
   bool overlap_parameters = false;
@@ -89,12 +88,12 @@ struct Recipe {
   std::vector<std::string> schedules{"1f1b", "interleaved-1f1b"};
   OverlapSends overlap_sends = OverlapSends::by_schedule;
   OverlapSynchronization overlap_synchronization = OverlapSynchronization::none;
-  Bytes context_memory{0};                                   // per device: CUDA context, communicator buffers
-  double memory_fragmentation = 0;                           // allocator overhead as a share of what is allocated
+  Bytes context_memory{0};              // per device: CUDA context, communicator buffers
+  double memory_fragmentation = 0;      // allocator overhead as a share of what is allocated
   double norm_bytes = 0;                // saved besides, per element of a norm's result (fp32 copies)
   double gathered_logits_bytes = 0;     // on every device with the loss, per token and entry of the whole vocabulary
   std::string kernels;                  // the kernel set that was chosen; "": the recipe's default
-  std::vector<std::string> frameworks;   // what tables of measured runs call frameworks that this describes
+  std::vector<std::string> frameworks;  // what tables of measured runs call frameworks that this describes
   std::vector<std::pair<std::string, std::string>> sources;  // key -> where its number comes from
   bool operator==(const Recipe&) const = default;
 };

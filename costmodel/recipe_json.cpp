@@ -94,7 +94,6 @@ constexpr NumberKey number_keys[] = {
     {"exposed_activations", &Recipe::exposed_activations, 0, 100},
     {"exposed_parameters", &Recipe::exposed_parameters, 0, 100},
     {"exposed_synchronization", &Recipe::exposed_synchronization, 0, 100},
-    {"exposed_sends", &Recipe::exposed_sends, 0, 100},
     {"parameter_slowdown", &Recipe::parameter_slowdown, 0, 100},
     {"expert_imbalance", &Recipe::expert_imbalance, 1, 100},
     {"memory_fragmentation", &Recipe::memory_fragmentation, 0, 10},
@@ -102,12 +101,26 @@ constexpr NumberKey number_keys[] = {
     {"gathered_logits_bytes", &Recipe::gathered_logits_bytes, 0, 1000},
 };
 
-constexpr std::string_view own_keys[] = {"schema", "name", "extends", "kernel_sets", "kernels", "frameworks", "sources"};
-constexpr std::string_view other_keys[] = {
-    "compute_dtype",   "linear_dtype",       "parameter_bytes",            "gradient_bytes",   "bucket_bytes",
-    "optimizer_bytes", "optimizer_traffic",  "parameter_states",           "fused_attention",  "attention_kernel",
-    "launch",          "overlap_parameters", "regather_saved_activations", "recompute_scope",  "schedules",
-    "overlap_sends",   "context_memory",     "overlap_synchronization"};
+constexpr std::string_view own_keys[] = {"schema",  "name",       "extends", "kernel_sets",
+                                         "kernels", "frameworks", "sources"};
+constexpr std::string_view other_keys[] = {"compute_dtype",
+                                           "linear_dtype",
+                                           "parameter_bytes",
+                                           "gradient_bytes",
+                                           "bucket_bytes",
+                                           "optimizer_bytes",
+                                           "optimizer_traffic",
+                                           "parameter_states",
+                                           "fused_attention",
+                                           "attention_kernel",
+                                           "launch",
+                                           "overlap_parameters",
+                                           "regather_saved_activations",
+                                           "recompute_scope",
+                                           "schedules",
+                                           "overlap_sends",
+                                           "context_memory",
+                                           "overlap_synchronization"};
 
 std::vector<std::string> keys_of_values() {
   std::vector<std::string> keys(std::begin(other_keys), std::end(other_keys));
