@@ -63,6 +63,7 @@ class CompiledRun::Compiler {
       for (const TensorId t : *operands)
         key += fmt::format("{}{} ", static_cast<int>(graph_.graph.tensor(t).dtype),
                            static_cast<int>(graph_.graph.tensor(t).role));
+    if (graph_.training.gradients[index(term.op)].makes_logits) key += "logits ";
     for (const GradientOp& kernel : graph_.training.gradients[index(term.op)].kernels) {
       key += fmt::format("g{} ", kernel.cost_of_forward);
       for (const std::size_t input : kernel.of_inputs) key += fmt::format("{} ", input);
@@ -226,52 +227,69 @@ CompiledRun::CompiledRun(std::shared_ptr<const CompiledGraph> graph, const Plan&
   if (!depends_on_times(plan.schedule.kind)) program_ = program_of(plan);
 }
 
-CompiledRun::StageTimesPriced CompiledRun::price_terms(const StageTerms& terms, const Cluster& cluster,
-                                                       const Recipe& recipe) const {
-  StageTimesPriced times;
+Stage CompiledRun::price_terms(const StageTerms& terms, const Cluster& cluster, const Recipe& recipe) const {
+  Stage stage;
   Seconds repeated;
+  Launches launched, beside;
   for (const OpTerm& term : terms.ops) {
-    OpTime time =
-        op_time(cluster, recipe, graph_->graph, graph_->training.gradients[index(term.op)], term.op, term.sizes);
+    const OpGradient& gradient = graph_->training.gradients[index(term.op)];
+    OpTime time = op_time(cluster, recipe, graph_->graph, gradient, term.op, term.sizes);
+    const Launches own = launches(recipe, graph_->graph, gradient, term.op);
     if (term.inner.size > 1) {
-      const Seconds one = collective_time(cluster, Collective::all_reduce, Bytes(4 * term.rows), term.inner);
+      const Seconds one = recipe.exposed_activations *
+                          collective_time(cluster, Collective::all_reduce, Bytes(4 * term.rows), term.inner);
       time.forward += one * term.inner_forward;
       time.backward += one * term.inner_backward;
     }
-    times.forward += term.count * time.forward;
-    times.backward += term.count * time.backward;
-    times.backward_weight += term.count * time.backward_weight;
+    stage.forward += term.count * time.forward;
+    stage.backward += term.count * time.backward;
+    stage.backward_weight += term.count * time.backward_weight;
+    launched.forward += term.count * own.forward;
+    launched.backward += term.count * own.backward + term.repeated * own.forward;
     repeated += term.repeated * time.forward;
   }
   for (const CollectiveTerm& term : terms.collectives) {
-    const Seconds time = term.use == Use::conversion
-                             ? collective_time(cluster, term.collective, term.whole, term.group)
-                             : bucketed_collective_time(cluster, recipe, term.collective, term.whole, term.group);
+    const Seconds time = time_of(term, cluster, recipe);
     if (term.use == Use::synchronization) {
-      times.synchronization += (term.forward + term.backward) * time;
+      stage.synchronization += (term.forward + term.backward) * time;
       continue;
     }
-    times.forward += term.forward * time;
-    times.backward += term.backward * time;
-    times.backward_weight += term.weight * time;
+    stage.forward += term.forward * time;
+    stage.backward += term.backward * time;
+    stage.backward_weight += term.weight * time;
     repeated += term.repeated * time;
+    if (term.use == Use::conversion || !recipe.overlap_parameters) continue;
+    const Seconds alone =
+        recipe.parameter_slowdown * bucketed_collective_time(cluster, recipe, term.collective, term.whole, term.group);
+    beside.forward += term.forward * alone;
+    beside.backward += term.backward * alone;
   }
   for (const UpdateTerm& term : terms.updates)
-    times.update +=
+    stage.update +=
         term.count *
         parameter_cost(cluster, recipe, terms.mesh, term.layout, term.local_elements, term.dtype, term.state).update;
-  times.backward += repeated;
-  return times;
+  stage.backward += repeated;
+  add_waits(stage, launched, beside);
+  return stage;
+}
+
+// What computing waits for.
+Seconds CompiledRun::time_of(const CollectiveTerm& term, const Cluster& cluster, const Recipe& recipe) {
+  if (term.use == Use::conversion)
+    return recipe.exposed_activations * collective_time(cluster, term.collective, term.whole, term.group);
+  const Seconds alone = bucketed_collective_time(cluster, recipe, term.collective, term.whole, term.group);
+  if (term.use == Use::synchronization) return recipe.exposed_synchronization * alone;
+  return recipe.exposed_parameters * (recipe.parameter_slowdown * alone);
 }
 
 // Of the stages, and of their synchronization's parts.
 void CompiledRun::set_times(const Cluster& cluster, const Recipe& recipe) {
-  std::vector<StageTimesPriced> priced;
+  std::vector<Stage> priced;
   for (const StageTerms& terms : terms_) priced.push_back(price_terms(terms, cluster, recipe));
   const SharedParameters shared(plan_);
   for (std::size_t s = 0; s < plan_.stages.size(); ++s) {
     Stage& stage = plan_.stages[s];
-    const StageTimesPriced& times = priced[terms_of_[s]];
+    const Stage& times = priced[terms_of_[s]];
     stage.forward = times.forward;
     stage.backward = times.backward;
     stage.backward_weight = times.backward_weight;
@@ -283,8 +301,7 @@ void CompiledRun::set_times(const Cluster& cluster, const Recipe& recipe) {
         const DeviceGroup group = group_of_step(terms_[terms_of_[s]].mesh, step);
         for (const CollectiveTerm& term : terms_[terms_of_[s]].collectives)
           if (term.use == Use::synchronization && term.collective == step.collective && term.group == group)
-            step.time += (term.forward + term.backward) *
-                         bucketed_collective_time(cluster, recipe, term.collective, term.whole, term.group);
+            step.time += (term.forward + term.backward) * time_of(term, cluster, recipe);
       }
     if (!(stage.shared_gradients > Bytes(0))) continue;
     stage.shared_gradients_time = shared.gradient_time(cluster, s, stage.shared_gradients);

@@ -75,12 +75,11 @@ class CompiledRun {
     std::vector<UpdateTerm> updates;
     bool operator==(const StageTerms&) const = default;
   };
-  struct StageTimesPriced {
-    Seconds forward, backward, backward_weight, synchronization, update;
-  };
   class Compiler;
 
-  StageTimesPriced price_terms(const StageTerms& terms, const Cluster& cluster, const Recipe& recipe) const;
+  // A stage with its times alone.
+  Stage price_terms(const StageTerms& terms, const Cluster& cluster, const Recipe& recipe) const;
+  static Seconds time_of(const CollectiveTerm& term, const Cluster& cluster, const Recipe& recipe);
   void set_times(const Cluster& cluster, const Recipe& recipe);
   void set_boundaries();
   void set_overheads();

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "accuracy/calibrated_files.hpp"
 #include "accuracy/uncertainty.hpp"
 #include "graphs/json_input.hpp"
 
@@ -51,6 +52,12 @@ std::string write_uncertainty(const Uncertainty& uncertainty) {
   const Json root{
       {"schema", schema}, {"level", uncertainty.level}, {"all", to_json(uncertainty.all)}, {"groups", groups}};
   return root.dump(2) + "\n";
+}
+
+const Uncertainty& shipped_uncertainty() {
+  static const Uncertainty uncertainty =
+      parse_uncertainty(std::string(embedded_uncertainty()), "training_recipes/uncertainty.json");
+  return uncertainty;
 }
 
 }  // namespace meshloom

@@ -149,14 +149,26 @@ struct AccuracyCommand {
 };
 ExitCode run(const AccuracyCommand& command);
 
+struct CalibrateCommand {
+  std::string runs;
+  std::string output;                    // a folder
+  std::optional<std::string> constants;  // a list; none: the one that comes with the program
+  std::optional<std::string> from;       // a folder of device files and recipes that go before the program's
+  std::int64_t folds = 4;
+  bool leave_out_sources = false;
+  std::int64_t worst = 20;  // rows listed
+  bool json = false;
+};
+ExitCode run(const CalibrateCommand& command);
+
 // Help, version or a completion script.
 struct PrintCommand {
   std::string text;
 };
 ExitCode run(const PrintCommand& command);
 
-using Command =
-    std::variant<PlanCommand, BaselineCommand, SimulateCommand, CompareCommand, GraphCommand, ProblemCommand,
-                 ValidateCommand, ExplainCommand, SolveIntraOpCommand, SolveInterOpCommand, AccuracyCommand, PrintCommand>;
+using Command = std::variant<PlanCommand, BaselineCommand, SimulateCommand, CompareCommand, GraphCommand,
+                             ProblemCommand, ValidateCommand, ExplainCommand, SolveIntraOpCommand, SolveInterOpCommand,
+                             AccuracyCommand, CalibrateCommand, PrintCommand>;
 
 }  // namespace meshloom
