@@ -53,7 +53,7 @@ class Calibrator {
     fit_all_rows(result);
     result.files = files_with(values_);
     result.rows.resize(rows_.size());
-    const std::vector<RunPrice> prices = price_(result.files, all_);
+    const std::vector<RunPrice> prices = price_.exact(result.files, all_);
     for (std::size_t row = 0; row < rows_.size(); ++row) {
       result.rows[row].fitted = prices[row];
       result.rows[row].weight = weights_[row];
@@ -91,6 +91,19 @@ class Calibrator {
     return options_.noise * std::sqrt(2 * std::log1p(std::exp(rows_[row].measured_s ? z : -z)));
   }
 
+  Residuals residuals_by(const PriceRows& price, const Part& part, const std::vector<double>& others) const {
+    return [this, &price, &part, others](const std::vector<double>& values, std::span<const std::uint32_t> rows) {
+      std::vector<double> all = others;
+      for (std::size_t k = 0; k < part.members.size(); ++k) all[part.members[k]] = values[k];
+      const std::vector<RunPrice> prices = price(files_with(all), rows);
+      std::vector<double> residuals;
+      for (std::size_t k = 0; k < rows.size(); ++k)
+        residuals.push_back(part.what == FittedTo::time ? time_residual(rows[k], prices[k])
+                                                        : memory_residual(rows[k], prices[k]));
+      return residuals;
+    };
+  }
+
   LeastSquaresProblem problem_of(const Part& part, const std::vector<double>& row_factors,
                                  const std::vector<double>& others) const {
     LeastSquaresProblem problem;
@@ -100,16 +113,8 @@ class Calibrator {
     }
     for (std::size_t row = 0; row < rows_.size(); ++row)
       problem.weights.push_back(row_factors[row] * weight(row, part.what));
-    problem.residuals = [this, &part, others](const std::vector<double>& values, std::span<const std::uint32_t> rows) {
-      std::vector<double> all = others;
-      for (std::size_t k = 0; k < part.members.size(); ++k) all[part.members[k]] = values[k];
-      const std::vector<RunPrice> prices = price_(files_with(all), rows);
-      std::vector<double> residuals;
-      for (std::size_t k = 0; k < rows.size(); ++k)
-        residuals.push_back(part.what == FittedTo::time ? time_residual(rows[k], prices[k])
-                                                        : memory_residual(rows[k], prices[k]));
-      return residuals;
-    };
+    problem.residuals = residuals_by(price_.exact, part, others);
+    if (price_.estimate) problem.for_derivatives = residuals_by(price_.estimate, part, others);
     return problem;
   }
 
@@ -134,7 +139,7 @@ class Calibrator {
       time_fit_ = fit(time_, everything, values_);
       const ConstantFiles files = files_with(values_);
       PriceRuns again = compile_(files);
-      const std::vector<RunPrice> before = price_(files, all_), after = again(files, all_);
+      const std::vector<RunPrice> before = price_.exact(files, all_), after = again.exact(files, all_);
       result.layouts_stable = true;
       for (std::size_t row = 0; row < rows_.size(); ++row)
         if (std::abs(before[row].seconds / after[row].seconds - 1) > 1e-9) result.layouts_stable = false;
@@ -161,7 +166,7 @@ class Calibrator {
     values = values_;
     fit(memory_, row_factors, values);
     fit(time_, row_factors, values);
-    return price_(files_with(values), rows);
+    return price_.exact(files_with(values), rows);
   }
 
   void cross_validate(Calibration& result) const {

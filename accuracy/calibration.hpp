@@ -36,7 +36,11 @@ struct RunPrice {
 };
 
 // Prices of some rows, in the order asked for.
-using PriceRuns = std::function<std::vector<RunPrice>(const ConstantFiles& files, std::span<const std::uint32_t> rows)>;
+using PriceRows = std::function<std::vector<RunPrice>(const ConstantFiles& files, std::span<const std::uint32_t> rows)>;
+struct PriceRuns {
+  PriceRows exact;
+  PriceRows estimate;  // cheaper, for derivatives: close to proportional to the exact times. Empty: exact
+};
 // Decides each row's layout with these constants; the prices it returns keep the layouts.
 using CompileRuns = std::function<PriceRuns(const ConstantFiles& files)>;
 

@@ -318,6 +318,8 @@ void CompiledRun::set_boundaries() {
   for (Stage& stage : plan_.stages) {
     stage.boundary.forward_time = transfer_time(links, stage.boundary.activations);
     stage.boundary.backward_time = transfer_time(links, stage.boundary.gradients);
+    stage.boundary.formula_forward = sends_overlap(plan_) ? Seconds(0) : stage.boundary.forward_time;
+    stage.boundary.formula_backward = sends_overlap(plan_) ? Seconds(0) : stage.boundary.backward_time;
   }
 }
 
@@ -328,12 +330,23 @@ void CompiledRun::set_overheads() {
         plan_.recipe.context_memory + device_memory(memory_of_rank(plan_, rank)) * plan_.recipe.memory_fragmentation;
 }
 
-RunPrice CompiledRun::price(const Cluster& cluster, const Recipe& recipe) {
+void CompiledRun::set(const Cluster& cluster, const Recipe& recipe) {
   plan_.cluster = cluster;
   plan_.recipe = recipe;
   set_times(cluster, recipe);
   set_boundaries();
   set_overheads();
+}
+
+RunPrice CompiledRun::estimate(const Cluster& cluster, const Recipe& recipe) {
+  set(cluster, recipe);
+  const MemoryUse memory = tightest_memory(plan_);
+  return {schedule_formula(plan_.schedule, stage_times(plan_), plan_.microbatches).value(), memory.peak.value(),
+          memory.capacity.value()};
+}
+
+RunPrice CompiledRun::price(const Cluster& cluster, const Recipe& recipe) {
+  set(cluster, recipe);
   std::vector<Seconds> conditions_for;
   for (const Stage& stage : plan_.stages) conditions_for.push_back(stage.synchronization);
   if (conditions_for != conditions_for_) {

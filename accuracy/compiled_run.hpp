@@ -39,6 +39,8 @@ class CompiledRun {
   // Under the case's cluster and recipe, whose shapes and choices must be those that were planned: only numbers may
   // differ. Not for several threads at a time.
   RunPrice price(const Cluster& cluster, const Recipe& recipe);
+  // The schedule's formula in place of the simulation: a thousandth of the work.
+  RunPrice estimate(const Cluster& cluster, const Recipe& recipe);
 
  private:
   struct OpTerm {
@@ -80,6 +82,7 @@ class CompiledRun {
   // A stage with its times alone.
   Stage price_terms(const StageTerms& terms, const Cluster& cluster, const Recipe& recipe) const;
   static Seconds time_of(const CollectiveTerm& term, const Cluster& cluster, const Recipe& recipe);
+  void set(const Cluster& cluster, const Recipe& recipe);
   void set_times(const Cluster& cluster, const Recipe& recipe);
   void set_boundaries();
   void set_overheads();

@@ -93,8 +93,9 @@ class Minimiser {
     return values;
   }
 
-  Eigen::VectorXd residuals_at(const Eigen::VectorXd& u) const {
-    const std::vector<double> found = problem_.residuals(values_of(u), rows_);
+  Eigen::VectorXd residuals_at(const Eigen::VectorXd& u) const { return residuals_at(u, problem_.residuals); }
+  Eigen::VectorXd residuals_at(const Eigen::VectorXd& u, const Residuals& function) const {
+    const std::vector<double> found = function(values_of(u), rows_);
     Eigen::VectorXd residuals = Eigen::VectorXd::Zero(static_cast<Eigen::Index>(problem_.weights.size()));
     for (std::size_t k = 0; k < rows_.size(); ++k) residuals[rows_[k]] = found[k];
     return residuals;
@@ -115,6 +116,8 @@ class Minimiser {
   // One-sided differences, over a hundredth of the prior's deviation, towards the farther bound.
   void find_jacobian() {
     jacobian_ = Eigen::MatrixXd::Zero(residuals_.size(), count_);
+    const Residuals& cheap = problem_.for_derivatives ? problem_.for_derivatives : problem_.residuals;
+    const Eigen::VectorXd here = problem_.for_derivatives ? residuals_at(u_, cheap) : residuals_;
     for (Eigen::Index c = 0; c < count_; ++c) {
       const auto& rows = touched_[static_cast<std::size_t>(c)];
       if (rows.empty() || low_[c] == high_[c]) continue;
@@ -123,8 +126,8 @@ class Minimiser {
       const double h = std::copysign(std::min(wanted, std::abs(room)), room);
       Eigen::VectorXd moved = u_;
       moved[c] += h;
-      const std::vector<double> found = problem_.residuals(values_of(moved), rows);
-      for (std::size_t k = 0; k < rows.size(); ++k) jacobian_(rows[k], c) = (found[k] - residuals_[rows[k]]) / h;
+      const std::vector<double> found = cheap(values_of(moved), rows);
+      for (std::size_t k = 0; k < rows.size(); ++k) jacobian_(rows[k], c) = (found[k] - here[rows[k]]) / h;
     }
   }
 

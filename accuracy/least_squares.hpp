@@ -38,12 +38,15 @@ struct LeastSquaresProblem {
   std::vector<double> weights;                           // by row; 0: does not count and is never asked for
   std::vector<std::vector<std::uint32_t>> touched_rows;  // by constant: rows that it can change, ascending
   Residuals residuals;
+  // Cheaper ones for derivatives: they may be off by any function of the row, as long as they change as `residuals` do.
+  // Empty: `residuals`.
+  Residuals for_derivatives{};
 };
 
 struct FitOptions {
   double noise = 0.03;  // of one row's residual: where ρ turns from square to absolute
   std::size_t most_steps = 30;
-  double least_gain = 1e-6;     // share of the objective below which a step is the last
+  double least_gain = 1e-5;     // share of the objective below which a step is the last
   std::vector<double> start{};  // values; empty: the priors
 };
 

@@ -1,6 +1,7 @@
 #include "accuracy/compiled_run.hpp"
 
 #include <catch2/catch.hpp>
+#include <cmath>
 
 #include "accuracy/compiled_runs.hpp"
 #include "accuracy/prediction.hpp"
@@ -180,5 +181,21 @@ TEST_CASE("what a recipe inherits changes with what it is inherited from", "[com
     resolved.sources.clear();
     read.sources.clear();
     CHECK(resolved == read);
+  }
+}
+
+TEST_CASE("the estimate for derivatives changes as the price does", "[compiled_run]") {
+  for (const NamedCase& each : cases()) {
+    INFO(each.name);
+    CompiledRun compiled(
+        std::make_shared<const CompiledGraph>(build_graph(each.run.model), each.run.recipe.recompute_scope),
+        planned(each.run));
+    RunCase changed = each.run;
+    perturb(changed.cluster, changed.recipe, 0.05);
+    const auto change = [&](auto price) {
+      return std::log((compiled.*price)(changed.cluster, changed.recipe).seconds /
+                      (compiled.*price)(each.run.cluster, each.run.recipe).seconds);
+    };
+    CHECK(change(&CompiledRun::estimate) == Approx(change(&CompiledRun::price)).epsilon(0.1));
   }
 }
