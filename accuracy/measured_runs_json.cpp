@@ -180,6 +180,7 @@ std::string content_of(const std::string& path) {
 std::vector<MeasuredRun> parse_measured_runs(const std::string& text, const std::string& file) {
   const JsonInput root = parse_json(text, file);
   if (!root.is_array()) root.fail("expected an array of runs, [{…}, …]");
+  if (root.elements().empty()) root.fail("has no runs; expected an array of runs, [{…}, …]");
   std::vector<MeasuredRun> runs;
   // Tables that were joined may use one id twice; then it is "where" that tells their runs apart.
   std::map<std::tuple<std::string, std::string, std::string>, std::size_t> seen;

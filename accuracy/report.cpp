@@ -33,7 +33,7 @@ std::vector<NamedSummary> summaries_by(const std::vector<AccuracyRow>& rows, con
   for (const AccuracyRow& row : rows)
     if (const std::optional<double> error = row.error()) entry(errors, name_of(row.run)).push_back(*error);
   std::vector<NamedSummary> result;
-  for (const auto& [name, values] : errors) result.emplace_back(name, summarize(values));
+  for (const auto& [name, values] : errors) result.emplace_back(name, summarize_errors(values));
   return result;
 }
 
@@ -127,19 +127,19 @@ void add_rows(AccuracyReport& report, const std::vector<MeasuredRun>& runs, cons
 
 void add_summaries(AccuracyReport& report) {
   const std::vector<AccuracyRow>& rows = report.rows;
-  report.summary = summarize(errors_of(rows, [](const MeasuredRun&) { return true; }));
-  report.without_suspect = summarize(errors_of(rows, is_certain));
+  report.summary = summarize_errors(errors_of(rows, [](const MeasuredRun&) { return true; }));
+  report.without_suspect = summarize_errors(errors_of(rows, is_certain));
   report.mape_of_sources = mape_of_sources(rows);
   report.mape_of_sources_without_suspect = mape_of_sources(certain_rows(rows));
   report.by_source = summaries_by(rows, [](const MeasuredRun& run) { return run.source; });
   report.by_gpu = summaries_by(rows, [](const MeasuredRun& run) { return run.gpu; });
   report.by_framework = summaries_by(rows, [](const MeasuredRun& run) { return run.framework; });
   for (const auto& [name, selects] : compared_apart())
-    report.groups.emplace_back(name,
-                               SummaryPair{summarize(errors_of(rows, selects)),
-                                           summarize(errors_of(rows, [&selects = selects](const MeasuredRun& run) {
-                                             return selects(run) && is_certain(run);
-                                           }))});
+    report.groups.emplace_back(
+        name, SummaryPair{summarize_errors(errors_of(rows, selects)),
+                          summarize_errors(errors_of(rows, [&selects = selects](const MeasuredRun& run) {
+                            return selects(run) && is_certain(run);
+                          }))});
 }
 
 }  // namespace

@@ -11,7 +11,7 @@ namespace {
 
 // In pixels. The legend stands to the right of the square.
 constexpr double left = 76, top = 48, side = 620, legend = left + side + 28, line_height = 20, bottom = 64;
-constexpr double width = legend + 420;
+constexpr double width = legend + 470;
 
 // Okabe and Ito's colours, which colour-blind readers tell apart; shapes change when they begin again.
 constexpr std::array colours{"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#444444", "#8B6C00"};

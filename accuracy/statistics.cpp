@@ -22,7 +22,7 @@ std::optional<double> mean(const std::vector<double>& values) {
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
-ErrorSummary summarize(const std::vector<double>& errors) {
+ErrorSummary summarize_errors(const std::vector<double>& errors) {
   if (errors.empty()) return {};
   std::vector<double> sizes;
   for (const double error : errors) sizes.push_back(std::abs(error));

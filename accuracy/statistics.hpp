@@ -16,7 +16,7 @@ struct ErrorSummary {
   std::optional<double> p90_ape;     // interpolated between the two around 0.9·(count − 1)
   bool operator==(const ErrorSummary&) const = default;
 };
-ErrorSummary summarize(const std::vector<double>& errors);
+ErrorSummary summarize_errors(const std::vector<double>& errors);
 
 std::optional<double> mean(const std::vector<double>& values);  // none: no values
 

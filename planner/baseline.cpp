@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <tuple>
 
 #include "costmodel/groups.hpp"
@@ -36,9 +37,12 @@ void check(const PlanningInput& input, const UniformLayout& layout, std::int64_t
                     layout.tensor_parallel, layout.pipeline_parallel, layout.data_parallel,
                     context ? fmt::format(" x {}", layout.context_parallel) : "", product, input.cluster.devices()));
   }
-  if (layout.data_parallel % layout.expert_parallel != 0)
-    throw InputError(
-        "--ep", fmt::format("{} must divide data parallelism, --dp {}", layout.expert_parallel, layout.data_parallel));
+  if (layout.data_parallel * layout.context_parallel % layout.expert_parallel != 0)
+    throw InputError("--ep", layout.context_parallel > 1
+                                 ? fmt::format("{} must divide data and context parallelism together, --dp {} --cp {}",
+                                               layout.expert_parallel, layout.data_parallel, layout.context_parallel)
+                                 : fmt::format("{} must divide data parallelism, --dp {}", layout.expert_parallel,
+                                               layout.data_parallel));
   if (global_batch < 1) throw InputError("--global-batch", fmt::format("must be at least 1, is {}", global_batch));
   if (layout.sequence_parallel && layout.tensor_parallel == 1)
     throw InputError("--sequence-parallel", "needs tensor parallelism; give --tp 2 or more");
@@ -104,10 +108,14 @@ struct LayoutAxis {
   AxisRole role;
 };
 
+// Expert parallelism takes what it can of data parallelism's devices, the rest of context parallelism's.
 std::vector<LayoutAxis> layout_axes(const UniformLayout& layout) {
-  std::vector<LayoutAxis> axes{{"dp", layout.data_parallel / layout.expert_parallel, AxisRole::data_parallel},
-                               {"ep", layout.expert_parallel, AxisRole::expert_parallel},
-                               {"cp", layout.context_parallel, AxisRole::context_parallel},
+  const std::int64_t of_data = std::gcd(layout.expert_parallel, layout.data_parallel);
+  const std::int64_t of_context = layout.expert_parallel / of_data;
+  std::vector<LayoutAxis> axes{{"dp", layout.data_parallel / of_data, AxisRole::data_parallel},
+                               {"ep", of_data, AxisRole::expert_parallel},
+                               {"cp", layout.context_parallel / of_context, AxisRole::context_parallel},
+                               {"cp-ep", of_context, AxisRole::context_and_expert_parallel},
                                {"tp", layout.tensor_parallel,
                                 layout.sequence_parallel ? AxisRole::sequence_parallel : AxisRole::tensor_parallel}};
   std::erase_if(axes, [](const LayoutAxis& axis) { return axis.size == 1; });
@@ -126,6 +134,11 @@ DeviceMesh mesh_on_hosts(const Cluster& cluster, const UniformLayout& layout) {
     throw InputError("--tp, --dp", fmt::format("a stage of {} devices does not lie evenly on hosts of {}", devices,
                                                cluster.devices_per_host));
   const std::vector<LayoutAxis> axes = layout_axes(layout);
+  if (axes.size() > max_mesh_axes)
+    throw InputError("--ep", fmt::format("{} takes a part of --dp {} and a part of --cp {}, which with --tp makes more "
+                                         "than {} mesh axes; give a multiple of dp or a divisor",
+                                         layout.expert_parallel, layout.data_parallel, layout.context_parallel,
+                                         std::size_t{max_mesh_axes}));
   std::int64_t extent = 1;  // of the axes from the minor-most on
   for (auto axis = axes.rbegin(); axis != axes.rend(); ++axis) {
     extent *= axis->size;

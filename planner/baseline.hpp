@@ -31,7 +31,8 @@ struct UniformLayout {
   // Where the chunks do not divide the blocks: some chunks have one block fewer, from the two ends inwards, the last
   // first, as they hold the head and the embedding, too. Otherwise that is an error.
   bool uneven_blocks = false;
-  // Expert parallelism divides data parallelism: the experts' parameters have data_parallel / expert_parallel replicas.
+  // Expert parallelism divides data and context parallelism together: the experts' parameters have data_parallel ·
+  // context_parallel / expert_parallel replicas.
   std::int64_t context_parallel = 1, expert_parallel = 1;
   bool operator==(const UniformLayout&) const = default;
 };

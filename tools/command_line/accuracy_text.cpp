@@ -9,7 +9,7 @@
 namespace meshloom {
 namespace {
 
-constexpr std::size_t widest_name = 44;
+constexpr std::size_t widest_name = 64;
 
 std::string percent(const std::optional<double>& share) { return share ? fmt::format("{:.1f} %", 100 * *share) : "-"; }
 std::string signed_percent(const std::optional<double>& share) {

@@ -94,7 +94,7 @@ void add_baseline(CLI::App& root, Parsed& parsed) {
   add_integer(app, "--cp", layout.context_parallel, most_degree,
               "Context-parallel degree: shards the tokens of a sample; 1 unless told");
   add_integer(app, "--ep", layout.expert_parallel, most_degree,
-              "Expert-parallel degree, a divisor of --dp: shards the experts; 1 unless told");
+              "Expert-parallel degree, a divisor of dp·cp: shards the experts; 1 unless told");
   add_integer(app, "--vpp", baseline.virtual_stages, most_layers,
               "Virtual pipeline stages: chunks of the model per pipeline rank; 1 unless told");
   app.add_flag("--account-for-embedding-in-pipeline-split", layout.embedding_counts_as_block,
