@@ -1,60 +1,84 @@
 #include "accuracy/constants.hpp"
 
 #include <algorithm>
+#include <cctype>
+#include <filesystem>
 
-#include "accuracy/host_files.hpp"
 #include "graphs/input_error.hpp"
 
 namespace meshloom {
 namespace {
 
-Cluster host_of(const char* file) {
-  for (const HostFile& each : host_files())
-    if (each.name == file) return parse_cluster(std::string(each.text), std::string(each.name));
-  throw InputError(file, "is not among the built-in cluster files");
+KnownRecipe known_recipe(const std::string& name, const std::string& name_or_path) {
+  KnownRecipe recipe{name, find_recipe(name_or_path), {}};
+  for (const std::string& kernels : kernel_sets(name_or_path))
+    recipe.by_kernels[kernels] = find_recipe(name_or_path, kernels);
+  return recipe;
 }
 
-// The same device with another memory.
-Cluster with_memory(Cluster host, const char* name, Bytes memory) {
-  host.device.name = name;
-  host.device.memory = memory;
-  return host;
+std::string lower(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return text;
 }
 
-constexpr Bytes gibibyte{1073741824};
+std::vector<std::filesystem::path> json_files(const std::filesystem::path& folder) {
+  std::vector<std::filesystem::path> files;
+  if (std::filesystem::is_directory(folder))
+    for (const auto& entry : std::filesystem::directory_iterator(folder))
+      if (entry.path().extension() == ".json") files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  return files;
+}
 
 }  // namespace
 
 Constants built_in_constants() {
-  const Cluster v100 = host_of("aws_p3_16xlarge.json");
-  const Recipe megatron = find_recipe("megatron"), neutral = find_recipe("neutral");
-  return {
-      {{{"V100-16GB-SXM2", "V100"}, v100},
-       {{"V100-32GB-SXM2"}, with_memory(v100, "V100-SXM2-32GB", 32 * gibibyte)},
-       {{"A100-40GB-SXM"}, host_of("aws_p4d_24xlarge.json")},
-       {{"A100-80GB-SXM", "A100"}, host_of("dgx_a100.json")},
-       {{"H100-80GB-SXM", "H100"}, host_of("dgx_h100.json")},
-       {{"B200-SXM", "B200"}, host_of("dgx_b200.json")}},
-      {{"Megatron-Bridge", megatron, true, false},
-       {"Megatron-LM", megatron, false, true},
-       {"Megatron-DeepSpeed", megatron, false, true},
-       {"DeepSpeed", neutral, false, true},
-       {"NeMo AutoModel", neutral, true, false},
-       {"NeMo", megatron, true, false},
-       {"Aleph Alpha", megatron, true, false},
-       {"", neutral, true, false}},
-  };
+  Constants constants{built_in_devices(), {}};
+  for (const std::string& name : recipe_presets()) constants.recipes.push_back(known_recipe(name, name));
+  return constants;
 }
 
-const NamedHost* find_host(const Constants& constants, const std::string& gpu) {
-  for (const NamedHost& host : constants.hosts)
-    if (std::find(host.gpus.begin(), host.gpus.end(), gpu) != host.gpus.end()) return &host;
+Constants read_constants(const std::string& folder) {
+  const std::filesystem::path root(folder);
+  const auto devices = json_files(root / "devices"), recipes = json_files(root / "recipes");
+  if (devices.empty() && recipes.empty())
+    throw InputError("--constants", "the folder \"" + folder +
+                                        "\" has no devices/*.json and no recipes/*.json; give one that "
+                                        "`meshloom calibrate -o` wrote");
+  Constants constants = built_in_constants();
+  for (const auto& path : devices) {
+    DeviceFile file = read_device_file(path.string());
+    std::erase_if(constants.devices, [&](const DeviceFile& known) { return known.device.name == file.device.name; });
+    constants.devices.push_back(std::move(file));
+  }
+  for (const auto& path : recipes) {
+    KnownRecipe recipe = known_recipe(path.stem().string(), path.string());
+    std::erase_if(constants.recipes, [&](const KnownRecipe& known) { return known.name == recipe.name; });
+    constants.recipes.push_back(std::move(recipe));
+  }
+  return constants;
+}
+
+const DeviceFile* find_device(const Constants& constants, const std::string& gpu) {
+  for (const DeviceFile& file : constants.devices)
+    if (file.device.name == gpu || std::find(file.aliases.begin(), file.aliases.end(), gpu) != file.aliases.end())
+      return &file;
   return nullptr;
 }
 
-const FrameworkHabits& habits_of(const Constants& constants, const std::string& framework) {
-  return *std::find_if(constants.frameworks.begin(), constants.frameworks.end(),
-                       [&](const FrameworkHabits& habits) { return framework.starts_with(habits.beginning); });
+const KnownRecipe& recipe_for(const Constants& constants, const std::string& framework) {
+  const KnownRecipe* best = nullptr;
+  std::size_t longest = 0;
+  for (const KnownRecipe& recipe : constants.recipes) {
+    if (recipe.name == "neutral" && best == nullptr) best = &recipe;
+    for (const std::string& name : recipe.plain.frameworks) {
+      if (!lower(framework).starts_with(lower(name)) || name.size() <= longest) continue;
+      best = &recipe;
+      longest = name.size();
+    }
+  }
+  return *best;
 }
 
 }  // namespace meshloom

@@ -1,37 +1,35 @@
-// What measured runs are priced with: hosts by the names that tables of runs give their GPUs, and what is known of a
-// framework by its name there. A value, so that a calibration can try others.
+// What measured runs are priced with: devices and recipes, by the names that tables of runs give GPUs and frameworks. A
+// value, so that a calibration can try others.
 #pragma once
 
-#include <optional>
+#include <map>
 #include <string>
 #include <vector>
 
-#include "costmodel/cluster.hpp"
+#include "costmodel/device_files.hpp"
 #include "costmodel/recipe.hpp"
 
 namespace meshloom {
 
-// One host with a GPU, by all the names of that GPU.
-struct NamedHost {
-  std::vector<std::string> gpus;
-  Cluster host;
-};
-
-// How frameworks whose names begin so train.
-struct FrameworkHabits {
-  std::string beginning;  // of the name; "" fits all
-  Recipe recipe;
-  bool fused_attention = true;  // where a run does not name its kernel
-  bool dropout = false;
+// A recipe with what its kernel sets make of it.
+struct KnownRecipe {
+  std::string name;
+  Recipe plain;
+  std::map<std::string, Recipe> by_kernels;
 };
 
 struct Constants {
-  std::vector<NamedHost> hosts;
-  std::vector<FrameworkHabits> frameworks;  // the first that fits counts; the last fits all
+  std::vector<DeviceFile> devices;
+  std::vector<KnownRecipe> recipes;
 };
 Constants built_in_constants();
+// What `meshloom calibrate -o FOLDER` writes: FOLDER/devices/*.json and FOLDER/recipes/*.json take the place of those
+// built in of the same name. Throws InputError.
+Constants read_constants(const std::string& folder);
 
-const NamedHost* find_host(const Constants& constants, const std::string& gpu);  // null: unknown
-const FrameworkHabits& habits_of(const Constants& constants, const std::string& framework);
+const DeviceFile* find_device(const Constants& constants, const std::string& gpu);  // null: unknown
+// The recipe that lists the framework, else the one that lists the longest beginning of its name (case ignored), else
+// "neutral".
+const KnownRecipe& recipe_for(const Constants& constants, const std::string& framework);
 
 }  // namespace meshloom

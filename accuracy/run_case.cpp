@@ -35,49 +35,102 @@ bool fuses_attention(const std::string& kernel) {
   return name != "torch" && name != "fused" && !has(name, "unfused") && !has(name, "softmax") && !has(name, "eager");
 }
 
-CaseModel model_of(const MeasuredRun& run, const FrameworkHabits& habits) {
+// Words of sources: "first 3 layers dense (ffn 18432)", "first layer dense".
+std::int64_t dense_layers_first(const std::string& notes) {
+  const std::size_t at = notes.find("first ");
+  if (at == std::string::npos || !has(notes, "dense")) return 0;
+  const std::size_t number = at + 6;
+  return std::isdigit(static_cast<unsigned char>(notes[number])) != 0 ? std::stoll(notes.substr(number)) : 1;
+}
+
+void add_attention(const MeasuredModel& given, TransformerOptions& model) {
+  if (given.attention.empty()) return;
+  if (lower(given.attention) == "mla") {
+    model.latent_attention = LatentAttention{};
+    model.head_dim = 0;
+    model.kv_heads = 0;
+  } else if (const std::size_t at = given.attention.find("sliding window "); at != std::string::npos) {
+    model.window = std::stoll(given.attention.substr(at + 15));
+    if (has(given.attention, "alternating")) model.full_attention_every = 2;
+  } else {
+    skip("attention \"{}\" is not known", given.attention);
+  }
+}
+
+TransformerOptions model_of(const MeasuredRun& run, const Recipe& recipe) {
   const MeasuredModel& given = run.model;
-  if (given.experts) skip("mixtures of experts with gated experts need a builder of their own");
-  if (!given.attention.empty()) skip("attention \"{}\" is not known", given.attention);
-  CaseModel model{given.layers,
-                  given.hidden,
-                  given.heads,
-                  given.kv_heads,
-                  given.head_dim,
-                  given.ffn_hidden,
-                  given.vocab.value_or(gpt2_vocabulary)};
+  TransformerOptions model;
+  model.layers = given.layers, model.hidden = given.hidden, model.heads = given.heads;
+  model.kv_heads = given.kv_heads, model.head_dim = given.head_dim, model.ffn_hidden = given.ffn_hidden;
+  model.vocab = given.vocab.value_or(gpt2_vocabulary);
   model.pad_vocab_to = vocabulary_multiple * run.tensor_parallel;
   model.seq_len = given.seq_len;
   model.gated_mlp = given.gated_mlp;
-  model.fused_attention = run.attention_kernel.empty() ? habits.fused_attention : fuses_attention(run.attention_kernel);
-  model.dropout = habits.dropout && !given.gated_mlp;
-  if (!model.gated_mlp && model.kv_heads != model.heads) skip("grouped-query attention with a plain MLP");
-  if (!model.gated_mlp && model.heads * model.head_dim != model.hidden)
-    skip("{} heads of {} beside a hidden size of {} with a plain MLP", model.heads, model.head_dim, model.hidden);
+  model.fused_attention = recipe.fused_attention;
+  model.causal = recipe.fused_attention;
+  if (!given.gated_mlp) {
+    const bool as_gpt = given.kv_heads == given.heads;
+    model.activation = as_gpt ? Activation::gelu : Activation::relu;
+    model.norm = as_gpt ? NormKind::layer_norm : NormKind::layer_norm_without_bias;
+    model.attention_biases = as_gpt ? AttentionBiases::all : AttentionBiases::none;
+    model.mlp_biases = as_gpt;
+    model.positions = as_gpt ? PositionKind::learned : PositionKind::rotary;
+    model.tied_embeddings = as_gpt;
+    model.dropout = as_gpt && !recipe.fused_attention;
+  }
+  if (given.experts) {
+    Experts experts;
+    experts.count = given.experts->experts;
+    experts.top_k = given.experts->top_k;
+    experts.ffn_hidden = given.experts->ffn_hidden;
+    experts.shared = given.experts->shared;
+    experts.first_dense_layers = dense_layers_first(given.notes);
+    model.experts = experts;
+  }
+  add_attention(given, model);
   return model;
 }
 
+// Devices that reach each other over links of a host form a host of their own, as far as the run has whole ones.
+std::int64_t devices_together(const MeasuredRun& run, const DeviceFile& device) {
+  const std::int64_t of_node = std::min(run.gpus, run.gpus_per_node);
+  std::int64_t most = of_node;
+  for (std::int64_t size = of_node; size <= device.devices_per_link_domain && device.devices_per_link_domain > device.devices_per_host;
+       size += of_node)
+    if (run.gpus % size == 0) most = size;
+  return most;
+}
+
 Cluster cluster_of(const MeasuredRun& run, const Constants& constants) {
-  const NamedHost* host = find_host(constants, run.gpu);
-  if (host == nullptr) skip("no device file for the GPU \"{}\"", run.gpu);
-  Cluster cluster = host->host;
-  cluster.devices_per_host = std::min(run.gpus, run.gpus_per_node);
+  const DeviceFile* file = find_device(constants, run.gpu);
+  if (file == nullptr) skip("no device file for the GPU \"{}\"", run.gpu);
+  Cluster cluster;
+  cluster.name = run.gpu;
+  cluster.device = file->device;
+  cluster.intra_host = file->intra_host;
+  cluster.nic = file->nic;
+  cluster.devices_per_host = devices_together(run, *file);
   if (run.gpus % cluster.devices_per_host != 0)
     skip("{} GPUs do not fill hosts of {}", run.gpus, cluster.devices_per_host);
   cluster.hosts = run.gpus / cluster.devices_per_host;
-  if (run.between_hosts) cluster.nic.bandwidth = *run.between_hosts / static_cast<double>(cluster.nics_per_host);
+  const std::int64_t nodes = std::max<std::int64_t>(1, cluster.devices_per_host / run.gpus_per_node);
+  cluster.nics_per_host = nodes * file->nics_per_host;
+  if (run.between_hosts) cluster.nic.bandwidth = *run.between_hosts / static_cast<double>(file->nics_per_host);
   return cluster;
 }
 
-// Matrix products in 8 bits or fewer run at that peak; everything else stays as it is in 16 bits.
-void set_precision(const MeasuredRun& run, Cluster& cluster, Recipe& recipe) {
+// Linear layers in 8 bits or fewer run at that peak; everything else stays as it is in 16 bits.
+void set_precision(const MeasuredRun& run, const Cluster& cluster, Recipe& recipe) {
   const std::string precision = lower(run.precision);
-  auto& peak = cluster.device.peak;
-  if (has(precision, "fp4") || has(precision, "fp8") || has(precision, "float8")) {
+  const auto lower_linear_layers = [&](DType dtype) {
     recipe.compute_dtype = DType::bf16;
-    const auto low = peak.find(DType::fp8);
-    if (low == peak.end()) skip("{} has no peak for {}", cluster.device.name, run.precision);
-    cluster.device.gemm.of_peak *= low->second / peak_for(cluster.device, DType::bf16);
+    recipe.linear_dtype = dtype;
+    if (!cluster.device.peak.contains(dtype)) skip("{} has no peak for {}", cluster.device.name, run.precision);
+  };
+  if (has(precision, "fp4")) {
+    lower_linear_layers(DType::fp4);
+  } else if (has(precision, "fp8") || has(precision, "float8")) {
+    lower_linear_layers(DType::fp8);
   } else if (has(precision, "bf16")) {
     recipe.compute_dtype = DType::bf16;
   } else if (has(precision, "fp16")) {
@@ -85,6 +138,15 @@ void set_precision(const MeasuredRun& run, Cluster& cluster, Recipe& recipe) {
   } else {
     skip("precision \"{}\" is not known", run.precision);
   }
+}
+
+Recipe recipe_of(const MeasuredRun& run, const Constants& constants) {
+  const KnownRecipe& known = recipe_for(constants, run.framework);
+  const auto set = known.by_kernels.find(run.attention_kernel);
+  if (set != known.by_kernels.end()) return set->second;
+  Recipe recipe = known.plain;
+  if (!run.attention_kernel.empty()) recipe.fused_attention = fuses_attention(run.attention_kernel);
+  return recipe;
 }
 
 Schedule schedule_of(const MeasuredRun& run) {
@@ -124,38 +186,13 @@ UniformLayout layout_of(const MeasuredRun& run) {
 
 }  // namespace
 
-Graph build_graph(const CaseModel& model) {
-  if (model.gated_mlp)
-    return build_llama({.layers = model.layers,
-                        .hidden = model.hidden,
-                        .heads = model.heads,
-                        .kv_heads = model.kv_heads,
-                        .seq_len = model.seq_len,
-                        .vocab = model.vocab,
-                        .ffn_hidden = model.ffn_hidden,
-                        .head_dim = model.head_dim,
-                        .pad_vocab_to = model.pad_vocab_to,
-                        .fused_attention = model.fused_attention,
-                        .causal = model.fused_attention});
-  return build_gpt({.layers = model.layers,
-                    .hidden = model.hidden,
-                    .heads = model.heads,
-                    .seq_len = model.seq_len,
-                    .vocab = model.vocab,
-                    .ffn_hidden = model.ffn_hidden,
-                    .pad_vocab_to = model.pad_vocab_to,
-                    .fused_attention = model.fused_attention,
-                    .causal = model.fused_attention,
-                    .dropout = model.dropout});
-}
-
 std::variant<RunCase, SkipReason> make_case(const MeasuredRun& run, const Constants& constants) {
   try {
-    const FrameworkHabits& habits = habits_of(constants, run.framework);
-    RunCase result{model_of(run, habits), cluster_of(run, constants), habits.recipe,
-                   layout_of(run),        run.recompute.has_value(),  run.global_batch};
-    set_precision(run, result.cluster, result.recipe);
-    return result;
+    const Cluster cluster = cluster_of(run, constants);
+    Recipe recipe = recipe_of(run, constants);
+    set_precision(run, cluster, recipe);
+    const TransformerOptions model = model_of(run, recipe);
+    return RunCase{model, cluster, std::move(recipe), layout_of(run), run.recompute.has_value(), run.global_batch};
   } catch (const Skipped& skipped) {
     return SkipReason{skipped.reason};
   }

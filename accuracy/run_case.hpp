@@ -2,8 +2,11 @@
 // name, id and source decide nothing.
 //
 // What a run leaves open:
-// - virtual stages: 1; schedule: 1F1B, interleaved with virtual stages; attention kernel and dropout: the framework's
-//   habit; vocabulary: GPT-2's; network: the device's default. The vocabulary is padded to a multiple of 128·tp
+// - virtual stages: 1; schedule: 1F1B, interleaved with virtual stages; attention kernel: the recipe's; vocabulary:
+//   GPT-2's; network: the device's default. The vocabulary is padded to a multiple of 128·tp
+// - the make of the model: with a gated MLP as Llama (RMS norms, no biases, rotary positions), with a plain MLP and a
+//   key-value head for each head as GPT (layer norms, biases, learned positions, tied embeddings), else (Nemotron)
+//   layer norms, rotary positions and no biases
 // - recompute: the least that memory holds (prediction.hpp)
 // - uneven pipelines: where layers + 2 divide by the chunks and layers do not, embedding and loss take a layer's place
 //   each; else chunks have nearly equal numbers of layers
@@ -15,22 +18,13 @@
 
 #include "accuracy/constants.hpp"
 #include "accuracy/measured_runs.hpp"
-#include "graphs/builders.hpp"
+#include "graphs/transformer.hpp"
 #include "planner/baseline.hpp"
 
 namespace meshloom {
 
-// What a graph is built from: equal models have equal graphs.
-struct CaseModel {
-  std::int64_t layers = 1, hidden = 1, heads = 1, kv_heads = 1, head_dim = 1, ffn_hidden = 1, vocab = 1,
-               pad_vocab_to = 1, seq_len = 1;
-  bool gated_mlp = false, fused_attention = true, dropout = false;
-  auto operator<=>(const CaseModel&) const = default;
-};
-Graph build_graph(const CaseModel& model);
-
 struct RunCase {
-  CaseModel model;
+  TransformerOptions model;
   Cluster cluster;
   Recipe recipe;
   UniformLayout layout;

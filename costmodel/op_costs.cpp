@@ -72,6 +72,9 @@ struct LocalOp {
         return recipe.norm_traffic;
       case OpKind::cross_entropy:
         return recipe.loss_traffic;
+      case OpKind::softmax:
+      case OpKind::scale:
+        return recipe.softmax_traffic;
       default:
         return 1;
     }

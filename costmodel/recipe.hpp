@@ -66,6 +66,7 @@ struct Recipe {
   double cast_bytes = 0;
   double elementwise_traffic = 1;  // bytes moved over bytes of operands and results, for kinds priced by bytes: fusion
   double norm_traffic = 1;         // of norms, times that
+  double softmax_traffic = 1;      // of scores between the products of attention that is not fused, times that
   double loss_traffic = 1;         // of the loss, times that
   bool fused_attention = true;     // graphs that are made for a run have one kernel for the core of attention
   std::string attention_kernel;    // by which a device knows how fast it is (DeviceType::attention_kernels)

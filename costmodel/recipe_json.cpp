@@ -88,6 +88,7 @@ constexpr NumberKey number_keys[] = {
     {"cast_bytes", &Recipe::cast_bytes, 0, 100},
     {"elementwise_traffic", &Recipe::elementwise_traffic, 0, 100},
     {"norm_traffic", &Recipe::norm_traffic, 0, 100},
+    {"softmax_traffic", &Recipe::softmax_traffic, 0, 100},
     {"loss_traffic", &Recipe::loss_traffic, 0, 100},
     {"small_head_cost", &Recipe::small_head_cost, 0.1, 10},
     {"backward_launch", &Recipe::backward_launch, 0, 10},

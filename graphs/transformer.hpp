@@ -27,6 +27,7 @@ struct LatentAttention {
   std::int64_t query_rank = 1536;  // 0: the query is projected at once (DeepSeek-V2-Lite)
   std::int64_t key_value_rank = 512;
   std::int64_t nope_head_dim = 128, rope_head_dim = 64, value_head_dim = 128;
+  bool operator==(const LatentAttention&) const = default;
 };
 
 // Experts in place of MLPs. Dropless: groups are balanced and each token reaches its top_k experts; tokens are moved to
@@ -41,6 +42,7 @@ struct Experts {
   std::int64_t every = 1;      // layers every−1, 2·every−1, … have experts, as far as they are not dense
   double capacity_factor = 1;  // room of an expert in even shares; dropless: 1
   bool biases = false;         // of router and experts
+  bool operator==(const Experts&) const = default;
 };
 
 struct TransformerOptions {
@@ -68,6 +70,7 @@ struct TransformerOptions {
   std::optional<LatentAttention> latent_attention;
   std::optional<Experts> experts;
   DType dtype = DType::bf16;
+  bool operator==(const TransformerOptions&) const = default;
 };
 
 Graph build_transformer(const TransformerOptions& options);

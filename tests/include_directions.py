@@ -27,7 +27,7 @@ CONFINED = [
     (r"^(nlohmann/|graphs/json_input\.hpp$)", r"(_json[a-z_]*|json_[a-z_]*)\.(cpp|hpp)$|^tools/|^graphs/json_input\.",
      "JSON is read and written in *_json.cpp files and tools"),
     (r"^CLI/", r"^tools/command_line/arguments_parts\.hpp$", "CLI11 is private to tools/command_line/arguments*.cpp"),
-    (r"arguments_parts\.hpp$", r"^tools/command_line/arguments[a-z_]*\.cpp$",
+    (r"arguments_parts\.hpp$", r"^tools/command_line/arguments[a-z_]*\.[ch]pp$",
      "CLI11 is private to tools/command_line/arguments*.cpp"),
     (r"^(cuda|nccl)", r"^costmodel/profiler/", "CUDA is private to costmodel/profiler"),
 ]

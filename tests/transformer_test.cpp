@@ -1,9 +1,12 @@
 #include "graphs/transformer.hpp"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 
 #include "graphs/graph_json.hpp"
 #include "graphs/input_error.hpp"
+#include "planner/baseline.hpp"
+#include "tests/planned_samples.hpp"
 
 using namespace meshloom;
 
@@ -228,4 +231,70 @@ TEST_CASE("options of a transformer that contradict each other are refused by na
   options = mixtral(1, 64, 8, 128);
   options.experts->top_k = 9;
   CHECK_THROWS_WITH(build_transformer(options), "--top-k: 9 is above --experts 8; change one of them");
+}
+
+namespace {
+
+// One MLA layer with dense MLP, one with experts, on eight devices.
+PlanningInput small_latent_experts() {
+  PlanningInput input = small_gpt_on_v100s();
+  TransformerOptions options;
+  options.layers = 2;
+  options.hidden = 512;
+  options.heads = 8;
+  options.seq_len = 256;
+  options.vocab = 8192;
+  options.ffn_hidden = 1024;
+  options.latent_attention = LatentAttention{.query_rank = 256, .key_value_rank = 128};
+  options.experts = Experts{.count = 8, .top_k = 2, .ffn_hidden = 256, .shared = 1, .first_dense_layers = 1};
+  input.graph = build_transformer(options);
+  return input;
+}
+
+// What one device does of an op.
+double share_of_work(const Plan& plan, const std::string& name) {
+  double share = 1;
+  for (const Stage& stage : plan.stages)
+    for (const OpSharding& sharding : stage.ops)
+      if (sharding.op == name)
+        for (std::size_t axis = 0; axis < sharding.axes.size(); ++axis)
+          if (!sharding.axes[axis].empty()) share /= static_cast<double>(stage.mesh[axis].size);
+  return share;
+}
+
+}  // namespace
+
+TEST_CASE("every uniform layout divides the products of latent attention and experts by all devices", "[baseline]") {
+  const PlanningInput input = small_latent_experts();
+  std::vector<UniformLayout> layouts{{8, 1, 1}, {1, 1, 8}, {2, 1, 4}, {1, 1, 8}, {1, 1, 2}};
+  layouts[2].sequence_parallel = true;
+  layouts[3].expert_parallel = 8;
+  layouts[4].context_parallel = 4, layouts[4].expert_parallel = 2;
+  for (UniformLayout& layout : layouts) {
+    layout.micro_batch_per_replica = 1;
+    const Plan plan = baseline_plan(input, layout, 32);
+    for (const std::string op : {"h0.attn.q.up", "h0.attn.core", "h0.attn.out", "h0.mlp.up", "h1.moe.gate",
+                                 "h1.moe.down", "h1.moe.shared.up"}) {
+      INFO(op << " at tp " << layout.tensor_parallel << ", ep " << layout.expert_parallel);
+      CHECK(share_of_work(plan, op) == 1.0 / 8);
+    }
+  }
+}
+
+TEST_CASE("expert parallelism of dropless experts is an all-to-all of the tokens' copies each way", "[baseline]") {
+  UniformLayout layout{1, 1, 8};
+  layout.expert_parallel = 8;
+  layout.micro_batch_per_replica = 1;
+  const Plan plan = baseline_plan(small_latent_experts(), layout, 32);
+  std::vector<std::string> moved;
+  for (const Conversion& conversion : plan.stages[0].conversions)
+    if (conversion.rate == Rate::per_microbatch)
+      for (const CollectiveStep& step : conversion.forward) {
+        CHECK(step.collective == Collective::all_to_all);
+        moved.push_back(conversion.tensor);
+        // 8 samples of 256 tokens, 2 experts each, 512 numbers of 2 bytes; the routing weights are one number each.
+        CHECK(step.whole == Bytes(8.0 * 256 * 2 * 2 * (conversion.tensor == "h1.moe.top_k" ? 1 : 512)));
+      }
+  std::sort(moved.begin(), moved.end());
+  CHECK(moved == std::vector<std::string>{"h1.moe.dispatch", "h1.moe.down", "h1.moe.top_k"});
 }

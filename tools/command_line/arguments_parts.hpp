@@ -71,6 +71,11 @@ struct Parsed {
   LlamaOptions llama;
   MoeOptions moe;
   WresnetOptions wresnet;
+  TransformerOptions transformer;
+  LatentAttention latent_attention;
+  bool has_latent_attention = false;
+  Experts experts = {.count = 0};
+  HfModel hf;
   GraphCommand graph;
   ProblemCommand problem;
   ValidateCommand validate;
@@ -116,6 +121,9 @@ inline void add_outputs(CLI::App& app, PlanOutputs& outputs) {
 
 // Of arguments_graph.cpp and arguments_files.cpp.
 void add_graph(CLI::App& root, Parsed& parsed);
+void add_transformer(CLI::App& group, Parsed& parsed);
+void add_hf(CLI::App& group, Parsed& parsed);
+void add_graph_outputs(CLI::App& app, GraphCommand& graph);
 void add_problem(CLI::App& root, Parsed& parsed);
 void add_readers(CLI::App& root, Parsed& parsed);
 void add_solve(CLI::App& root, Parsed& parsed);

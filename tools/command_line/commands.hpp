@@ -89,8 +89,18 @@ struct CompareCommand {
 };
 ExitCode run(const CompareCommand& command);
 
+// A config.json of Hugging Face's transformers, and what it does not say.
+struct HfModel {
+  std::string config;
+  std::optional<std::string> name;
+  std::optional<std::int64_t> seq_len;
+  std::int64_t pad_vocab_to = 1;
+  bool fused_attention = true, causal = false, dropout = false;
+  DType dtype = DType::bf16;
+};
+
 struct GraphCommand {
-  std::variant<GptOptions, LlamaOptions, MoeOptions, WresnetOptions> model;
+  std::variant<GptOptions, LlamaOptions, MoeOptions, WresnetOptions, TransformerOptions, HfModel> model;
   std::optional<std::string> output;
   bool json = false;
 };
