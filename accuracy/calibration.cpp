@@ -128,11 +128,25 @@ class Calibrator {
     return fit;
   }
 
+  // By moving each constant a little from its prior, towards the farther bound.
+  void find_touched() {
+    say("finding what each constant changes");
+    const ConstantFiles here = files_with(priors_);
+    for (std::size_t c = 0; c < constants_.size(); ++c) {
+      const UnknownConstant& unknown = constants_[c].unknown;
+      const double farther = unknown.high - unknown.prior > unknown.prior - unknown.low ? unknown.high : unknown.low;
+      std::vector<double> moved = priors_;
+      moved[c] += 0.01 * (farther - unknown.prior);
+      touched_[c] = price_.changed(here, files_with(moved));
+    }
+  }
+
   // Layouts follow from constants and constants from layouts: in turns, until layouts stay.
   void fit_all_rows(Calibration& result) {
     const std::vector<double> everything(rows_.size(), 1.0);
     values_ = priors_;
     price_ = compile_(files_with(values_));
+    if (price_.changed) find_touched();
     while (result.rounds < options_.most_rounds && !result.layouts_stable) {
       say(fmt::format("fitting {} constants to {} runs, round {}", constants_.size(), rows_.size(), ++result.rounds));
       memory_fit_ = fit(memory_, everything, values_);

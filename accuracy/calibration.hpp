@@ -40,6 +40,8 @@ using PriceRows = std::function<std::vector<RunPrice>(const ConstantFiles& files
 struct PriceRuns {
   PriceRows exact;
   PriceRows estimate;  // cheaper, for derivatives: close to proportional to the exact times. Empty: exact
+  // The rows that are priced with other numbers under other files, ascending. Empty: all that name a file.
+  std::function<std::vector<std::uint32_t>(const ConstantFiles& one, const ConstantFiles& other)> changed;
 };
 // Decides each row's layout with these constants; the prices it returns keep the layouts.
 using CompileRuns = std::function<PriceRuns(const ConstantFiles& files)>;

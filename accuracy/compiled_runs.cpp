@@ -21,7 +21,7 @@ RunCase case_of(const MeasuredRun& run, const Constants& constants) {
 // Positions of rows that one planner serves, so many that threads share large groups.
 constexpr std::size_t most_together = 24;
 struct Together {
-  CaseModel model;
+  TransformerOptions model;
   Recipe recipe;
   std::vector<std::size_t> rows;
 };
@@ -54,7 +54,8 @@ std::shared_ptr<CompiledRuns> compile(const std::vector<RunCase>& cases) {
   const std::vector<Together> groups = grouped(cases);
   tbb::parallel_for(std::size_t{0}, groups.size(), [&](std::size_t g) {
     const Together& group = groups[g];
-    BaselinePlanner planner({build_graph(group.model), cases[group.rows.front()].cluster, group.recipe, {}, {}, {}});
+    BaselinePlanner planner(
+        {build_transformer(group.model), cases[group.rows.front()].cluster, group.recipe, {}, {}, {}});
     const auto graph = std::make_shared<const CompiledGraph>(planner.input().graph, group.recipe.recompute_scope);
     for (const std::size_t row : group.rows)
       (*compiled)[row] = std::make_unique<CompiledRun>(graph, plan_of(cases[row], planner));
@@ -91,8 +92,8 @@ PreparedRuns prepare_runs(const std::vector<MeasuredRun>& runs, const ConstantFi
     if (is_new) found->second = files_of(files, run.gpu, run.framework);
     CalibrationRow row;
     row.id = run.id, row.source = run.source, row.framework = run.framework;
-    row.device = find_host(constants, run.gpu)->host.device.name;
-    row.recipe = habits_of(constants, run.framework).recipe.name;
+    row.device = find_device(constants, run.gpu)->device.name;
+    row.recipe = recipe_for(constants, run.framework).name;
     row.files = found->second;
     row.configuration = configuration_of(run);
     if (run.iteration_time) row.measured_s = run.iteration_time->value();
@@ -109,16 +110,32 @@ CompileRuns compiler_of(const std::vector<MeasuredRun>& runs, const PreparedRuns
     const Constants constants = constants_from(files);
     std::vector<RunCase> cases;
     for (const std::size_t run : prepared.run_of) cases.push_back(case_of(runs[run], constants));
-    return
-        [&runs, &prepared, compiled = compile(cases)](const ConstantFiles& given, std::span<const std::uint32_t> rows) {
-          const Constants changed = constants_from(given);
-          std::vector<RunPrice> prices(rows.size());
-          tbb::parallel_for(std::size_t{0}, rows.size(), [&](std::size_t k) {
-            const RunCase run = case_of(runs[prepared.run_of[rows[k]]], changed);
-            prices[k] = (*compiled)[rows[k]]->price(run.cluster, run.recipe);
-          });
-          return prices;
-        };
+    const auto compiled = compile(cases);
+    const auto by = [&runs, &prepared, compiled](RunPrice (CompiledRun::*price)(const Cluster&, const Recipe&)) {
+      return [&runs, &prepared, compiled, price](const ConstantFiles& given, std::span<const std::uint32_t> rows) {
+        const Constants changed = constants_from(given);
+        std::vector<RunPrice> prices(rows.size());
+        tbb::parallel_for(std::size_t{0}, rows.size(), [&](std::size_t k) {
+          const RunCase run = case_of(runs[prepared.run_of[rows[k]]], changed);
+          prices[k] = ((*compiled)[rows[k]].get()->*price)(run.cluster, run.recipe);
+        });
+        return prices;
+      };
+    };
+    const auto changed = [&runs, &prepared](const ConstantFiles& one, const ConstantFiles& other) {
+      const Constants before = constants_from(one), after = constants_from(other);
+      std::vector<char> differs(prepared.rows.size());
+      tbb::parallel_for(std::size_t{0}, differs.size(), [&](std::size_t row) {
+        const MeasuredRun& run = runs[prepared.run_of[row]];
+        const RunCase a = case_of(run, before), b = case_of(run, after);
+        differs[row] = a.cluster != b.cluster || a.recipe != b.recipe ? 1 : 0;
+      });
+      std::vector<std::uint32_t> rows;
+      for (std::uint32_t row = 0; row < differs.size(); ++row)
+        if (differs[row] != 0) rows.push_back(row);
+      return rows;
+    };
+    return {by(&CompiledRun::price), by(&CompiledRun::estimate), changed};
   };
 }
 

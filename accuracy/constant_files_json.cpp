@@ -38,6 +38,13 @@ std::string resolved_recipe(const ConstantFiles& files, const std::string& name)
   return resolved(files, name).dump();
 }
 
+std::vector<std::string> kernel_sets_in(const ConstantFiles& files, const std::string& name) {
+  std::vector<std::string> names;
+  for (const auto& [set, values] : document_of(files, name).value("kernel_sets", Json::object()).items())
+    names.push_back(set);
+  return names;
+}
+
 std::vector<std::string> recipe_ancestry(const ConstantFiles& files, const std::string& name) {
   std::vector<std::string> names{name};
   while (names.back() != first_recipe) names.push_back(parent_of(document_of(files, names.back())));

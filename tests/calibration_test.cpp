@@ -72,7 +72,7 @@ CompileRuns compiler(const std::vector<Job>& jobs) {
       for (RunPrice& each : prices) each.seconds *= 1.3;
       return prices;
     };
-    return {price, estimate};
+    return {price, estimate, {}};
   };
 }
 
@@ -171,6 +171,7 @@ TEST_CASE("layouts are derived again until they stay", "[calibration]") {
               for (RunPrice& each : prices) each.seconds *= factor;
               return prices;
             },
+            {},
             {}};
   };
   const Calibration result = calibrate(rows_of(work, World()), constants(), believed, choosing);

@@ -57,8 +57,13 @@ struct NamedCase {
 };
 
 std::vector<NamedCase> cases() {
-  const CaseModel gpt{8, 1024, 16, 16, 64, 4096, 50257, 512, 512, false, false, true};
-  const CaseModel llama{8, 2048, 16, 4, 128, 5632, 32000, 512, 1024, true, true, false};
+  TransformerOptions gpt, llama;
+  gpt.layers = llama.layers = 8;
+  gpt.hidden = 1024, gpt.heads = 16, gpt.seq_len = 512, gpt.vocab = 50257, gpt.pad_vocab_to = 512;
+  gpt.fused_attention = gpt.gated_mlp = false;
+  gpt.tied_embeddings = gpt.dropout = true;
+  llama.hidden = 2048, llama.heads = 16, llama.kv_heads = 4, llama.ffn_hidden = 5632, llama.gated_mlp = true;
+  llama.seq_len = 1024, llama.vocab = 32000, llama.pad_vocab_to = 512;
   const Recipe megatron = find_recipe("megatron"), neutral = find_recipe("neutral");
   Recipe overlapping = megatron;
   overlapping.overlap_synchronization = OverlapSynchronization::last_backward;
@@ -101,7 +106,7 @@ bool same_choices(const Plan& a, const Plan& b) {
 }
 
 Plan planned(const RunCase& run) {
-  BaselinePlanner planner({build_graph(run.model), run.cluster, run.recipe, {}, {}, {}});
+  BaselinePlanner planner({build_transformer(run.model), run.cluster, run.recipe, {}, {}, {}});
   Plan plan = planner.plan(run.layout, run.global_batch);
   apply_simulation(plan, simulate(plan));
   return plan;
@@ -115,7 +120,8 @@ TEST_CASE("a compiled run's price is what planning and simulating says, whatever
     INFO(each.name);
     const Plan plan = planned(each.run);
     CompiledRun compiled(
-        std::make_shared<const CompiledGraph>(build_graph(each.run.model), each.run.recipe.recompute_scope), plan);
+        std::make_shared<const CompiledGraph>(build_transformer(each.run.model), each.run.recipe.recompute_scope),
+        plan);
     for (const double by : {0.0, 0.05, 0.2, -0.1}) {
       RunCase changed = each.run;
       perturb(changed.cluster, changed.recipe, by);
@@ -139,7 +145,7 @@ TEST_CASE("prices do not depend on what was priced before", "[compiled_run]") {
     INFO(each.name);
     const Plan plan = planned(each.run);
     const auto graph =
-        std::make_shared<const CompiledGraph>(build_graph(each.run.model), each.run.recipe.recompute_scope);
+        std::make_shared<const CompiledGraph>(build_transformer(each.run.model), each.run.recipe.recompute_scope);
     CompiledRun used(graph, plan), fresh(graph, plan);
     RunCase changed = each.run;
     perturb(changed.cluster, changed.recipe, 0.3);
@@ -188,7 +194,7 @@ TEST_CASE("the estimate for derivatives changes as the price does", "[compiled_r
   for (const NamedCase& each : cases()) {
     INFO(each.name);
     CompiledRun compiled(
-        std::make_shared<const CompiledGraph>(build_graph(each.run.model), each.run.recipe.recompute_scope),
+        std::make_shared<const CompiledGraph>(build_transformer(each.run.model), each.run.recipe.recompute_scope),
         planned(each.run));
     RunCase changed = each.run;
     perturb(changed.cluster, changed.recipe, 0.05);

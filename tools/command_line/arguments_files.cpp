@@ -87,6 +87,8 @@ void add_accuracy(CLI::App& root, Parsed& parsed) {
   add_path(app, "--gpu", accuracy.gpu, "Only runs on GPUs whose name contains TEXT")->type_name("TEXT");
   add_path(app, "--framework", accuracy.framework, "Only runs of frameworks whose name contains TEXT")
       ->type_name("TEXT");
+  add_path(app, "--constants", accuracy.constants, "Price with the device files and recipes that calibrate wrote")
+      ->type_name("FOLDER");
   add_integer(app, "--worst", accuracy.worst, most_listed, "List the N runs with the largest errors; 10 unless told");
   add_path(app, "--csv", accuracy.csv, "Write a line for each run: error, memory, where its time goes");
   add_path(app, "--svg", accuracy.svg, "Draw measured against predicted times");

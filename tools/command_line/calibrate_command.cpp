@@ -14,21 +14,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Files of a folder laid out as the one that calibration writes; those that the program lacks are added.
-void add_files(ConstantFiles& files, const std::string& folder) {
-  bool any = false;
-  for (const char* kind : {"devices", "recipes"}) {
-    const fs::path path = fs::path(folder) / kind;
-    if (!fs::is_directory(path)) continue;
-    for (const fs::directory_entry& entry : fs::directory_iterator(path)) {
-      if (entry.path().extension() != ".json") continue;
-      files[fmt::format("{}/{}", kind, entry.path().stem().string())] = read_file(entry.path().string());
-      any = true;
-    }
-  }
-  if (!any) throw InputError("--from", fmt::format("\"{}\" has no devices/*.json and no recipes/*.json", folder));
-}
-
 fs::path folder_in(const std::string& output, const char* name) {
   const fs::path folder = fs::path(output) / name;
   std::error_code error;
@@ -56,8 +41,7 @@ void write_results(const std::string& output, const std::vector<MeasuredRun>& ru
 
 ExitCode run(const CalibrateCommand& command) {
   for (const char* kind : {"devices", "recipes"}) folder_in(command.output, kind);
-  ConstantFiles files = built_in_constant_files();
-  if (command.from) add_files(files, *command.from);
+  const ConstantFiles files = command.from ? read_constant_files(*command.from) : built_in_constant_files();
   const std::vector<CalibratedConstant> constants = constants_of(command, files);
   const std::vector<MeasuredRun> runs = read_measured_runs(command.runs);
   Progress progress;

@@ -153,6 +153,7 @@ ExitCode run(const SolveInterOpCommand& command);
 struct AccuracyCommand {
   std::string runs;
   std::optional<std::string> source, gpu, framework;  // of runs: part of the name; none: all
+  std::optional<std::string> constants;               // a folder that `calibrate` wrote; none: the program's
   std::int64_t worst = 10;                            // rows listed
   std::optional<std::string> csv, svg;
   bool json = false;
