@@ -113,8 +113,11 @@ class Calibrator {
     }
     for (std::size_t row = 0; row < rows_.size(); ++row)
       problem.weights.push_back(row_factors[row] * weight(row, part.what));
-    problem.residuals = residuals_by(price_.exact, part, others);
-    if (price_.estimate) problem.for_derivatives = residuals_by(price_.estimate, part, others);
+    const bool estimates = static_cast<bool>(price_.estimate);
+    // Estimates are of times: memory is the same in both.
+    problem.residuals =
+        residuals_by(estimates && part.what == FittedTo::memory ? price_.estimate : price_.exact, part, others);
+    if (estimates) problem.for_derivatives = residuals_by(price_.estimate, part, others);
     return problem;
   }
 

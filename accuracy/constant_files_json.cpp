@@ -40,8 +40,8 @@ std::string resolved_recipe(const ConstantFiles& files, const std::string& name)
 
 std::vector<std::string> kernel_sets_in(const ConstantFiles& files, const std::string& name) {
   std::vector<std::string> names;
-  for (const auto& [set, values] : document_of(files, name).value("kernel_sets", Json::object()).items())
-    names.push_back(set);
+  const Json sets = document_of(files, name).value("kernel_sets", Json::object());
+  for (const auto& [set, values] : sets.items()) names.push_back(set);
   return names;
 }
 

@@ -15,6 +15,7 @@ namespace {
 
 constexpr double determined_below = 0.7;
 constexpr double correlated_above = 0.9;
+constexpr std::size_t most_trials = 6;  // of one step, each ten times as cautious as the one before
 
 double to_scale(const UnknownConstant& constant, double value) {
   return constant.scale == ConstantScale::logarithmic ? std::log(value) : value;
@@ -157,7 +158,7 @@ class Minimiser {
     const Eigen::MatrixXd hessian = curvature();
     const Eigen::VectorXd gradient =
         jacobian_.transpose() * robust_weights().cwiseProduct(residuals_) + precision_.cwiseProduct(u_ - prior_);
-    for (; damping < 1e10; damping *= 4) {
+    for (std::size_t trial = 0; trial < most_trials; ++trial, damping *= 10) {
       Eigen::MatrixXd system = hessian;
       Eigen::VectorXd right = -gradient;
       system.diagonal() *= 1 + damping;
@@ -170,6 +171,10 @@ class Minimiser {
         }
       const Eigen::VectorXd moved = (u_ + system.llt().solve(right)).cwiseMax(low_).cwiseMin(high_);
       if ((moved - u_).cwiseProduct(precision_.cwiseSqrt()).lpNorm<Eigen::Infinity>() < 1e-9) return false;
+      // What the step gains if all is as it looks from here: nothing worth a look at the residuals?
+      const Eigen::VectorXd by = moved - u_;
+      const double expected = -gradient.dot(by) - 0.5 * by.dot(hessian * by);
+      if (expected < options_.least_gain * objective_) return false;
       const Eigen::VectorXd residuals = residuals_at(moved);
       const double objective = objective_of(moved, residuals);
       if (!(objective < objective_)) continue;

@@ -57,7 +57,9 @@ Prediction with_layout(const RunCase& run, const UniformLayout& layout, Baseline
           plan.bubble_fraction, layout,      shares_of(plan)};
 }
 
-PlanningInput input_of(const RunCase& run) { return {build_transformer(run.model), run.cluster, run.recipe, {}, {}, {}}; }
+PlanningInput input_of(const RunCase& run) {
+  return {build_transformer(run.model), run.cluster, run.recipe, {}, {}, {}};
+}
 
 }  // namespace
 

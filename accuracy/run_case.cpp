@@ -95,7 +95,8 @@ TransformerOptions model_of(const MeasuredRun& run, const Recipe& recipe) {
 std::int64_t devices_together(const MeasuredRun& run, const DeviceFile& device) {
   const std::int64_t of_node = std::min(run.gpus, run.gpus_per_node);
   std::int64_t most = of_node;
-  for (std::int64_t size = of_node; size <= device.devices_per_link_domain && device.devices_per_link_domain > device.devices_per_host;
+  for (std::int64_t size = of_node;
+       size <= device.devices_per_link_domain && device.devices_per_link_domain > device.devices_per_host;
        size += of_node)
     if (run.gpus % size == 0) most = size;
   return most;

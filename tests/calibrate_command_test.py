@@ -27,9 +27,9 @@ def schema(name):
 def few_runs():
     with gzip.open(RUNS) as stream:
         runs = json.load(stream)
-    korthikanti = [run for run in runs if run["source"].startswith("Korthikanti") and run["gpus"] <= 512]
+    korthikanti = [run for run in runs if run["source"].startswith("Korthikanti") and run["gpus"] <= 8]
     mosaic = [run for run in runs if run["source"].startswith("Mosaic") and run["gpu"].startswith("A100")]
-    return korthikanti + mosaic[:24]
+    return korthikanti + mosaic[:16]
 
 
 class Calibrate(unittest.TestCase):
@@ -42,7 +42,7 @@ class Calibrate(unittest.TestCase):
         (cls.folder / "runs.json").write_text(json.dumps(few_runs()))
         (cls.folder / "list.json").write_text(json.dumps(CONSTANTS))
         cls.first = cls.place.run("calibrate", "runs.json", "--constants", "list.json", "-o", "one", "--json",
-                                  "--threads", "1")
+                                  "--folds", "2", "--threads", "1")
 
     def test_it_writes_files_and_a_report_that_fit_their_schemas(self):
         self.assertEqual((0, ""), (self.first.returncode, self.first.stderr))
@@ -78,7 +78,7 @@ class Calibrate(unittest.TestCase):
 
     def test_threads_change_no_byte(self):
         second = self.place.run("calibrate", "runs.json", "--constants", "list.json", "-o", "two", "--json",
-                                "--threads", "2")
+                                "--folds", "2", "--threads", "2")
         self.assertEqual(self.first.stdout, second.stdout)
         for path in sorted((self.folder / "one").rglob("*.*")):
             twin = self.folder / "two" / path.relative_to(self.folder / "one")

@@ -181,6 +181,7 @@ TEST_CASE("what a recipe inherits changes with what it is inherited from", "[com
   const ConstantFiles changed = with_values(files, constants, {0.625});
   CHECK(parse_recipe(resolved_recipe(changed, "heir"), "heir").elementwise_traffic == 0.625);
   CHECK(recipe_ancestry(files, "heir") == std::vector<std::string>{"heir", "megatron", "neutral"});
+  for (const std::string& name : recipe_presets()) CHECK(kernel_sets_in(files, name) == kernel_sets(name));
   // Otherwise a resolved recipe says what the file says.
   for (const std::string& name : recipe_presets()) {
     Recipe resolved = parse_recipe(resolved_recipe(files, name), name), read = find_recipe(name);
