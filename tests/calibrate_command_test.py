@@ -93,6 +93,20 @@ class Calibrate(unittest.TestCase):
         self.assertEqual('error: wrong.json: /constants/0/files/0: no device file or recipe "devices/a100_sxm4_40g"; '
                          'did you mean "devices/a100_sxm4_40gb"?\n', run.stderr)
 
+    def test_a_plan_says_whether_its_runner_up_is_within_the_uncertainty(self):
+        run = self.place.run("plan", "graph.json", "cluster.json", "--global-batch", "64", "--json")
+        plan = json.loads(run.stdout)
+        jsonschema.validate(plan, schema("summary"))
+        interval, runner_up = plan["iteration_time_interval_s"], plan["runner_up_s"]
+        if runner_up is not None:
+            self.assertGreater(runner_up, plan["iteration_time_s"])
+        known = json.loads((ROOT / "training_recipes/uncertainty.json").read_text())["all"]["rows"] > 0
+        self.assertEqual(known, interval is not None)
+        if known and runner_up is not None:
+            self.assertEqual(interval[0] <= runner_up <= interval[1], plan["within_uncertainty"])
+        else:
+            self.assertIsNone(plan["within_uncertainty"])
+
 
 if __name__ == "__main__":
     unittest.main()
