@@ -50,7 +50,7 @@ struct CalibrationOptions {
   std::size_t folds = 4;
   bool leave_out_sources = false;  // also predicts each source by constants that were fitted without it
   double noise = 0.03;             // of a row's log error: beyond it errors count by their absolute value
-  std::size_t most_rounds = 3;     // of layouts, then fit
+  std::size_t most_rounds = 2;     // of layouts, then fit
   std::function<void(const std::string&)> progress{};  // told what is being done
 };
 
