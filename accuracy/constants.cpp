@@ -2,9 +2,6 @@
 
 #include <algorithm>
 #include <cctype>
-#include <filesystem>
-
-#include "graphs/input_error.hpp"
 
 namespace meshloom {
 namespace {
@@ -22,41 +19,11 @@ std::string lower(std::string text) {
   return text;
 }
 
-std::vector<std::filesystem::path> json_files(const std::filesystem::path& folder) {
-  std::vector<std::filesystem::path> files;
-  if (std::filesystem::is_directory(folder))
-    for (const auto& entry : std::filesystem::directory_iterator(folder))
-      if (entry.path().extension() == ".json") files.push_back(entry.path());
-  std::sort(files.begin(), files.end());
-  return files;
-}
-
 }  // namespace
 
 Constants built_in_constants() {
   Constants constants{built_in_devices(), {}};
   for (const std::string& name : recipe_presets()) constants.recipes.push_back(known_recipe(name, name));
-  return constants;
-}
-
-Constants read_constants(const std::string& folder) {
-  const std::filesystem::path root(folder);
-  const auto devices = json_files(root / "devices"), recipes = json_files(root / "recipes");
-  if (devices.empty() && recipes.empty())
-    throw InputError("--constants", "the folder \"" + folder +
-                                        "\" has no devices/*.json and no recipes/*.json; give one that "
-                                        "`meshloom calibrate -o` wrote");
-  Constants constants = built_in_constants();
-  for (const auto& path : devices) {
-    DeviceFile file = read_device_file(path.string());
-    std::erase_if(constants.devices, [&](const DeviceFile& known) { return known.device.name == file.device.name; });
-    constants.devices.push_back(std::move(file));
-  }
-  for (const auto& path : recipes) {
-    KnownRecipe recipe = known_recipe(path.stem().string(), path.string());
-    std::erase_if(constants.recipes, [&](const KnownRecipe& known) { return known.name == recipe.name; });
-    constants.recipes.push_back(std::move(recipe));
-  }
   return constants;
 }
 

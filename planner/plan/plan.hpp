@@ -171,6 +171,7 @@ struct Plan {
   Seconds best_estimate;                  // the least formula value found
   Seconds lower_bound;                    // proven, same formula and space
   Seconds iteration_time;                 // simulated
+  std::optional<Seconds> runner_up;       // simulated: of the next best candidate that takes another time
   double bubble_fraction = 0;             // simulated: idle device-seconds / (devices × iteration time)
   Flops model_flops;                      // of one step, recompute not counted
   std::vector<InfeasibleReason> reasons;  // when infeasible, with stages empty

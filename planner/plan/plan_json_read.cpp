@@ -421,6 +421,7 @@ void read_results(const JsonInput& root, Plan& plan) {
   plan.best_estimate = Seconds(optional_number_at(root, "best_estimate_s"));
   plan.lower_bound = Seconds(optional_number_at(root, "lower_bound_s"));
   plan.iteration_time = Seconds(optional_number_at(root, "iteration_time_s"));
+  if (const auto runner_up = root.find("runner_up_s")) plan.runner_up = Seconds(runner_up->number(0));
   plan.bubble_fraction = optional_number_at(root, "bubble_fraction");
   plan.model_flops = Flops(root.at("model_flops").number(0));
   if (!root.at("gap").is_null()) expect_derived(root.at("gap"), plan.gap());
@@ -447,7 +448,7 @@ Plan parse_plan(const std::string& text, const std::string& file) {
                   "iteration_time_s", "estimate_s",   "best_estimate_s", "lower_bound_s",   "gap",         "schedule",
                   "microbatch_size",  "microbatches", "global_batch",    "bubble_fraction", "model_flops", "reasons",
                   "remedies",         "pins",         "layers",          "cluster",         "recipe",      "stages",
-                  "program",          "idle_devices"});
+                  "program",          "idle_devices", "runner_up_s"});
   root.at("graph").only_keys({"name", "path", "digest"});
   root.at("cluster_file").only_keys({"path", "digest"});
   Plan plan;

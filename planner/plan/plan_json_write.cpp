@@ -149,6 +149,7 @@ Json remedies_json(const std::vector<Remedy>& remedies) {
 void add_results(Json& object, const Plan& plan) {
   object["status"] = name(plan.status);
   object["iteration_time_s"] = optional_number(plan.iteration_time.value());
+  if (plan.runner_up) object["runner_up_s"] = plan.runner_up->value();
   object["estimate_s"] = optional_number(plan.estimate.value());
   object["best_estimate_s"] = optional_number(plan.best_estimate.value());
   object["lower_bound_s"] = optional_number(plan.lower_bound.value());

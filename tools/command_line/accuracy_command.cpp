@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "accuracy/coverage.hpp"
 #include "accuracy/report.hpp"
 #include "accuracy/scatter.hpp"
 #include "graphs/files.hpp"
@@ -42,15 +43,22 @@ std::vector<MeasuredRun> selected(const AccuracyCommand& command) {
   return runs;
 }
 
+std::string coverage_text(const std::optional<double>& coverage) {
+  if (!coverage) return "";
+  return fmt::format("\nintervals of {:.0f} % hold {:.1f} % of the measured times, suspect runs apart\n",
+                     100 * shipped_uncertainty().level, 100 * *coverage);
+}
+
 }  // namespace
 
 ExitCode run(const AccuracyCommand& command) {
   check_outputs(command);
   const std::vector<MeasuredRun> runs = selected(command);
+  const Constants constants = command.constants ? read_constants(*command.constants) : built_in_constants();
   std::vector<Outcome> outcomes;
   {
     Progress progress;
-    outcomes = predict_all(runs, built_in_constants(), [&](std::size_t done) {
+    outcomes = predict_all(runs, constants, [&](std::size_t done) {
       progress.show(fmt::format("{} of {} runs priced", done, runs.size()));
     });
   }
@@ -60,7 +68,8 @@ ExitCode run(const AccuracyCommand& command) {
   if (command.json)
     write_file("-", report_json(report));
   else if (!is_standard_output(command.csv) && !is_standard_output(command.svg))
-    write_file("-", accuracy_text(report, static_cast<std::size_t>(command.worst)));
+    write_file("-", accuracy_text(report, static_cast<std::size_t>(command.worst)) +
+                        coverage_text(interval_coverage(report, constants, shipped_uncertainty())));
   return ExitCode::done;
 }
 

@@ -87,10 +87,32 @@ void add_accuracy(CLI::App& root, Parsed& parsed) {
   add_path(app, "--gpu", accuracy.gpu, "Only runs on GPUs whose name contains TEXT")->type_name("TEXT");
   add_path(app, "--framework", accuracy.framework, "Only runs of frameworks whose name contains TEXT")
       ->type_name("TEXT");
+  add_path(app, "--constants", accuracy.constants, "Price with the device files and recipes that calibrate wrote")
+      ->type_name("FOLDER");
   add_integer(app, "--worst", accuracy.worst, most_listed, "List the N runs with the largest errors; 10 unless told");
   add_path(app, "--csv", accuracy.csv, "Write a line for each run: error, memory, where its time goes");
   add_path(app, "--svg", accuracy.svg, "Draw measured against predicted times");
   add_json(app, accuracy.json, "the comparison");
+}
+
+void add_calibrate(CLI::App& root, Parsed& parsed) {
+  CalibrateCommand& calibrate = parsed.calibrate;
+  CLI::App& app = add_command(root, "calibrate", "Fit the constants of devices and recipes to measured training runs",
+                              "meshloom calibrate runs.json -o calibrated", parsed, [&calibrate] { return calibrate; });
+  app.add_option("RUNS", calibrate.runs, "Measured runs, plain or gzip; - for standard input")->required();
+  add_text(app, "-o,--output", "FOLDER", "Write device files, recipes, intervals, residuals and a report here",
+           [&calibrate](const std::string& text) { calibrate.output = text; })
+      ->required();
+  add_path(app, "--constants", calibrate.constants,
+           "The constants to fit (meshloom.calibration/1), instead of those that come with the program");
+  add_path(app, "--from", calibrate.from,
+           "Take FOLDER/devices/*.json and FOLDER/recipes/*.json before the program's own")
+      ->type_name("FOLDER");
+  add_integer(app, "--folds", calibrate.folds, most_folds, "Cross-validate with N parts; 4 unless told");
+  add_choice(app, "--leave-out", {"source"}, "Predict each source, too, by constants that were fitted without it",
+             [&calibrate](const std::string&) { calibrate.leave_out_sources = true; });
+  add_integer(app, "--worst", calibrate.worst, most_listed, "List the N runs with the largest errors; 20 unless told");
+  add_json(app, calibrate.json, "the report");
 }
 
 }  // namespace meshloom

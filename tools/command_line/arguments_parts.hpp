@@ -19,8 +19,8 @@ namespace meshloom {
 // Beyond these nobody means it, and sums of such numbers would no longer be exact.
 inline constexpr std::int64_t most_samples = std::int64_t{1} << 31, most_runs = 1'000'000, most_layers = 10'000,
                               most_searched_chunks = 8, most_hosts = 100'000, most_degree = 10'000'000,
-                              most_threads = 4'096, most_listed = 1'000'000, most_size = 1 << 20, most_heads = 1 << 14,
-                              most_tokens = std::int64_t{1} << 31;
+                              most_threads = 4'096, most_listed = 1'000'000, most_folds = 100, most_size = 1 << 20,
+                              most_heads = 1 << 14, most_tokens = std::int64_t{1} << 31;
 
 // An option whose text `set` understands.
 inline CLI::Option* add_text(CLI::App& app, const std::string& option, const std::string& type, const std::string& help,
@@ -83,6 +83,7 @@ struct Parsed {
   SolveIntraOpCommand intra_op;
   SolveInterOpCommand inter_op;
   AccuracyCommand accuracy;
+  CalibrateCommand calibrate;
   std::string shell;
 };
 
@@ -127,5 +128,6 @@ void add_problem(CLI::App& root, Parsed& parsed);
 void add_readers(CLI::App& root, Parsed& parsed);
 void add_solve(CLI::App& root, Parsed& parsed);
 void add_accuracy(CLI::App& root, Parsed& parsed);
+void add_calibrate(CLI::App& root, Parsed& parsed);
 
 }  // namespace meshloom

@@ -153,11 +153,24 @@ ExitCode run(const SolveInterOpCommand& command);
 struct AccuracyCommand {
   std::string runs;
   std::optional<std::string> source, gpu, framework;  // of runs: part of the name; none: all
+  std::optional<std::string> constants;               // a folder that `calibrate` wrote; none: the program's
   std::int64_t worst = 10;                            // rows listed
   std::optional<std::string> csv, svg;
   bool json = false;
 };
 ExitCode run(const AccuracyCommand& command);
+
+struct CalibrateCommand {
+  std::string runs;
+  std::string output;                    // a folder
+  std::optional<std::string> constants;  // a list; none: the one that comes with the program
+  std::optional<std::string> from;       // a folder of device files and recipes that go before the program's
+  std::int64_t folds = 4;
+  bool leave_out_sources = false;
+  std::int64_t worst = 20;  // rows listed
+  bool json = false;
+};
+ExitCode run(const CalibrateCommand& command);
 
 // Help, version or a completion script.
 struct PrintCommand {
@@ -165,8 +178,8 @@ struct PrintCommand {
 };
 ExitCode run(const PrintCommand& command);
 
-using Command =
-    std::variant<PlanCommand, BaselineCommand, SimulateCommand, CompareCommand, GraphCommand, ProblemCommand,
-                 ValidateCommand, ExplainCommand, SolveIntraOpCommand, SolveInterOpCommand, AccuracyCommand, PrintCommand>;
+using Command = std::variant<PlanCommand, BaselineCommand, SimulateCommand, CompareCommand, GraphCommand,
+                             ProblemCommand, ValidateCommand, ExplainCommand, SolveIntraOpCommand, SolveInterOpCommand,
+                             AccuracyCommand, CalibrateCommand, PrintCommand>;
 
 }  // namespace meshloom

@@ -5,6 +5,7 @@
 #include "graphs/files.hpp"
 #include "planner/plan/plan_json.hpp"
 #include "simulator/report.hpp"
+#include "tools/command_line/intervals.hpp"
 #include "tools/command_line/output.hpp"
 #include "tools/command_line/plan_text.hpp"
 
@@ -26,7 +27,7 @@ ExitCode write_outputs(const Plan& plan, Seconds search_time, const PlanOutputs&
   if (outputs.report && !is_runnable(plan)) fmt::print(stderr, "note: no plan fits, so no report was written\n");
   const bool taken = is_standard_output(outputs.plan) || is_standard_output(outputs.report);
   if (outputs.json)
-    write_file("-", summary_json(plan, search_time));
+    write_file("-", with_interval(summary_json(plan, search_time), plan));
   else if (!taken)
     write_file("-", summary_text(plan));
   else if (!is_runnable(plan))

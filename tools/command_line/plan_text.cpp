@@ -8,6 +8,7 @@
 #include "planner/pins.hpp"
 #include "planner/plan/ranks.hpp"
 #include "planner/plan/stage_breakdown.hpp"
+#include "tools/command_line/intervals.hpp"
 #include "tools/command_line/output.hpp"
 
 namespace meshloom {
@@ -83,6 +84,7 @@ std::string summary_text(const Plan& plan) {
   text += fmt::format("{}\n", name(plan.status));
   text += fmt::format("  iteration    {} simulated, {} by the schedule's formula\n", readable(plan.iteration_time),
                       readable(plan.estimate));
+  text += interval_text(plan);
   if (plan.lower_bound > Seconds(0))
     text += fmt::format("  proof        best formula value {}, lower bound {}, gap {}\n", readable(plan.best_estimate),
                         readable(plan.lower_bound), percent(plan.gap()));

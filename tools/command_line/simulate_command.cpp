@@ -12,6 +12,7 @@
 #include "simulator/simulation.hpp"
 #include "tools/command_line/commands.hpp"
 #include "tools/command_line/input_files.hpp"
+#include "tools/command_line/intervals.hpp"
 #include "tools/command_line/json_output.hpp"
 #include "tools/command_line/output.hpp"
 #include "tools/command_line/plan_text.hpp"
@@ -106,7 +107,7 @@ ExitCode run(const SimulateCommand& command) {
   // Nothing was searched: the time of the search does not exist.
   const Seconds no_search(std::numeric_limits<double>::quiet_NaN());
   if (command.json)
-    write_file("-", simulation_json(summary_json(plan, no_search), differences, disturbances));
+    write_file("-", simulation_json(with_interval(summary_json(plan, no_search), plan), differences, disturbances));
   else if (!is_standard_output(command.trace) && !is_standard_output(command.report))
     write_file("-", with_disturbances(summary_text(plan), disturbances_text(plan, disturbances)) +
                         differences_text(plan, differences));

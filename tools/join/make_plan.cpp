@@ -9,8 +9,13 @@
 namespace meshloom {
 Plan choose_by_simulation(std::vector<Plan> candidates, const std::function<Simulation(const Plan&)>& run) {
   for (Plan& plan : candidates) apply_simulation(plan, run(plan));
-  return *std::min_element(candidates.begin(), candidates.end(),
-                           [](const Plan& a, const Plan& b) { return a.iteration_time < b.iteration_time; });
+  Plan chosen = *std::min_element(candidates.begin(), candidates.end(),
+                                  [](const Plan& a, const Plan& b) { return a.iteration_time < b.iteration_time; });
+  // Of the same time to the last digits: the same plan by another name.
+  for (const Plan& plan : candidates)
+    if (plan.iteration_time > chosen.iteration_time * (1 + 1e-9))
+      chosen.runner_up = chosen.runner_up ? std::min(*chosen.runner_up, plan.iteration_time) : plan.iteration_time;
+  return chosen;
 }
 
 namespace {

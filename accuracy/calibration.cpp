@@ -1,0 +1,262 @@
+#include "accuracy/calibration.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <set>
+
+#include "accuracy/folds.hpp"
+
+namespace meshloom {
+namespace {
+
+// The width, in log(peak/capacity), over which a run turns from likely to unlikely to hold.
+constexpr double memory_width = 0.08;
+
+std::string group_of(const CalibrationRow& row) {
+  return fmt::format("{}|{}|{}|{}", row.device, row.framework, row.source, row.measured_s ? "ok" : "oom");
+}
+
+// One of the two fits: the constants for it, by their positions in the whole list.
+struct Part {
+  FittedTo what = FittedTo::time;
+  std::vector<std::size_t> members;
+};
+
+class Calibrator {
+ public:
+  Calibrator(const std::vector<CalibrationRow>& rows, const std::vector<CalibratedConstant>& constants,
+             const ConstantFiles& files, const CompileRuns& compile, const CalibrationOptions& options)
+      : rows_(rows), constants_(constants), files_(files), compile_(compile), options_(options) {
+    std::vector<std::string> groups;
+    for (const CalibrationRow& row : rows) groups.push_back(group_of(row));
+    weights_ = group_weights(groups);
+    for (std::size_t c = 0; c < constants.size(); ++c) {
+      (constants[c].fitted_to == FittedTo::time ? time_ : memory_).members.push_back(c);
+      priors_.push_back(constants[c].unknown.prior);
+      const std::set<std::string> own(constants[c].files.begin(), constants[c].files.end());
+      touched_.emplace_back();
+      for (std::size_t row = 0; row < rows.size(); ++row)
+        if (std::any_of(rows[row].files.begin(), rows[row].files.end(),
+                        [&](const std::string& file) { return own.contains(file); }))
+          touched_.back().push_back(static_cast<std::uint32_t>(row));
+    }
+    memory_.what = FittedTo::memory;
+    all_.resize(rows.size());
+    std::iota(all_.begin(), all_.end(), 0U);
+  }
+
+  Calibration run() {
+    Calibration result;
+    fit_all_rows(result);
+    result.files = files_with(values_);
+    result.rows.resize(rows_.size());
+    const std::vector<RunPrice> prices = price_.exact(result.files, all_);
+    for (std::size_t row = 0; row < rows_.size(); ++row) {
+      result.rows[row].fitted = prices[row];
+      result.rows[row].weight = weights_[row];
+      result.rows[row].fold = fold_of(rows_[row].configuration, options_.folds);
+    }
+    describe_constants(result);
+    cross_validate(result);
+    if (options_.leave_out_sources) leave_out_sources(result);
+    judge_intervals(result);
+    return result;
+  }
+
+ private:
+  void say(const std::string& text) const {
+    if (options_.progress) options_.progress(text);
+  }
+
+  ConstantFiles files_with(const std::vector<double>& values) const { return with_values(files_, constants_, values); }
+
+  // The weight of a row in a fit: of times those that ran; of memory all.
+  double weight(std::size_t row, FittedTo what) const {
+    const bool usable = rows_[row].counts && (what == FittedTo::memory || rows_[row].measured_s);
+    return usable ? weights_[row] : 0;
+  }
+
+  double time_residual(std::size_t row, const RunPrice& price) const {
+    return rows_[row].measured_s ? std::log(price.seconds / *rows_[row].measured_s) : 0;
+  }
+
+  // Where the peak is known, its log error; else √(2·logistic loss), which least squares take for the loss, times the
+  // noise.
+  double memory_residual(std::size_t row, const RunPrice& price) const {
+    if (rows_[row].measured_peak_bytes) return std::log(price.peak_bytes / *rows_[row].measured_peak_bytes);
+    const double z = std::log(price.peak_bytes / price.capacity_bytes) / memory_width;
+    return options_.noise * std::sqrt(2 * std::log1p(std::exp(rows_[row].measured_s ? z : -z)));
+  }
+
+  Residuals residuals_by(const PriceRows& price, const Part& part, const std::vector<double>& others) const {
+    return [this, &price, &part, others](const std::vector<double>& values, std::span<const std::uint32_t> rows) {
+      std::vector<double> all = others;
+      for (std::size_t k = 0; k < part.members.size(); ++k) all[part.members[k]] = values[k];
+      const std::vector<RunPrice> prices = price(files_with(all), rows);
+      std::vector<double> residuals;
+      for (std::size_t k = 0; k < rows.size(); ++k)
+        residuals.push_back(part.what == FittedTo::time ? time_residual(rows[k], prices[k])
+                                                        : memory_residual(rows[k], prices[k]));
+      return residuals;
+    };
+  }
+
+  LeastSquaresProblem problem_of(const Part& part, const std::vector<double>& row_factors,
+                                 const std::vector<double>& others) const {
+    LeastSquaresProblem problem;
+    for (const std::size_t c : part.members) {
+      problem.constants.push_back(constants_[c].unknown);
+      problem.touched_rows.push_back(touched_[c]);
+    }
+    for (std::size_t row = 0; row < rows_.size(); ++row)
+      problem.weights.push_back(row_factors[row] * weight(row, part.what));
+    const bool estimates = static_cast<bool>(price_.estimate);
+    // Estimates are of times: memory is the same in both.
+    problem.residuals =
+        residuals_by(estimates && part.what == FittedTo::memory ? price_.estimate : price_.exact, part, others);
+    if (estimates) problem.for_derivatives = residuals_by(price_.estimate, part, others);
+    return problem;
+  }
+
+  // Fits one part to the rows with a factor above 0, starting from `values`, which it changes.
+  Fit fit(const Part& part, const std::vector<double>& row_factors, std::vector<double>& values) const {
+    FitOptions options;
+    options.noise = options_.noise;
+    for (const std::size_t c : part.members) options.start.push_back(values[c]);
+    const Fit fit = fit_constants(problem_of(part, row_factors, values), options);
+    for (std::size_t k = 0; k < part.members.size(); ++k) values[part.members[k]] = rounded_constant(fit.values[k]);
+    return fit;
+  }
+
+  // By moving each constant a little from its prior, towards the farther bound.
+  void find_touched() {
+    say("finding what each constant changes");
+    const ConstantFiles here = files_with(priors_);
+    for (std::size_t c = 0; c < constants_.size(); ++c) {
+      const UnknownConstant& unknown = constants_[c].unknown;
+      const double farther = unknown.high - unknown.prior > unknown.prior - unknown.low ? unknown.high : unknown.low;
+      std::vector<double> moved = priors_;
+      moved[c] += 0.01 * (farther - unknown.prior);
+      touched_[c] = price_.changed(here, files_with(moved));
+    }
+  }
+
+  // Layouts follow from constants and constants from layouts: in turns, until layouts stay.
+  void fit_all_rows(Calibration& result) {
+    const std::vector<double> everything(rows_.size(), 1.0);
+    values_ = priors_;
+    price_ = compile_(files_with(values_));
+    if (price_.changed) find_touched();
+    while (result.rounds < options_.most_rounds && !result.layouts_stable) {
+      say(fmt::format("fitting {} constants to {} runs, round {}", constants_.size(), rows_.size(), ++result.rounds));
+      memory_fit_ = fit(memory_, everything, values_);
+      time_fit_ = fit(time_, everything, values_);
+      const ConstantFiles files = files_with(values_);
+      PriceRuns again = compile_(files);
+      const std::vector<RunPrice> before = price_.exact(files, all_), after = again.exact(files, all_);
+      result.layouts_stable = true;
+      for (std::size_t row = 0; row < rows_.size(); ++row)
+        if (std::abs(before[row].seconds / after[row].seconds - 1) > 1e-9) result.layouts_stable = false;
+      price_ = std::move(again);
+    }
+  }
+
+  void describe_constants(Calibration& result) const {
+    result.constants.resize(constants_.size());
+    for (const auto& [part, fit] : {std::pair(&time_, &time_fit_), std::pair(&memory_, &memory_fit_)}) {
+      for (std::size_t k = 0; k < part->members.size(); ++k) {
+        const std::size_t c = part->members[k];
+        result.constants[c] = {constants_[c],     values_[c], fit->deviations[k], fit->determined[k], fit->at_bound[k],
+                               fit->influence[k], values_[c], values_[c],         touched_[c].size()};
+      }
+      for (const CorrelatedConstants& pair : fit->correlated)
+        result.correlated.push_back({part->members[pair.one], part->members[pair.other], pair.correlation});
+    }
+  }
+
+  // Prices of `rows` by constants that were fitted to the rows with a factor.
+  std::vector<RunPrice> unseen(const std::vector<double>& row_factors, const std::vector<std::uint32_t>& rows,
+                               std::vector<double>& values) const {
+    values = values_;
+    fit(memory_, row_factors, values);
+    fit(time_, row_factors, values);
+    return price_.exact(files_with(values), rows);
+  }
+
+  void cross_validate(Calibration& result) const {
+    for (std::size_t fold = 0; fold < options_.folds; ++fold) {
+      say(fmt::format("cross-validating, fold {} of {}", fold + 1, options_.folds));
+      std::vector<double> factors;
+      std::vector<std::uint32_t> held;
+      for (std::size_t row = 0; row < rows_.size(); ++row) {
+        const bool left_out = result.rows[row].fold == fold;
+        factors.push_back(left_out ? 0 : 1);
+        if (left_out) held.push_back(static_cast<std::uint32_t>(row));
+      }
+      std::vector<double> values;
+      const std::vector<RunPrice> prices = unseen(factors, held, values);
+      for (std::size_t k = 0; k < held.size(); ++k) result.rows[held[k]].unseen = prices[k];
+      for (std::size_t c = 0; c < constants_.size(); ++c) {
+        result.constants[c].least = std::min(result.constants[c].least, values[c]);
+        result.constants[c].most = std::max(result.constants[c].most, values[c]);
+      }
+    }
+  }
+
+  void leave_out_sources(Calibration& result) const {
+    std::set<std::string> sources;
+    for (const CalibrationRow& row : rows_) sources.insert(row.source);
+    for (const std::string& source : sources) {
+      say(fmt::format("leaving out {}", source));
+      std::vector<double> factors;
+      std::vector<std::uint32_t> held;
+      for (std::size_t row = 0; row < rows_.size(); ++row) {
+        factors.push_back(rows_[row].source == source ? 0 : 1);
+        if (rows_[row].source == source) held.push_back(static_cast<std::uint32_t>(row));
+      }
+      std::vector<double> values;
+      const std::vector<RunPrice> prices = unseen(factors, held, values);
+      for (std::size_t k = 0; k < held.size(); ++k) result.rows[held[k]].without_source = prices[k];
+    }
+  }
+
+  void judge_intervals(Calibration& result) const {
+    std::vector<UnseenError> errors;
+    std::vector<std::size_t> positions;
+    for (std::size_t row = 0; row < rows_.size(); ++row) {
+      const RowResult& priced = result.rows[row];
+      if (!rows_[row].measured_s || !rows_[row].counts) continue;
+      errors.push_back({rows_[row].device, rows_[row].recipe, std::log(*rows_[row].measured_s / priced.unseen.seconds),
+                        priced.weight, priced.fold});
+      positions.push_back(row);
+    }
+    result.uncertainty = uncertainty_from(errors);
+    result.coverage = cross_validated_coverage(errors);
+    const std::vector<bool> hits = cross_validated_hits(errors);
+    for (std::size_t k = 0; k < positions.size(); ++k) result.rows[positions[k]].in_interval = hits[k];
+  }
+
+  const std::vector<CalibrationRow>& rows_;
+  const std::vector<CalibratedConstant>& constants_;
+  const ConstantFiles& files_;
+  const CompileRuns& compile_;
+  const CalibrationOptions& options_;
+  std::vector<double> weights_, priors_, values_;
+  std::vector<std::vector<std::uint32_t>> touched_;  // by constant
+  std::vector<std::uint32_t> all_;
+  Part time_, memory_;
+  Fit time_fit_, memory_fit_;
+  PriceRuns price_;
+};
+
+}  // namespace
+
+Calibration calibrate(const std::vector<CalibrationRow>& rows, const std::vector<CalibratedConstant>& constants,
+                      const ConstantFiles& files, const CompileRuns& compile, const CalibrationOptions& options) {
+  return Calibrator(rows, constants, files, compile, options).run();
+}
+
+}  // namespace meshloom

@@ -1,0 +1,33 @@
+// What a calibration says to people and programs: errors fitted and of unseen rows side by side, the constants, the
+// rows that fit worst.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "accuracy/calibration.hpp"
+#include "accuracy/compiled_runs.hpp"
+#include "accuracy/report.hpp"
+
+namespace meshloom {
+
+struct CalibrationReport {
+  AccuracyReport before;  // by the constants that calibration began with
+  AccuracyReport fitted;
+  AccuracyReport unseen;                                 // each row by constants fitted without its configuration
+  std::optional<AccuracyReport> without_source;          // each row by constants fitted without its source
+  std::vector<std::pair<std::string, double>> coverage;  // of intervals, by the groups of the report, then of all
+};
+
+CalibrationReport make_report(const std::vector<MeasuredRun>& runs, const PreparedRuns& prepared,
+                              const Calibration& calibration);
+
+// Markdown that reads well as it is; `worst` rows with the largest errors.
+std::string report_markdown(const CalibrationReport& report, const Calibration& calibration, std::size_t worst);
+std::string report_json(const CalibrationReport& report, const Calibration& calibration);
+// A line per row, a heading first: errors fitted and unseen, fold, weight, interval.
+std::string residuals_csv(const std::vector<MeasuredRun>& runs, const PreparedRuns& prepared,
+                          const Calibration& calibration);
+
+}  // namespace meshloom

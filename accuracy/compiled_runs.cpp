@@ -1,0 +1,142 @@
+#include "accuracy/compiled_runs.hpp"
+
+#include <fmt/format.h>
+#include <tbb/parallel_for.h>
+
+#include <algorithm>
+#include <map>
+
+#include "accuracy/compiled_run.hpp"
+#include "graphs/input_error.hpp"
+
+namespace meshloom {
+namespace {
+
+RunCase case_of(const MeasuredRun& run, const Constants& constants) {
+  std::variant<RunCase, SkipReason> made = make_case(run, constants);
+  if (const auto* reason = std::get_if<SkipReason>(&made)) throw InputError(run.place, reason->text);
+  return std::get<RunCase>(std::move(made));
+}
+
+// Positions of rows that one planner serves, so many that threads share large groups.
+constexpr std::size_t most_together = 24;
+struct Together {
+  TransformerOptions model;
+  Recipe recipe;
+  std::vector<std::size_t> rows;
+};
+
+std::vector<Together> grouped(const std::vector<RunCase>& cases) {
+  std::vector<Together> groups;
+  for (std::size_t row = 0; row < cases.size(); ++row) {
+    const auto fitting = std::find_if(groups.begin(), groups.end(), [&](const Together& group) {
+      return group.rows.size() < most_together && group.model == cases[row].model && group.recipe == cases[row].recipe;
+    });
+    if (fitting == groups.end())
+      groups.push_back({cases[row].model, cases[row].recipe, {row}});
+    else
+      fitting->rows.push_back(row);
+  }
+  return groups;
+}
+
+Plan plan_of(const RunCase& run, BaselinePlanner& planner) {
+  UniformLayout layout = run.layout;
+  if (!run.recompute_stated) layout = predict(run, planner).layout;
+  planner.move_to(run.cluster);
+  return planner.plan(layout, run.global_batch);
+}
+
+using CompiledRuns = std::vector<std::unique_ptr<CompiledRun>>;
+
+std::shared_ptr<CompiledRuns> compile(const std::vector<RunCase>& cases) {
+  auto compiled = std::make_shared<CompiledRuns>(cases.size());
+  const std::vector<Together> groups = grouped(cases);
+  tbb::parallel_for(std::size_t{0}, groups.size(), [&](std::size_t g) {
+    const Together& group = groups[g];
+    BaselinePlanner planner(
+        {build_transformer(group.model), cases[group.rows.front()].cluster, group.recipe, {}, {}, {}});
+    const auto graph = std::make_shared<const CompiledGraph>(planner.input().graph, group.recipe.recompute_scope);
+    for (const std::size_t row : group.rows)
+      (*compiled)[row] = std::make_unique<CompiledRun>(graph, plan_of(cases[row], planner));
+  });
+  return compiled;
+}
+
+}  // namespace
+
+std::string configuration_of(const MeasuredRun& run) {
+  const MeasuredModel& model = run.model;
+  std::string text = fmt::format("{} {} {} {} {} {} {} {}", model.layers, model.hidden, model.heads, model.kv_heads,
+                                 model.head_dim, model.ffn_hidden, model.gated_mlp, model.seq_len);
+  if (model.vocab) text += fmt::format(" v{}", *model.vocab);
+  if (model.experts)
+    text += fmt::format(" moe {} {} {} {}", model.experts->experts, model.experts->top_k, model.experts->ffn_hidden,
+                        model.experts->shared);
+  text += fmt::format("|{}|{} {} {} {} {} {} {} {} {}|{}", run.gpus, run.tensor_parallel, run.pipeline_parallel,
+                      run.data_parallel, run.context_parallel, run.expert_parallel, run.virtual_stages.value_or(1),
+                      static_cast<int>(run.parameter_state), run.micro_batch,
+                      run.recompute ? static_cast<int>(*run.recompute) : 9, run.precision);
+  return text;
+}
+
+PreparedRuns prepare_runs(const std::vector<MeasuredRun>& runs, const ConstantFiles& files) {
+  PreparedRuns prepared;
+  const Constants constants = constants_from(files);
+  prepared.predictions = predict_all(runs, constants, {});
+  std::map<std::pair<std::string, std::string>, std::vector<std::string>> known;  // files of a GPU and a framework
+  for (std::size_t k = 0; k < runs.size(); ++k) {
+    if (!std::holds_alternative<Prediction>(prepared.predictions[k])) continue;
+    const MeasuredRun& run = runs[k];
+    const auto [found, is_new] = known.try_emplace({run.gpu, run.framework});
+    if (is_new) found->second = files_of(files, run.gpu, run.framework);
+    CalibrationRow row;
+    row.id = run.id, row.source = run.source, row.framework = run.framework;
+    row.device = find_device(constants, run.gpu)->device.name;
+    row.recipe = recipe_for(constants, run.framework).name;
+    row.files = found->second;
+    row.configuration = configuration_of(run);
+    if (run.iteration_time) row.measured_s = run.iteration_time->value();
+    if (run.peak_memory) row.measured_peak_bytes = run.peak_memory->value();
+    row.counts = run.suspect.empty();
+    prepared.rows.push_back(std::move(row));
+    prepared.run_of.push_back(k);
+  }
+  return prepared;
+}
+
+CompileRuns compiler_of(const std::vector<MeasuredRun>& runs, const PreparedRuns& prepared) {
+  return [&runs, &prepared](const ConstantFiles& files) -> PriceRuns {
+    const Constants constants = constants_from(files);
+    std::vector<RunCase> cases;
+    for (const std::size_t run : prepared.run_of) cases.push_back(case_of(runs[run], constants));
+    const auto compiled = compile(cases);
+    const auto by = [&runs, &prepared, compiled](RunPrice (CompiledRun::*price)(const Cluster&, const Recipe&)) {
+      return [&runs, &prepared, compiled, price](const ConstantFiles& given, std::span<const std::uint32_t> rows) {
+        const Constants changed = constants_from(given);
+        std::vector<RunPrice> prices(rows.size());
+        tbb::parallel_for(std::size_t{0}, rows.size(), [&](std::size_t k) {
+          const RunCase run = case_of(runs[prepared.run_of[rows[k]]], changed);
+          prices[k] = ((*compiled)[rows[k]].get()->*price)(run.cluster, run.recipe);
+        });
+        return prices;
+      };
+    };
+    const auto changed = [&runs, &prepared](const ConstantFiles& one, const ConstantFiles& other) {
+      const Constants before = constants_from(one), after = constants_from(other);
+      std::vector<char> differs(prepared.rows.size());
+      tbb::parallel_for(std::size_t{0}, differs.size(), [&](std::size_t row) {
+        const MeasuredRun& run = runs[prepared.run_of[row]];
+        const RunCase a = case_of(run, before), b = case_of(run, after);
+        differs[row] = a.cluster != b.cluster || a.recipe != b.recipe ? 1 : 0;
+      });
+      std::vector<std::uint32_t> rows;
+      for (std::uint32_t row = 0; row < differs.size(); ++row)
+        if (differs[row] != 0) rows.push_back(row);
+      return rows;
+    };
+    return {by(&CompiledRun::price), by(&CompiledRun::estimate), changed};
+  };
+}
+
+}  // namespace meshloom

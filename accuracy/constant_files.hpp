@@ -1,0 +1,33 @@
+// The device files and recipes that measured runs are priced with, as texts that calibration can change.
+#pragma once
+
+#include "accuracy/calibration_list.hpp"
+#include "accuracy/constants.hpp"
+
+namespace meshloom {
+
+// Those that come with the program.
+ConstantFiles built_in_constant_files();
+
+// Those with the files of FOLDER/devices and FOLDER/recipes, as `meshloom calibrate -o FOLDER` writes them, in place of
+// the ones of their names. Throws InputError.
+ConstantFiles read_constant_files(const std::string& folder);
+
+// Read by the usual readers. What a recipe extends is taken from `files`, so that a constant that it inherits changes
+// with it. Throws InputError as these do.
+Constants constants_from(const ConstantFiles& files);
+
+// The recipe of this name with all that it inherits written out.
+std::string resolved_recipe(const ConstantFiles& files, const std::string& name);
+
+// The names of its own kernel sets.
+std::vector<std::string> kernel_sets_in(const ConstantFiles& files, const std::string& name);
+
+// The recipe and those that it extends, the nearest first.
+std::vector<std::string> recipe_ancestry(const ConstantFiles& files, const std::string& name);
+
+// The files that decide what runs of a GPU and a framework are priced with: its device file, its recipe and those that
+// the recipe extends. Empty where there is none.
+std::vector<std::string> files_of(const ConstantFiles& files, const std::string& gpu, const std::string& framework);
+
+}  // namespace meshloom

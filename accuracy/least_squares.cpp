@@ -1,0 +1,235 @@
+#include "accuracy/least_squares.hpp"
+
+#include <fmt/format.h>
+
+#include <Eigen/Cholesky>
+#include <Eigen/Core>
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "graphs/input_error.hpp"
+
+namespace meshloom {
+namespace {
+
+constexpr double determined_below = 0.7;
+constexpr double correlated_above = 0.9;
+constexpr std::size_t most_trials = 6;  // of one step, each ten times as cautious as the one before
+
+double to_scale(const UnknownConstant& constant, double value) {
+  return constant.scale == ConstantScale::logarithmic ? std::log(value) : value;
+}
+double from_scale(const UnknownConstant& constant, double u) {
+  const double value = constant.scale == ConstantScale::logarithmic ? std::exp(u) : u;
+  return std::clamp(value, constant.low, constant.high);
+}
+
+void check(const LeastSquaresProblem& problem) {
+  for (std::size_t c = 0; c < problem.constants.size(); ++c) {
+    const UnknownConstant& constant = problem.constants[c];
+    const std::string place = fmt::format("constant {}", c);
+    if (!(constant.spread > 0)) throw InputError(place, "the spread of the prior must be positive");
+    if (!(constant.low <= constant.prior && constant.prior <= constant.high))
+      throw InputError(place, fmt::format("the prior {} lies outside its bounds, {} to {}", constant.prior,
+                                          constant.low, constant.high));
+    if (constant.scale == ConstantScale::logarithmic && !(constant.low > 0))
+      throw InputError(place, "a constant on a logarithmic scale needs a lower bound above 0");
+  }
+}
+
+// The minimisation; all vectors are on the constants' scales.
+class Minimiser {
+ public:
+  Minimiser(const LeastSquaresProblem& problem, const FitOptions& options)
+      : problem_(problem),
+        options_(options),
+        count_(static_cast<Eigen::Index>(problem.constants.size())),
+        prior_(count_),
+        precision_(count_),
+        low_(count_),
+        high_(count_) {
+    for (std::size_t row = 0; row < problem.weights.size(); ++row)
+      if (problem.weights[row] > 0) rows_.push_back(static_cast<std::uint32_t>(row));
+    for (const auto& touched : problem.touched_rows) {
+      touched_.push_back(touched);
+      std::erase_if(touched_.back(), [&](std::uint32_t row) { return !(problem.weights[row] > 0); });
+    }
+    for (Eigen::Index c = 0; c < count_; ++c) {
+      const UnknownConstant& constant = problem.constants[static_cast<std::size_t>(c)];
+      prior_[c] = to_scale(constant, constant.prior);
+      precision_[c] = 1 / (constant.spread * constant.spread);
+      low_[c] = to_scale(constant, constant.low);
+      high_[c] = to_scale(constant, constant.high);
+    }
+  }
+
+  Fit run() {
+    u_ = prior_;
+    if (!options_.start.empty())
+      for (Eigen::Index c = 0; c < count_; ++c)
+        u_[c] = std::clamp(
+            to_scale(problem_.constants[static_cast<std::size_t>(c)], options_.start[static_cast<std::size_t>(c)]),
+            low_[c], high_[c]);
+    residuals_ = residuals_at(u_);
+    objective_ = objective_of(u_, residuals_);
+    Fit fit;
+    double damping = 1e-3;
+    for (; fit.steps < options_.most_steps && !fit.converged; ++fit.steps) {
+      find_jacobian();
+      fit.converged = !step(damping);
+    }
+    find_jacobian();
+    report(fit);
+    return fit;
+  }
+
+ private:
+  std::vector<double> values_of(const Eigen::VectorXd& u) const {
+    std::vector<double> values;
+    for (Eigen::Index c = 0; c < count_; ++c) {
+      const UnknownConstant& constant = problem_.constants[static_cast<std::size_t>(c)];
+      values.push_back(u[c] == prior_[c] ? constant.prior : from_scale(constant, u[c]));
+    }
+    return values;
+  }
+
+  Eigen::VectorXd residuals_at(const Eigen::VectorXd& u) const { return residuals_at(u, problem_.residuals); }
+  Eigen::VectorXd residuals_at(const Eigen::VectorXd& u, const Residuals& function) const {
+    const std::vector<double> found = function(values_of(u), rows_);
+    Eigen::VectorXd residuals = Eigen::VectorXd::Zero(static_cast<Eigen::Index>(problem_.weights.size()));
+    for (std::size_t k = 0; k < rows_.size(); ++k) residuals[rows_[k]] = found[k];
+    return residuals;
+  }
+
+  double weight(Eigen::Index row) const { return problem_.weights[static_cast<std::size_t>(row)]; }
+
+  double objective_of(const Eigen::VectorXd& u, const Eigen::VectorXd& residuals) const {
+    double sum = 0;
+    for (Eigen::Index row = 0; row < residuals.size(); ++row) {
+      const double z = residuals[row] / options_.noise;
+      sum += weight(row) * (std::sqrt(1 + z * z) - 1);
+    }
+    for (Eigen::Index c = 0; c < count_; ++c) sum += 0.5 * precision_[c] * (u[c] - prior_[c]) * (u[c] - prior_[c]);
+    return sum;
+  }
+
+  // One-sided differences, over a hundredth of the prior's deviation, towards the farther bound.
+  void find_jacobian() {
+    jacobian_ = Eigen::MatrixXd::Zero(residuals_.size(), count_);
+    const Residuals& cheap = problem_.for_derivatives ? problem_.for_derivatives : problem_.residuals;
+    const Eigen::VectorXd here = problem_.for_derivatives ? residuals_at(u_, cheap) : residuals_;
+    for (Eigen::Index c = 0; c < count_; ++c) {
+      const auto& rows = touched_[static_cast<std::size_t>(c)];
+      if (rows.empty() || low_[c] == high_[c]) continue;
+      const double room = high_[c] - u_[c] >= u_[c] - low_[c] ? high_[c] - u_[c] : low_[c] - u_[c];
+      const double wanted = 0.01 * problem_.constants[static_cast<std::size_t>(c)].spread;
+      const double h = std::copysign(std::min(wanted, std::abs(room)), room);
+      Eigen::VectorXd moved = u_;
+      moved[c] += h;
+      const std::vector<double> found = cheap(values_of(moved), rows);
+      for (std::size_t k = 0; k < rows.size(); ++k) jacobian_(rows[k], c) = (found[k] - here[rows[k]]) / h;
+    }
+  }
+
+  // The curvature of the weighted, robust sum [iteratively reweighted: ρ'(z)/z = 1/√(1 + z²)] and the priors.
+  Eigen::VectorXd robust_weights() const {
+    Eigen::VectorXd result(residuals_.size());
+    const double noise2 = options_.noise * options_.noise;
+    for (Eigen::Index row = 0; row < residuals_.size(); ++row) {
+      const double z = residuals_[row] / options_.noise;
+      result[row] = weight(row) / std::sqrt(1 + z * z) / noise2;
+    }
+    return result;
+  }
+
+  Eigen::MatrixXd curvature() const {
+    Eigen::MatrixXd result = jacobian_.transpose() * robust_weights().asDiagonal() * jacobian_;
+    result.diagonal() += precision_;
+    return result;
+  }
+
+  bool is_held(Eigen::Index c, const Eigen::VectorXd& gradient) const {
+    return (u_[c] <= low_[c] && gradient[c] > 0) || (u_[c] >= high_[c] && gradient[c] < 0);
+  }
+
+  // False when no step gains enough: the end.
+  bool step(double& damping) {
+    const Eigen::MatrixXd hessian = curvature();
+    const Eigen::VectorXd gradient =
+        jacobian_.transpose() * robust_weights().cwiseProduct(residuals_) + precision_.cwiseProduct(u_ - prior_);
+    for (std::size_t trial = 0; trial < most_trials; ++trial, damping *= 10) {
+      Eigen::MatrixXd system = hessian;
+      Eigen::VectorXd right = -gradient;
+      system.diagonal() *= 1 + damping;
+      for (Eigen::Index c = 0; c < count_; ++c)
+        if (is_held(c, gradient)) {
+          system.row(c).setZero();
+          system.col(c).setZero();
+          system(c, c) = 1;
+          right[c] = 0;
+        }
+      const Eigen::VectorXd moved = (u_ + system.llt().solve(right)).cwiseMax(low_).cwiseMin(high_);
+      if ((moved - u_).cwiseProduct(precision_.cwiseSqrt()).lpNorm<Eigen::Infinity>() < 1e-9) return false;
+      // What the step gains if all is as it looks from here: nothing worth a look at the residuals?
+      const Eigen::VectorXd by = moved - u_;
+      const double expected = -gradient.dot(by) - 0.5 * by.dot(hessian * by);
+      if (expected < options_.least_gain * objective_) return false;
+      const Eigen::VectorXd residuals = residuals_at(moved);
+      const double objective = objective_of(moved, residuals);
+      if (!(objective < objective_)) continue;
+      const double gain = objective_ - objective;
+      const bool enough = gain > options_.least_gain * std::max(objective_, 1e-12);
+      u_ = moved;
+      residuals_ = residuals;
+      objective_ = objective;
+      damping = std::max(damping / 10, 1e-9);
+      return enough;
+    }
+    return false;
+  }
+
+  void report(Fit& fit) const {
+    fit.values = values_of(u_);
+    fit.objective = objective_;
+    const Eigen::MatrixXd covariance = curvature().llt().solve(Eigen::MatrixXd::Identity(count_, count_));
+    const double all_weights = std::accumulate(problem_.weights.begin(), problem_.weights.end(), 0.0);
+    for (Eigen::Index c = 0; c < count_; ++c) {
+      const double spread = problem_.constants[static_cast<std::size_t>(c)].spread;
+      fit.deviations.push_back(std::sqrt(covariance(c, c)));
+      fit.determined.push_back(fit.deviations.back() <= determined_below * spread);
+      fit.at_bound.push_back(u_[c] <= low_[c] || u_[c] >= high_[c]);
+      double moved = 0;
+      for (Eigen::Index row = 0; row < residuals_.size(); ++row)
+        moved += weight(row) * std::abs(jacobian_(row, c)) * spread;
+      fit.influence.push_back(all_weights > 0 ? moved / all_weights : 0);
+    }
+    for (Eigen::Index a = 0; a < count_; ++a)
+      for (Eigen::Index b = a + 1; b < count_; ++b) {
+        const double correlation = covariance(a, b) / std::sqrt(covariance(a, a) * covariance(b, b));
+        if (std::abs(correlation) > correlated_above)
+          fit.correlated.push_back({static_cast<std::size_t>(a), static_cast<std::size_t>(b), correlation});
+      }
+    std::stable_sort(fit.correlated.begin(), fit.correlated.end(),
+                     [](const auto& a, const auto& b) { return std::abs(a.correlation) > std::abs(b.correlation); });
+  }
+
+  const LeastSquaresProblem& problem_;
+  const FitOptions& options_;
+  Eigen::Index count_;
+  std::vector<std::uint32_t> rows_;                  // that count
+  std::vector<std::vector<std::uint32_t>> touched_;  // of these, by constant
+  Eigen::VectorXd prior_, precision_, low_, high_;
+  Eigen::VectorXd u_, residuals_;
+  Eigen::MatrixXd jacobian_;
+  double objective_ = 0;
+};
+
+}  // namespace
+
+Fit fit_constants(const LeastSquaresProblem& problem, const FitOptions& options) {
+  check(problem);
+  return Minimiser(problem, options).run();
+}
+
+}  // namespace meshloom

@@ -1,0 +1,84 @@
+#include "accuracy/uncertainty.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <numeric>
+#include <utility>
+
+#include "accuracy/folds.hpp"
+
+namespace meshloom {
+namespace {
+
+constexpr double rows_of_all = 10;  // how many rows of a group those of all others are worth
+
+// Of n values the one with rank ⌈share·(n + 1)⌉, the lower one counted from the other end; the outermost where n is too
+// small to have it.
+double rank_quantile(std::vector<double> values, double share) {
+  std::sort(values.begin(), values.end());
+  const auto n = static_cast<double>(values.size());
+  const double rank =
+      share >= 0.5 ? std::ceil(share * (n + 1) - 1e-9) : n + 1 - std::ceil((1 - share) * (n + 1) - 1e-9);
+  return values[static_cast<std::size_t>(std::clamp(rank, 1.0, n)) - 1];
+}
+
+}  // namespace
+
+std::optional<TimeInterval> interval_of(const Uncertainty& uncertainty, const std::string& device,
+                                        const std::string& recipe, Seconds predicted) {
+  if (uncertainty.all.rows == 0) return std::nullopt;
+  const auto found =
+      std::find_if(uncertainty.groups.begin(), uncertainty.groups.end(),
+                   [&](const GroupQuantiles& group) { return group.device == device && group.recipe == recipe; });
+  const ErrorQuantiles& quantiles = found == uncertainty.groups.end() ? uncertainty.all : found->quantiles;
+  return TimeInterval{predicted * std::exp(quantiles.low), predicted * std::exp(quantiles.high)};
+}
+
+Uncertainty uncertainty_from(const std::vector<UnseenError>& errors, double level) {
+  Uncertainty result{level, {}, {}};
+  if (errors.empty()) return result;
+  const double low = (1 - level) / 2, high = (1 + level) / 2;
+  std::vector<double> values, weights;
+  std::map<std::pair<std::string, std::string>, std::vector<double>> groups;
+  for (const UnseenError& error : errors) {
+    values.push_back(error.log_ratio);
+    weights.push_back(error.weight);
+    groups[{error.device, error.recipe}].push_back(error.log_ratio);
+  }
+  result.all = {errors.size(), weighted_quantile(values, weights, low), weighted_quantile(values, weights, high)};
+  for (const auto& [key, members] : groups) {
+    const auto n = static_cast<double>(members.size());
+    const auto drawn = [&](double own, double all) { return (n * own + rows_of_all * all) / (n + rows_of_all); };
+    result.groups.push_back({key.first,
+                             key.second,
+                             {members.size(), drawn(rank_quantile(members, low), result.all.low),
+                              drawn(rank_quantile(members, high), result.all.high)}});
+  }
+  return result;
+}
+
+std::vector<bool> cross_validated_hits(const std::vector<UnseenError>& errors, double level) {
+  std::size_t folds = 0;
+  for (const UnseenError& error : errors) folds = std::max(folds, error.fold + 1);
+  std::vector<Uncertainty> without;
+  for (std::size_t fold = 0; fold < folds; ++fold) {
+    std::vector<UnseenError> others;
+    for (const UnseenError& error : errors)
+      if (error.fold != fold) others.push_back(error);
+    without.push_back(uncertainty_from(others, level));
+  }
+  std::vector<bool> hits;
+  for (const UnseenError& error : errors) {
+    const auto interval = interval_of(without[error.fold], error.device, error.recipe, Seconds(1));
+    hits.push_back(interval && interval->contains(Seconds(std::exp(error.log_ratio))));
+  }
+  return hits;
+}
+
+double cross_validated_coverage(const std::vector<UnseenError>& errors, double level) {
+  const std::vector<bool> hits = cross_validated_hits(errors, level);
+  return hits.empty() ? 0 : static_cast<double>(std::count(hits.begin(), hits.end(), true)) / double(hits.size());
+}
+
+}  // namespace meshloom

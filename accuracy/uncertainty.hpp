@@ -1,0 +1,66 @@
+// How far predictions may lie from what will be measured: quantiles of the errors that calibration made on rows that it
+// had not seen, by device and recipe. File format `meshloom.uncertainty/1`, docs/calibration.md; the one that comes
+// with the program is training_recipes/uncertainty.json, written by `meshloom calibrate`.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "graphs/units.hpp"
+
+namespace meshloom {
+
+// Quantiles of log(measured/predicted).
+struct ErrorQuantiles {
+  std::size_t rows = 0;
+  double low = 0, high = 0;
+  bool operator==(const ErrorQuantiles&) const = default;
+};
+
+struct GroupQuantiles {
+  std::string device, recipe;
+  ErrorQuantiles quantiles;
+  bool operator==(const GroupQuantiles&) const = default;
+};
+
+struct Uncertainty {
+  double level = 0.9;                  // share of measured times that intervals are to hold
+  ErrorQuantiles all;                  // for devices and recipes without rows of their own
+  std::vector<GroupQuantiles> groups;  // by (device, recipe)
+  bool operator==(const Uncertainty&) const = default;
+};
+
+struct TimeInterval {
+  Seconds low, high;
+  bool contains(Seconds time) const { return low <= time && time <= high; }
+  bool operator==(const TimeInterval&) const = default;
+};
+
+// The interval of a predicted time; none without any data.
+std::optional<TimeInterval> interval_of(const Uncertainty& uncertainty, const std::string& device,
+                                        const std::string& recipe, Seconds predicted);
+
+// One row that was predicted with constants fitted without it.
+struct UnseenError {
+  std::string device, recipe;
+  double log_ratio = 0;  // log(measured/predicted)
+  double weight = 1;     // among all rows
+  std::size_t fold = 0;  // that it was left out with
+};
+
+// A group of n rows gives its own quantiles, ((1−level)/2 and (1+level)/2 of n + 1 ranks, as for a row yet to come),
+// drawn towards those of all rows as if these were 10 more rows of the group.
+Uncertainty uncertainty_from(const std::vector<UnseenError>& errors, double level = 0.9);
+
+// The share of rows whose measured time lies in the interval that the rows of the other folds give.
+double cross_validated_coverage(const std::vector<UnseenError>& errors, double level = 0.9);
+// By row: whether it does.
+std::vector<bool> cross_validated_hits(const std::vector<UnseenError>& errors, double level = 0.9);
+
+Uncertainty parse_uncertainty(const std::string& text, const std::string& file);
+std::string write_uncertainty(const Uncertainty& uncertainty);
+// The one that comes with the program.
+const Uncertainty& shipped_uncertainty();
+
+}  // namespace meshloom

@@ -1,0 +1,100 @@
+#include "accuracy/uncertainty.hpp"
+
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <random>
+#include <set>
+
+#include "accuracy/folds.hpp"
+#include "graphs/input_error.hpp"
+
+using namespace meshloom;
+
+namespace {
+
+std::vector<UnseenError> normal_errors(std::size_t rows, double bias, double deviation, const std::string& device) {
+  std::mt19937_64 random(11);
+  std::normal_distribution<double> error(bias, deviation);
+  std::vector<UnseenError> errors;
+  for (std::size_t row = 0; row < rows; ++row) errors.push_back({device, "nemo", error(random), 1, row % 4});
+  return errors;
+}
+
+}  // namespace
+
+TEST_CASE("a key's fold depends on the key alone, and all folds are used", "[uncertainty]") {
+  std::set<std::size_t> folds;
+  std::size_t first = 0;
+  for (int k = 0; k < 400; ++k) {
+    const std::size_t fold = fold_of("gpt 2048 tp=" + std::to_string(k), 4);
+    CHECK(fold == fold_of("gpt 2048 tp=" + std::to_string(k), 4));
+    CHECK(fold < 4);
+    folds.insert(fold);
+    if (fold == 0) ++first;
+  }
+  CHECK(folds.size() == 4);
+  CHECK(first > 70);  // 100 expected, deviation √75 = 8.7
+  CHECK(first < 130);
+  CHECK(fold_of("meshloom", 4) == 1);  // pinned: another hash would move rows between folds
+}
+
+TEST_CASE("four times as many rows weigh twice as much", "[uncertainty]") {
+  const std::vector<double> weights = group_weights({"a", "b", "b", "b", "b"});
+  CHECK(weights[0] == 1);
+  CHECK(weights[1] == 0.5);
+}
+
+TEST_CASE("a weighted quantile counts a weight like as many values", "[uncertainty]") {
+  CHECK(weighted_quantile({3, 1, 2}, {1, 1, 1}, 0.5) == 2);
+  CHECK(weighted_quantile({3, 1, 2}, {1, 8, 1}, 0.8) == 1);
+  CHECK(weighted_quantile({3, 1, 2}, {1, 8, 1}, 0.85) == 2);
+  CHECK(weighted_quantile({3, 1, 2}, {1, 8, 1}, 1) == 3);
+}
+
+TEST_CASE("intervals of 90 % hold about 90 % of rows that they were not made from", "[uncertainty]") {
+  std::vector<UnseenError> errors = normal_errors(2000, 0.02, 0.05, "a100");
+  const std::vector<UnseenError> others = normal_errors(400, -0.1, 0.2, "b200");
+  errors.insert(errors.end(), others.begin(), others.end());
+  CHECK(cross_validated_coverage(errors) == Approx(0.9).margin(0.02));
+  const Uncertainty uncertainty = uncertainty_from(errors);
+  // The 5 % and 95 % quantiles of N(0.02, 0.05) are 0.02 ∓ 0.0822.
+  const auto interval = interval_of(uncertainty, "a100", "nemo", Seconds(10));
+  REQUIRE(interval);
+  CHECK(std::log(interval->low.value() / 10) == Approx(-0.062).margin(0.01));
+  CHECK(std::log(interval->high.value() / 10) == Approx(0.102).margin(0.01));
+}
+
+TEST_CASE("a group of few rows takes most of its interval from all rows", "[uncertainty]") {
+  std::vector<UnseenError> errors = normal_errors(1000, 0, 0.1, "a100");
+  errors.push_back({"h100", "fsdp", 0.0, 1, 0});
+  const Uncertainty uncertainty = uncertainty_from(errors);
+  REQUIRE(uncertainty.groups.size() == 2);
+  const ErrorQuantiles& few = uncertainty.groups[1].quantiles;
+  CHECK(few.rows == 1);
+  CHECK(few.low == Approx(uncertainty.all.low * 10 / 11));
+  CHECK(few.high == Approx(uncertainty.all.high * 10 / 11));
+}
+
+TEST_CASE("a device without rows has the interval of all, and without any rows there is none", "[uncertainty]") {
+  const Uncertainty uncertainty = uncertainty_from(normal_errors(100, 0, 0.1, "a100"));
+  const auto interval = interval_of(uncertainty, "unheard of", "nemo", Seconds(1));
+  REQUIRE(interval);
+  CHECK(interval->high.value() == Approx(std::exp(uncertainty.all.high)));
+  CHECK_FALSE(interval_of(uncertainty_from({}), "a100", "nemo", Seconds(1)));
+}
+
+TEST_CASE("a row of its own fold does not widen the interval it is judged by", "[uncertainty]") {
+  std::vector<UnseenError> errors = normal_errors(100, 0, 0.01, "a100");
+  errors.push_back({"a100", "nemo", 3, 1, 0});
+  const std::vector<bool> hits = cross_validated_hits(errors);
+  CHECK_FALSE(hits.back());
+}
+
+TEST_CASE("uncertainties survive their file", "[uncertainty]") {
+  const Uncertainty written{0.9, {12, -0.25, 0.125}, {{"a100", "nemo", {12, -0.5, 0.0625}}}};
+  CHECK(parse_uncertainty(write_uncertainty(written), "u.json") == written);
+  CHECK_THROWS_WITH(parse_uncertainty(R"({"schema": "meshloom.uncertainty/1", "level": 0.9,
+    "all": {"rows": 2, "low": 0.2, "high": 0.1}, "groups": []})",
+                                      "u.json"),
+                    "u.json: /all/low: is above /high; give the lower quantile first");
+}
