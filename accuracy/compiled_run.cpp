@@ -64,6 +64,8 @@ class CompiledRun::Compiler {
         key += fmt::format("{}{} ", static_cast<int>(graph_.graph.tensor(t).dtype),
                            static_cast<int>(graph_.graph.tensor(t).role));
     if (graph_.training.gradients[index(term.op)].makes_logits) key += "logits ";
+    if (term.shards_experts) key += "experts ";
+    key += fmt::format("w{} ", op.window);
     for (const GradientOp& kernel : graph_.training.gradients[index(term.op)].kernels) {
       key += fmt::format("g{} ", kernel.cost_of_forward);
       for (const std::size_t input : kernel.of_inputs) key += fmt::format("{} ", input);
@@ -92,6 +94,7 @@ class CompiledRun::Compiler {
         }
     const Strategy strategy = strategy_for(context, term.op, axes).value();
     term.sizes = strategy.local_sizes;
+    term.shards_experts = shards_experts(context, op, strategy);
     if (inner != 0) {
       term.inner = group_of(mesh, inner);
       term.rows = local_rows(op, strategy);
@@ -234,10 +237,11 @@ Stage CompiledRun::price_terms(const StageTerms& terms, const Cluster& cluster, 
   for (const OpTerm& term : terms.ops) {
     const OpGradient& gradient = graph_->training.gradients[index(term.op)];
     OpTime time = op_time(cluster, recipe, graph_->graph, gradient, term.op, term.sizes);
+    if (term.shards_experts) time = times_imbalance(time, recipe);
     const Launches own = launches(recipe, graph_->graph, gradient, term.op);
     if (term.inner.size > 1) {
-      const Seconds one = recipe.exposed_activations *
-                          collective_time(cluster, Collective::all_reduce, Bytes(4 * term.rows), term.inner);
+      const Seconds one = waiting_for_activations(recipe).of(
+          Collective::all_reduce, collective_time(cluster, Collective::all_reduce, Bytes(4 * term.rows), term.inner));
       time.forward += one * term.inner_forward;
       time.backward += one * term.inner_backward;
     }
@@ -276,7 +280,8 @@ Stage CompiledRun::price_terms(const StageTerms& terms, const Cluster& cluster, 
 // What computing waits for.
 Seconds CompiledRun::time_of(const CollectiveTerm& term, const Cluster& cluster, const Recipe& recipe) {
   if (term.use == Use::conversion)
-    return recipe.exposed_activations * collective_time(cluster, term.collective, term.whole, term.group);
+    return waiting_for_activations(recipe).of(term.collective,
+                                              collective_time(cluster, term.collective, term.whole, term.group));
   const Seconds alone = bucketed_collective_time(cluster, recipe, term.collective, term.whole, term.group);
   if (term.use == Use::synchronization) return recipe.exposed_synchronization * alone;
   return recipe.exposed_parameters * (recipe.parameter_slowdown * alone);

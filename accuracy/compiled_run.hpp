@@ -49,6 +49,7 @@ class CompiledRun {
     DeviceGroup inner;  // of the inner collectives; of one device: none
     double rows = 0;
     int inner_forward = 0, inner_backward = 0;
+    bool shards_experts = false;
     double count = 0, repeated = 0;
     bool operator==(const OpTerm&) const = default;
   };

@@ -452,6 +452,8 @@ bool is_of_experts(const StrategyContext& context, const Op& op, FactorId factor
   return false;
 }
 
+}  // namespace
+
 bool shards_experts(const StrategyContext& context, const Op& op, const Strategy& strategy) {
   if (op.kind != OpKind::einsum) return false;
   for (std::size_t axis = 0; axis < context.mesh.dimensions(); ++axis)
@@ -459,17 +461,19 @@ bool shards_experts(const StrategyContext& context, const Op& op, const Strategy
   return false;
 }
 
-}  // namespace
-
-OpTime sharded_op_time(const StrategyContext& context, const Cluster& cluster, const Recipe& recipe, OpId op,
-                       const Strategy& strategy) {
-  OpTime time =
-      op_time(cluster, recipe, context.graph, context.training.gradients[index(op)], op, strategy.local_sizes);
-  if (recipe.expert_imbalance == 1 || !shards_experts(context, context.graph.op(op), strategy)) return time;
+OpTime times_imbalance(OpTime time, const Recipe& recipe) {
   time.forward *= recipe.expert_imbalance;
   time.backward *= recipe.expert_imbalance;
   time.backward_weight *= recipe.expert_imbalance;
   return time;
+}
+
+OpTime sharded_op_time(const StrategyContext& context, const Cluster& cluster, const Recipe& recipe, OpId op,
+                       const Strategy& strategy) {
+  const OpTime time =
+      op_time(cluster, recipe, context.graph, context.training.gradients[index(op)], op, strategy.local_sizes);
+  if (recipe.expert_imbalance == 1 || !shards_experts(context, context.graph.op(op), strategy)) return time;
+  return times_imbalance(time, recipe);
 }
 
 double local_rows(const Op& op, const Strategy& strategy) {

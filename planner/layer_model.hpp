@@ -172,6 +172,8 @@ unsigned redundant_axes(const Layout& layout, const DeviceMesh& mesh);
 // The conversion table and element size that price one operand's edge.
 ConversionTable& conversion_table(const ModelContext& context, TensorId tensor);
 
+bool shards_experts(const StrategyContext& context, const Op& op, const Strategy& strategy);
+OpTime times_imbalance(OpTime time, const Recipe& recipe);
 // Of one op under a strategy, without its inner collectives. Where experts are sharded, their products take as long as
 // the busiest expert's (Recipe::expert_imbalance).
 OpTime sharded_op_time(const StrategyContext& context, const Cluster& cluster, const Recipe& recipe, OpId op,
