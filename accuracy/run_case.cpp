@@ -141,10 +141,18 @@ void set_precision(const MeasuredRun& run, const Cluster& cluster, Recipe& recip
   }
 }
 
+// A kernel set may be named after a release of the framework: "24.07" is that of "24.07" and "24.07.01".
+const Recipe* recipe_of_version(const KnownRecipe& known, const std::string& version) {
+  for (const auto& [name, recipe] : known.by_kernels)
+    if (version.starts_with(name)) return &recipe;
+  return nullptr;
+}
+
 Recipe recipe_of(const MeasuredRun& run, const Constants& constants) {
   const KnownRecipe& known = recipe_for(constants, run.framework);
   const auto set = known.by_kernels.find(run.attention_kernel);
   if (set != known.by_kernels.end()) return set->second;
+  if (const Recipe* of_version = recipe_of_version(known, run.framework_version)) return *of_version;
   Recipe recipe = known.plain;
   if (!run.attention_kernel.empty()) recipe.fused_attention = fuses_attention(run.attention_kernel);
   return recipe;
