@@ -95,6 +95,21 @@ inline void add_json(CLI::App& app, bool& json, const std::string& what) {
   app.add_flag("--json", json, "Print " + what + " as one JSON object on standard output");
 }
 
+inline CLI::Option* add_profiles(CLI::App& app, ProfilePaths& profiles) {
+  CLI::Option* files =
+      app.add_option("--profile", profiles.files, "Measured times to price with (meshloom.profile/1); repeat for more")
+          ->type_name("FILE")
+          ->expected(1)
+          ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  app.add_option("--profile-device-is", profiles.stand_ins,
+                 "With --profile: use profiles of this device though the cluster has another; repeat for more")
+      ->type_name("NAME")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->needs(files);
+  return files;
+}
+
 inline void add_inputs(CLI::App& app, InputPaths& inputs) {
   app.add_option("GRAPH", inputs.graph, "Graph file (meshloom.graph/1); - for standard input")->required();
   app.add_option("CLUSTER", inputs.cluster, "Cluster file (meshloom.cluster/1); - for standard input")->required();

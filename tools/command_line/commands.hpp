@@ -27,12 +27,19 @@ enum class ExitCode {
   comparison_failed = 5,
 };
 
+// Times that were measured, to price with.
+struct ProfilePaths {
+  std::vector<std::string> files;
+  std::vector<std::string> stand_ins;  // devices whose profiles are to be used though the cluster has others
+};
+
 // What `plan` and `baseline` read: paths, "-" for standard input.
 struct InputPaths {
   std::string graph, cluster;
   std::string recipe = "neutral";
   std::optional<std::int64_t> hosts;   // none: as the cluster file says
   std::optional<Bytes> device_memory;  // none: the same
+  ProfilePaths profiles;
 };
 
 // What they write; none: not written. "-" is standard output.
@@ -75,6 +82,7 @@ struct SimulateCommand {
   std::optional<std::string> trace, report;
   std::int64_t trace_limit = 200'000;         // instructions
   std::optional<std::string> graph, cluster;  // both or none: price every op again
+  ProfilePaths profiles;                      // with them
   Noise noise{.runs = 100};
   FailureOptions failures;
   bool json = false;
