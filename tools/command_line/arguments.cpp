@@ -297,6 +297,7 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
   add_problem(root, parsed);
   add_readers(root, parsed);
   add_solve(root, parsed);
+  add_import(root, parsed);
   add_completion(root, parsed);
 
   const std::vector<std::string> words = with_help_as_option(given);

@@ -77,6 +77,7 @@ struct Parsed {
   ExplainCommand explain;
   SolveIntraOpCommand intra_op;
   SolveInterOpCommand inter_op;
+  ImportCommand import;
   std::string shell;
 };
 
@@ -127,10 +128,11 @@ inline void add_outputs(CLI::App& app, PlanOutputs& outputs) {
   add_json(app, outputs.json, "the summary");
 }
 
-// Of arguments_graph.cpp and arguments_files.cpp.
+// Of arguments_graph.cpp, arguments_files.cpp and arguments_import.cpp.
 void add_graph(CLI::App& root, Parsed& parsed);
 void add_problem(CLI::App& root, Parsed& parsed);
 void add_readers(CLI::App& root, Parsed& parsed);
 void add_solve(CLI::App& root, Parsed& parsed);
+void add_import(CLI::App& root, Parsed& parsed);
 
 }  // namespace meshloom

@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "costmodel/profile_import.hpp"
 #include "graphs/builders.hpp"
 #include "graphs/units.hpp"
 #include "planner/baseline.hpp"
@@ -148,14 +149,26 @@ struct SolveInterOpCommand {
 };
 ExitCode run(const SolveInterOpCommand& command);
 
+enum class ImportFormat { nccl_tests, kineto, csv };
+struct ImportCommand {
+  ImportFormat format = ImportFormat::csv;
+  std::string file;
+  ImportOptions options;
+  std::optional<std::string> output, cluster;  // with a cluster: what the model says
+  std::string recipe = "neutral";
+  std::vector<std::string> stand_ins;  // devices that the cluster's is compared with though it is another
+  bool json = false;
+};
+ExitCode run(const ImportCommand& command);
+
 // Help, version or a completion script.
 struct PrintCommand {
   std::string text;
 };
 ExitCode run(const PrintCommand& command);
 
-using Command =
-    std::variant<PlanCommand, BaselineCommand, SimulateCommand, CompareCommand, GraphCommand, ProblemCommand,
-                 ValidateCommand, ExplainCommand, SolveIntraOpCommand, SolveInterOpCommand, PrintCommand>;
+using Command = std::variant<PlanCommand, BaselineCommand, SimulateCommand, CompareCommand, GraphCommand,
+                             ProblemCommand, ValidateCommand, ExplainCommand, SolveIntraOpCommand, SolveInterOpCommand,
+                             ImportCommand, PrintCommand>;
 
 }  // namespace meshloom
