@@ -38,6 +38,7 @@ class CsvTable {
   ImportedProfile read(const std::string& text) {
     for (const TextLine& line : lines_of(text)) {
       line_ = line.number;
+      check_utf8(line.text, file_, line.number);
       const std::string_view content = trimmed(line.text);
       if (content.empty() || content.starts_with('#')) continue;
       if (names_.empty())

@@ -144,6 +144,7 @@ class OperatorTable {
   ImportedProfile read(const std::string& text) {
     for (const TextLine& line : lines_of(text)) {
       line_ = line.number;
+      check_utf8(line.text, file_, line.number);
       if (line.text.starts_with("---"))
         read_rule(line.text);
       else if (rules_ == 1)

@@ -35,6 +35,23 @@ inline std::vector<TextLine> lines_of(std::string_view text) {
   throw InputError(fmt::format("{}:{}", file, line), message);
 }
 
+// Names out of the text end up in JSON, which is UTF-8.
+inline void check_utf8(std::string_view text, const std::string& file, std::size_t line) {
+  for (std::size_t at = 0; at < text.size();) {
+    const auto first = static_cast<unsigned char>(text[at]);
+    const std::size_t more = first < 0x80 ? 0 : first >= 0xc2 && first < 0xe0 ? 1 : first >> 4 == 0xe ? 2 : 3;
+    bool valid = first < 0x80 || (first >= 0xc2 && first < 0xf0 && more < 3);  // beyond U+FFFF no log has a name
+    for (std::size_t i = 1; i <= more && valid; ++i)
+      valid = at + i < text.size() && (static_cast<unsigned char>(text[at + i]) & 0xc0) == 0x80;
+    if (valid && more == 2) {  // neither overlong nor half of a pair
+      const auto second = static_cast<unsigned char>(text[at + 1]);
+      valid = (first != 0xe0 || second >= 0xa0) && (first != 0xed || second < 0xa0);
+    }
+    if (!valid) fail_at(file, line, fmt::format("byte {} of the line is no UTF-8 text; the file is damaged", at + 1));
+    at += more + 1;
+  }
+}
+
 inline std::vector<std::string_view> words_of(std::string_view text) {
   std::vector<std::string_view> words;
   for (std::size_t at = text.find_first_not_of(" \t"); at != std::string_view::npos;) {

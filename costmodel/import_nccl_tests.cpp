@@ -47,6 +47,7 @@ class NcclLog {
   ImportedProfile read(const std::string& text) {
     for (const TextLine& line : lines_of(text)) {
       line_ = line.number;
+      check_utf8(line.text, file_, line.number);
       read_line(trimmed(without_launcher(line.text)));
     }
     if (profile_.collectives.empty())

@@ -8,6 +8,7 @@
 #include "planner/pins.hpp"
 #include "planner/plan/ranks.hpp"
 #include "planner/plan/stage_breakdown.hpp"
+#include "planner/plan/time_shares.hpp"
 #include "tools/command_line/output.hpp"
 
 namespace meshloom {
@@ -74,16 +75,10 @@ std::string pins_text(const Plan& plan) {
                      of_tensors > 0 ? fmt::format(", {} of tensors", of_tensors) : "");
 }
 
-// "71.3 % measured, 20.0 % interpolated, 8.7 % modelled, from a100.json".
 std::string sources_text(const Plan& plan) {
-  std::string text;
-  for (auto source = all_time_sources.rbegin(); source != all_time_sources.rend(); ++source)
-    if (plan.time_by_source->of(*source) > Seconds(0))
-      text += fmt::format("{} {}, ", percent(plan.time_by_source->of(*source) / plan.time_by_source->total()),
-                          name(*source));
   std::vector<std::string> files;
   for (const ProfileReference& each : plan.profiles) files.push_back(each.file.path);
-  return fmt::format("{}from {}", text, joined(files, ", "));
+  return fmt::format("{}, from {}", time_shares_text(plan), joined(files, ", "));
 }
 
 }  // namespace
