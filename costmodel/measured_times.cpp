@@ -113,6 +113,13 @@ SourcedTime MeasuredTimes::of_update(DType dtype, double parameters, Seconds mod
   return from(*series, {std::max<std::int64_t>(1, std::llround(parameters))}, modelled);
 }
 
+double MeasuredTimes::least_ratio_of_products() const {
+  double least = 1;
+  for (const auto& [key, series] : operators_)
+    if (key.kind == MeasuredOperator::gemm) least = std::min(least, series.table.least());
+  return least;
+}
+
 Cluster with_profiles(const Cluster& cluster, const Recipe& recipe, const std::vector<ProfileFile>& profiles,
                       const std::vector<std::string>& stand_ins) {
   Cluster result = cluster;

@@ -34,6 +34,8 @@ class MeasuredTimes {
   SourcedTime of(Collective collective, Bytes whole, const DeviceGroup& group, Seconds modelled) const;
   // Of one step of the optimizer on so many parameters.
   SourcedTime of_update(DType dtype, double parameters, Seconds modelled) const;
+  // No product takes less than so many times what the model says, up to rounding.
+  double least_ratio_of_products() const;
 
  private:
   struct Series {

@@ -63,6 +63,12 @@ const RatioSample* RatioTable::exactly(std::span<const std::int64_t> shape) cons
   return found != samples_.end() && same_shape(*found, shape) ? &*found : nullptr;
 }
 
+double RatioTable::least() const {
+  double least = std::numeric_limits<double>::infinity();
+  for (const RatioSample& sample : samples_) least = std::min(least, sample.measured / sample.modelled);
+  return least;
+}
+
 // Over all corners of the cell, or none when one of them was not measured.
 std::optional<double> RatioTable::on_grid(const std::vector<Bracket>& brackets, double log_modelled) const {
   std::vector<std::size_t> open;  // axes along which the shape lies between two sizes

@@ -37,6 +37,7 @@ class RatioTable {
 
   // `modelled`: the model's time of this shape.
   Ratio at(std::span<const std::int64_t> shape, Seconds modelled) const;
+  double least() const;  // no shape has less
   // The sample of this shape.
   const RatioSample* exactly(std::span<const std::int64_t> shape) const;
 

@@ -7,6 +7,7 @@
 #include "planner/plan/plan_json.hpp"
 #include "planner/plan_sources.hpp"
 #include "planner/reprice.hpp"
+#include "planner/work_bound.hpp"
 
 using namespace meshloom;
 
@@ -251,6 +252,18 @@ TEST_CASE("a profile of the model's own times changes no byte of a plan", "[prof
   REQUIRE(plan.time_by_source);
   CHECK(plan.time_by_source->total() - plan.time_by_source->of(TimeSource::modelled) > Seconds(0));
   CHECK(parse_plan(write_plan(plan), "plan.json") == plan);
+}
+
+TEST_CASE("the bound on products holds where they were measured to be faster than the peak", "[profile]") {
+  PlanningInput input = small_gpt_on_v100s();
+  const Seconds without = least_time_of_products(input, 32);
+  Profile profile{.provenance = {.device = input.cluster.device.name}};
+  const OperatorKey key{.kind = MeasuredOperator::gemm, .dtype = input.recipe.compute_dtype};
+  const std::vector<std::int64_t> shape{1, 512, 2048, 2048};
+  const Seconds modelled = SampleModel(input.cluster, input.recipe, key).time(shape);
+  add_sample(profile, key, {shape, {modelled / 100}});
+  input.cluster = with_profiles(input.cluster, input.recipe, {file_of(profile)}, {});
+  CHECK(least_time_of_products(input, 32).value() == Approx(without.value() / 100));
 }
 
 TEST_CASE("times by source add up to the plan's own times", "[profile]") {
