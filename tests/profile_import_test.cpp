@@ -3,8 +3,11 @@
 #include <fmt/format.h>
 
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <functional>
 
+#include "costmodel/measured_times.hpp"
+#include "graphs/files.hpp"
 #include "graphs/input_error.hpp"
 
 using namespace meshloom;
@@ -316,4 +319,31 @@ TEST_CASE("damaged files of PyTorch's profiler are refused with a place or read"
   check_damaged(trace, "k.txt", [](const std::string& text) { return kineto(text); });
   check_damaged(averages, "k.txt",
                 [](const std::string& text) { return kineto(text, {.device = "D", .dtype = DType::fp16}); });
+}
+
+TEST_CASE("every other size of published all-reduces predicts the sizes between better than the model", "[profile]") {
+  const std::string folder = MESHLOOM_SOURCE_DIR "/tests/data/microbenchmarks/";
+  for (const auto& [table, file] : {std::pair{"a100_all_reduce.csv", "dgx_a100"},
+                                    {"v100_all_reduce.csv", "aws_p3_16xlarge"},
+                                    {"h200_all_reduce.csv", "dgx_h100"},
+                                    {"b200_all_reduce.csv", "dgx_b200"}}) {
+    Cluster cluster = read_cluster(fmt::format("{}/cluster_specs/{}.json", MESHLOOM_SOURCE_DIR, file));
+    cluster.hosts = 4;
+    const Profile all = import_csv(read_file(folder + table), table, {.device = cluster.device.name}).profile;
+    Profile half{.provenance = all.provenance};
+    for (const CollectiveSeries& series : all.collectives)
+      for (std::size_t i = 0; i < series.samples.size(); i += 2) add_sample(half, series.key, series.samples[i]);
+    const Cluster measured = with_profiles(cluster, Recipe{}, {{table, "", half}}, {});
+    double of_model = 0, of_half = 0;
+    for (const CollectiveSeries& series : all.collectives)
+      for (std::size_t i = 1; i + 1 < series.samples.size(); i += 2) {
+        const CollectiveSample& sample = series.samples[i];
+        const Bytes whole(static_cast<double>(sample.bytes));
+        const SourcedTime time = sourced_collective_time(measured, Collective::all_reduce, whole, group_of(series.key));
+        CHECK(time.source == TimeSource::interpolated);
+        of_half += std::abs(time.time / sample.timing.median - 1);
+        of_model += std::abs(modelled_sample(cluster, series.key, sample.bytes) / sample.timing.median - 1);
+      }
+    CHECK(of_half < of_model);
+  }
 }
