@@ -15,6 +15,8 @@ std::vector<DType> fallbacks(DType dtype) {
       return {DType::fp16, DType::bf16};
     case DType::fp8:
       return {DType::fp8, DType::bf16, DType::fp16};
+    case DType::fp4:
+      return {DType::fp4, DType::fp8, DType::bf16, DType::fp16};
     case DType::fp32:
     case DType::int32:
     case DType::int64:
@@ -39,9 +41,21 @@ std::int64_t Cluster::devices() const {
   return total;
 }
 
-FlopsPerSecond peak_for(const DeviceType& device, DType dtype) {
+double GemmEfficiency::share_of_peak(DType dtype) const {
+  const auto found = of_peak_by_dtype.find(dtype);
+  return found == of_peak_by_dtype.end() ? of_peak : found->second;
+}
+
+double attention_share(const DeviceType& device, const std::string& kernel) {
+  const auto found = device.attention_kernels.find(kernel);
+  return found == device.attention_kernels.end() ? device.attention_of_peak : found->second;
+}
+
+FlopsPerSecond peak_for(const DeviceType& device, DType dtype) { return device.peak.at(dtype_on(device, dtype)); }
+
+DType dtype_on(const DeviceType& device, DType dtype) {
   for (const DType candidate : fallbacks(dtype))
-    if (const auto found = device.peak.find(candidate); found != device.peak.end()) return found->second;
+    if (device.peak.contains(candidate)) return candidate;
   throw InputError(fmt::format("device \"{}\"", device.name),
                    fmt::format("has no peak for {}; add one under /device/peak of the cluster file", name(dtype)));
 }

@@ -19,8 +19,10 @@ namespace meshloom {
 // m·n: elements of the result, batch included; k: elements that are contracted.
 struct GemmEfficiency {
   double of_peak = 0.8;
-  double wave_penalty = 0;   // in output elements: partly filled waves of tiles
-  double depth_penalty = 0;  // in elements of the contracted dimension: prologue of the main loop
+  std::map<DType, double> of_peak_by_dtype{};  // where a dtype reaches another share of its own peak
+  double wave_penalty = 0;                     // in output elements: partly filled waves of tiles
+  double depth_penalty = 0;                    // in elements of the contracted dimension: prologue of the main loop
+  double share_of_peak(DType dtype) const;
   bool operator==(const GemmEfficiency&) const = default;
 };
 
@@ -31,8 +33,9 @@ struct DeviceType {
   double memory_efficiency = 0.85;       // share of memory_bandwidth that streaming kernels reach
   std::map<DType, FlopsPerSecond> peak;  // dense, without sparsity
   GemmEfficiency gemm;
-  double attention_of_peak = 0.4;  // fused attention kernels
-  Seconds launch;                  // least time of a kernel
+  double attention_of_peak = 0.4;                     // fused attention kernels
+  std::map<std::string, double> attention_kernels{};  // by name, where a kernel's share of peak is known
+  Seconds launch;                                     // least time of a kernel
   bool operator==(const DeviceType&) const = default;
 };
 
@@ -95,7 +98,11 @@ Cluster parse_cluster(const std::string& text, const std::string& file);
 std::string write_cluster(const Cluster& cluster);  // with units; read(write(c)) == c up to the last digit of a double
 
 // The peak for a dtype; a bf16 product falls to fp16 on a device without bf16 (V100), an fp16 product to bf16, an fp8
-// one to either. Throws InputError naming the device when there is none.
+// one to either, an fp4 one to fp8 or these. Throws InputError naming the device when there is none.
 FlopsPerSecond peak_for(const DeviceType& device, DType dtype);
+// What such a product is really computed in.
+DType dtype_on(const DeviceType& device, DType dtype);
+// Of a fused kernel by name; of one that the device does not list: `attention_of_peak`.
+double attention_share(const DeviceType& device, const std::string& kernel);
 
 }  // namespace meshloom

@@ -3,101 +3,15 @@
 #include <algorithm>
 
 #include "costmodel/cluster.hpp"
+#include "costmodel/device_files.hpp"
+#include "costmodel/device_json.hpp"
 #include "costmodel/groups.hpp"
-#include "costmodel/quantity_text.hpp"
 #include "graphs/json_input.hpp"
 
 namespace meshloom {
 namespace {
 
 constexpr std::string_view schema = "meshloom.cluster/1";
-
-double above_zero(const JsonInput& place, double value) {
-  if (value <= 0) place.fail(fmt::format("must be more than zero, is {}", place.raw().dump()));
-  return value;
-}
-
-BytesPerSecond bandwidth(const JsonInput& value) { return BytesPerSecond(above_zero(value, value.bytes_per_second())); }
-
-double share(const JsonInput& value) { return above_zero(value, value.number(0, 1)); }
-
-double share_or(const JsonInput& object, const std::string& key, double otherwise) {
-  const std::optional<JsonInput> value = object.find(key);
-  return value ? share(*value) : otherwise;
-}
-
-std::vector<std::string> floating_names() {
-  std::vector<std::string> names;
-  for (const DType dtype : {DType::bf16, DType::fp16, DType::fp32, DType::fp8}) names.emplace_back(name(dtype));
-  return names;
-}
-
-std::map<DType, FlopsPerSecond> read_peaks(const JsonInput& json) {
-  std::map<DType, FlopsPerSecond> peaks;
-  for (const auto& [key, value] : json.members()) {
-    const std::vector<std::string> names = floating_names();
-    if (std::find(names.begin(), names.end(), key) == names.end())
-      value.fail(fmt::format("unknown dtype \"{}\"; expected one of: {}{}", key, fmt::join(names, ", "),
-                             did_you_mean(key, names)));
-    peaks[*dtype_named(key)] = FlopsPerSecond(above_zero(value, value.flops_per_second()));
-  }
-  if (!peaks.contains(DType::bf16) && !peaks.contains(DType::fp16) && !peaks.contains(DType::fp32))
-    json.fail("states no peak for bf16, fp16 or fp32; give at least one, such as \"bf16\": \"312 TFLOP/s\"");
-  return peaks;
-}
-
-GemmEfficiency read_gemm(const JsonInput& json) {
-  json.only_keys({"of_peak", "wave_penalty", "depth_penalty"});
-  GemmEfficiency gemm;
-  gemm.of_peak = share_or(json, "of_peak", gemm.of_peak);
-  if (const auto value = json.find("wave_penalty")) gemm.wave_penalty = value->number(0);
-  if (const auto value = json.find("depth_penalty")) gemm.depth_penalty = value->number(0);
-  return gemm;
-}
-
-DeviceType read_device(const JsonInput& json) {
-  json.only_keys(
-      {"name", "memory", "memory_bandwidth", "memory_efficiency", "peak", "gemm", "attention_of_peak", "launch"});
-  DeviceType device;
-  device.name = json.at("name").string();
-  device.memory = Bytes(above_zero(json.at("memory"), json.at("memory").bytes()));
-  device.memory_bandwidth = bandwidth(json.at("memory_bandwidth"));
-  device.memory_efficiency = share_or(json, "memory_efficiency", device.memory_efficiency);
-  device.peak = read_peaks(json.at("peak"));
-  if (const auto gemm = json.find("gemm")) device.gemm = read_gemm(*gemm);
-  device.attention_of_peak = share_or(json, "attention_of_peak", device.attention_of_peak);
-  if (const auto launch = json.find("launch")) device.launch = Seconds(launch->seconds());
-  return device;
-}
-
-Link read_link(const JsonInput& json) {
-  Link link;
-  link.bandwidth = bandwidth(json.at("bandwidth"));
-  link.efficiency = share_or(json, "efficiency", link.efficiency);
-  if (const auto latency = json.find("latency")) link.latency = Seconds(latency->seconds());
-  return link;
-}
-
-std::int64_t group_size(const std::string& key, const JsonInput& place) {
-  const bool digits = !key.empty() && key.size() < 10 && key.find_first_not_of("0123456789") == std::string::npos;
-  const std::int64_t size = digits ? std::stoll(key) : 0;
-  if (size < 2 || std::to_string(size) != key)
-    place.fail(fmt::format("the key \"{}\" is not a group size; write a whole number from 2, such as \"4\"", key));
-  return size;
-}
-
-Link read_intra_host(const JsonInput& json) {
-  json.only_keys({"bandwidth", "efficiency", "efficiency_of_group", "latency"});
-  Link link = read_link(json);
-  if (const auto groups = json.find("efficiency_of_group"))
-    for (const auto& [key, value] : groups->members()) link.efficiency_of_group[group_size(key, value)] = share(value);
-  return link;
-}
-
-Link read_nic(const JsonInput& json) {
-  json.only_keys({"bandwidth", "efficiency", "latency"});
-  return read_link(json);
-}
 
 // Each level gathers whole switches of the one below.
 std::vector<SwitchLevel> read_switch_levels(const JsonInput& json) {
@@ -119,15 +33,41 @@ std::vector<SwitchLevel> read_switch_levels(const JsonInput& json) {
 constexpr std::string_view of_uniform_clusters[] = {"device", "hosts",         "devices_per_host",    "intra_host",
                                                     "nic",    "nics_per_host", "price_per_host_hour", "switch_levels"};
 
+// A device that comes with the program stands for its file.
+DeviceFile named_device(const JsonInput& json) {
+  const std::string wanted = json.string();
+  if (const auto found = device_named(wanted)) return *found;
+  std::vector<std::string> names;
+  for (const DeviceFile& file : built_in_devices()) names.push_back(file.device.name);
+  json.fail(fmt::format("no device file is named \"{}\"; write the device as an object or name one of: {}{}", wanted,
+                        fmt::join(names, ", "), did_you_mean(wanted, names)));
+}
+
+void take_defaults(const DeviceFile& file, Cluster& cluster) {
+  cluster.device = file.device;
+  cluster.intra_host = file.intra_host;
+  cluster.nic = file.nic;
+  cluster.nics_per_host = file.nics_per_host;
+  for (const auto& [key, text] : file.sources) {
+    const bool of_host = key.starts_with("/intra_host") || key.starts_with("/nic");
+    cluster.sources[of_host ? key : "/device" + key] = text;
+  }
+}
+
 // A uniform cluster, or one of the groups of an unequal one.
 Cluster read_uniform(const JsonInput& json) {
   Cluster cluster;
   cluster.name = json.at("name").string();
-  cluster.device = read_device(json.at("device"));
+  std::optional<DeviceFile> file;
+  if (const JsonInput device = json.at("device"); device.is_string())
+    file = named_device(device);
+  else
+    cluster.device = read_device(device);
+  if (file) take_defaults(*file, cluster);
   if (const auto hosts = json.find("hosts")) cluster.hosts = hosts->integer(1, 1'000'000);
   cluster.devices_per_host = json.at("devices_per_host").integer(1, 1'000'000);
-  cluster.intra_host = read_intra_host(json.at("intra_host"));
-  cluster.nic = read_nic(json.at("nic"));
+  if (!file || json.find("intra_host")) cluster.intra_host = read_intra_host(json.at("intra_host"));
+  if (!file || json.find("nic")) cluster.nic = read_nic(json.at("nic"));
   if (const auto nics = json.find("nics_per_host")) cluster.nics_per_host = nics->integer(1, 1'000'000);
   if (const auto levels = json.find("switch_levels")) cluster.switch_levels = read_switch_levels(*levels);
   if (const auto price = json.find("price_per_host_hour")) cluster.price_per_host_hour = price->number(0);
@@ -239,30 +179,6 @@ Cluster cluster_from(const JsonInput& root) {
   Cluster cluster = read_uniform(root);
   read_sources(root, cluster);
   return cluster;
-}
-
-Json device_json(const DeviceType& device) {
-  Json peak = Json::object();
-  for (const auto& [dtype, speed] : device.peak) peak[std::string(name(dtype))] = text_of(speed);
-  return {{"name", device.name},
-          {"memory", text_of(device.memory)},
-          {"memory_bandwidth", text_of(device.memory_bandwidth)},
-          {"memory_efficiency", device.memory_efficiency},
-          {"peak", peak},
-          {"gemm",
-           {{"of_peak", device.gemm.of_peak},
-            {"wave_penalty", device.gemm.wave_penalty},
-            {"depth_penalty", device.gemm.depth_penalty}}},
-          {"attention_of_peak", device.attention_of_peak},
-          {"launch", text_of(device.launch)}};
-}
-
-Json link_json(const Link& link) {
-  Json json = {{"bandwidth", text_of(link.bandwidth)}, {"efficiency", link.efficiency}};
-  for (const auto& [size, efficiency] : link.efficiency_of_group)
-    json["efficiency_of_group"][std::to_string(size)] = efficiency;
-  json["latency"] = text_of(link.latency);
-  return json;
 }
 
 void add_uniform(Json& json, const Cluster& cluster) {

@@ -195,14 +195,15 @@ struct ConversionTable::Expansion {
   void add(State to, MoveKind kind, unsigned set) {
     Move move{kind, set, whole_on_group(kind, set), Seconds(0)};
     if (const std::optional<Collective> collective = collective_of(kind))
-      move.time = collective_time(*table.cluster_, *collective, move.whole, group_of(table.mesh_, set));
+      move.time =
+          table.exposed_ * collective_time(*table.cluster_, *collective, move.whole, group_of(table.mesh_, set));
     edges.push_back({to, move});
   }
 };
 
 ConversionTable::ConversionTable(const Cluster& cluster, const DeviceMesh& mesh, std::vector<std::int64_t> shape,
-                                 Bytes element)
-    : cluster_(&cluster), mesh_(mesh), shape_(std::move(shape)), element_(element) {
+                                 Bytes element, double exposed)
+    : cluster_(&cluster), mesh_(mesh), shape_(std::move(shape)), element_(element), exposed_(exposed) {
   assert(mesh_.dimensions() <= max_mesh_axes && shape_.size() <= 10);
   for (std::size_t axis = 0; axis < mesh_.dimensions(); ++axis)
     states_ *= static_cast<State>(first_dimension + shape_.size());

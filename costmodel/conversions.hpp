@@ -50,8 +50,10 @@ struct MovePath {
 // threads.
 class ConversionTable {
  public:
-  // `shape` in elements, `element` the bytes of one.
-  ConversionTable(const Cluster& cluster, const DeviceMesh& mesh, std::vector<std::int64_t> shape, Bytes element);
+  // `shape` in elements, `element` the bytes of one; every time is multiplied by `exposed`, the share that computing
+  // waits for.
+  ConversionTable(const Cluster& cluster, const DeviceMesh& mesh, std::vector<std::int64_t> shape, Bytes element,
+                  double exposed = 1);
 
   // From a result, a stored parameter or a tensor's node to an operand or a node. Infinite (≥ impossible) when the
   // shape does not divide. The gradient's price is that of the way back.
@@ -102,6 +104,7 @@ class ConversionTable {
   DeviceMesh mesh_;
   std::vector<std::int64_t> shape_;
   Bytes element_;
+  double exposed_;
   State states_ = 1;           // count: (2 + dimensions)^axes
   std::vector<bool> divides_;  // by state
   std::vector<std::unique_ptr<std::vector<Edge>>> edges_;

@@ -17,6 +17,7 @@ std::optional<MeasuredOperator> measured_kind(const Op& op) {
     case OpKind::reshape:
       return MeasuredOperator::transpose;
     case OpKind::conv:
+    case OpKind::concat:
     case OpKind::broadcast:
     case OpKind::custom:
       return std::nullopt;
@@ -46,6 +47,7 @@ struct LocalShape {
   const Graph& graph;
   const Op& op;
   std::span<const std::int64_t> sizes;
+  DType dtype;  // what it is computed in
 
   std::int64_t size(FactorId factor) const { return sizes[index(factor)]; }
   std::int64_t elements(const RuleOperand& operand) const {
@@ -58,22 +60,22 @@ struct LocalShape {
     return static_cast<double>(elements(operand)) * element_size(recipe, graph.tensor(tensor).dtype).value();
   }
 
-  // That of the first floating operand, 16-bit ones as the recipe says.
-  DType dtype() const {
-    for (const TensorId tensor : op.inputs) {
-      const DType dtype = graph.tensor(tensor).dtype;
-      if (dtype == DType::bf16 || dtype == DType::fp16) return recipe.compute_dtype;
-      if (is_floating(dtype)) return dtype;
+  // Of a gather's table: as large as the result before rows are summed.
+  double rows_read() const {
+    double product = element_size(recipe, graph.tensor(op.outputs[0]).dtype).value();
+    for (std::size_t f = 0; f < sizes.size(); ++f) {
+      const FactorId factor{static_cast<std::uint32_t>(f)};
+      if (contains(op.rule.inputs[1], factor) || contains(op.rule.outputs[0], factor))
+        product *= static_cast<double>(sizes[f]);
     }
-    return recipe.compute_dtype;
+    return product;
   }
-
-  // Read and written by the forward. Of a gather's table the rows that are read, which are as large as the result.
+  // Read and written by the forward; of a gather's table the rows that are read.
   std::int64_t bytes() const {
     double sum = 0;
     for (std::size_t i = 0; i < op.inputs.size(); ++i) {
       const bool table = op.kind == OpKind::gather && is_floating(graph.tensor(op.inputs[i]).dtype);
-      sum += table ? bytes_of(op.rule.outputs[0], op.outputs[0]) : bytes_of(op.rule.inputs[i], op.inputs[i]);
+      sum += table ? rows_read() : bytes_of(op.rule.inputs[i], op.inputs[i]);
     }
     for (std::size_t o = 0; o < op.outputs.size(); ++o) sum += bytes_of(op.rule.outputs[o], op.outputs[o]);
     return std::max<std::int64_t>(1, std::llround(sum));
@@ -130,7 +132,7 @@ std::optional<KernelShape> product(const LocalShape& local, const RuleOperand& l
   if (!comes_before(result, local, of_m, of_n)) return product(local, right, left, result);
   return KernelShape{
       {.kind = MeasuredOperator::gemm,
-       .dtype = local.dtype(),
+       .dtype = local.dtype,
        .operands = order_of(comes_before(left, local, of_m, of_k), comes_before(right, local, of_k, of_n))},
       {batch, m, n, k}};
 }
@@ -140,7 +142,7 @@ std::optional<KernelShape> product(const LocalShape& local, const RuleOperand& l
 // told apart by order alone, so the profile's samples are looked up by the product of both.
 std::optional<KernelShape> attention(const LocalShape& local, Direction direction) {
   const ShardingRule& rule = local.op.rule;
-  if (rule.inputs.size() < 3) return std::nullopt;
+  if (rule.inputs.size() < 3 || local.op.window > 0) return std::nullopt;
   const RuleOperand &query = rule.inputs[0], &key = rule.inputs[1], &output = rule.outputs[0];
   std::int64_t groups = 1, queries = 1, keys = 1, heads = 1, head_size = 1;
   const auto shared = [&](FactorId f) {
@@ -161,12 +163,12 @@ std::optional<KernelShape> attention(const LocalShape& local, Direction directio
     for (const FactorId f : dimension)
       if (!contains(query, f)) keys *= local.size(f);
   return KernelShape{
-      {.kind = MeasuredOperator::attention, .dtype = local.dtype(), .causal = local.op.causal, .direction = direction},
+      {.kind = MeasuredOperator::attention, .dtype = local.dtype, .causal = local.op.causal, .direction = direction},
       {1, groups * heads, groups, queries, keys, head_size}};
 }
 
 std::optional<KernelShape> by_bytes(const LocalShape& local, MeasuredOperator kind, Direction direction) {
-  KernelShape result{{.kind = kind, .dtype = local.dtype(), .direction = direction}, {local.bytes()}};
+  KernelShape result{{.kind = kind, .dtype = local.dtype, .direction = direction}, {local.bytes()}};
   if (shape_names(kind).size() == 2) result.shape.push_back(local.columns());
   return result;
 }
@@ -174,8 +176,8 @@ std::optional<KernelShape> by_bytes(const LocalShape& local, MeasuredOperator ki
 }  // namespace
 
 std::optional<KernelShape> forward_kernel(const Recipe& recipe, const Graph& graph, const Op& op,
-                                          std::span<const std::int64_t> factor_sizes) {
-  const LocalShape local{recipe, graph, op, factor_sizes};
+                                          std::span<const std::int64_t> factor_sizes, DType dtype) {
+  const LocalShape local{recipe, graph, op, factor_sizes, dtype};
   const auto kind = measured_kind(op);
   if (!kind) return std::nullopt;
   if (*kind == MeasuredOperator::gemm) return product(local, op.rule.inputs[0], op.rule.inputs[1], op.rule.outputs[0]);
@@ -184,8 +186,9 @@ std::optional<KernelShape> forward_kernel(const Recipe& recipe, const Graph& gra
 }
 
 std::optional<KernelShape> gradient_kernel(const Recipe& recipe, const Graph& graph, const Op& op,
-                                           const GradientOp& kernel, std::span<const std::int64_t> factor_sizes) {
-  const LocalShape local{recipe, graph, op, factor_sizes};
+                                           const GradientOp& kernel, std::span<const std::int64_t> factor_sizes,
+                                           DType dtype) {
+  const LocalShape local{recipe, graph, op, factor_sizes, dtype};
   const auto kind = measured_kind(op);
   if (!kind) return std::nullopt;
   switch (*kind) {

@@ -18,10 +18,11 @@ struct KernelShape {
 };
 
 // None where a profile has no kind for it: convolutions, custom ops, views, the sums that gradients of additions are.
-// `factor_sizes` as in op_costs.hpp.
+// `factor_sizes` as in op_costs.hpp; `dtype`: what it is computed in.
 std::optional<KernelShape> forward_kernel(const Recipe& recipe, const Graph& graph, const Op& op,
-                                          std::span<const std::int64_t> factor_sizes);
+                                          std::span<const std::int64_t> factor_sizes, DType dtype);
 std::optional<KernelShape> gradient_kernel(const Recipe& recipe, const Graph& graph, const Op& op,
-                                           const GradientOp& kernel, std::span<const std::int64_t> factor_sizes);
+                                           const GradientOp& kernel, std::span<const std::int64_t> factor_sizes,
+                                           DType dtype);
 
 }  // namespace meshloom

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "costmodel/device_files.hpp"
 #include "costmodel/groups.hpp"
 #include "graphs/input_error.hpp"
 
@@ -33,7 +34,11 @@ std::string normalized(const std::string& name) {
 
 }  // namespace
 
-bool same_device(const std::string& one, const std::string& other) { return normalized(one) == normalized(other); }
+bool same_device(const std::string& one, const std::string& other) {
+  if (normalized(one) == normalized(other)) return true;
+  const auto first = device_named(one), second = device_named(other);
+  return first && second && first->device.name == second->device.name;
+}
 
 MeasuredTimes::MeasuredTimes(const std::vector<Profile>& profiles, const Cluster& cluster, const Recipe& recipe)
     : cluster_(std::make_unique<Cluster>(cluster)) {

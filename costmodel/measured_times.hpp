@@ -63,7 +63,8 @@ struct ProfileFile {
 Cluster with_profiles(const Cluster& cluster, const Recipe& recipe, const std::vector<ProfileFile>& profiles,
                       const std::vector<std::string>& stand_ins);
 
-// Names of one device: case, spaces, hyphens and the maker's name in front do not count.
+// Names of one device: case, spaces, hyphens and the maker's name in front do not count; or both are names of one
+// device file.
 bool same_device(const std::string& one, const std::string& other);
 
 }  // namespace meshloom

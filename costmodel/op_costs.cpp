@@ -13,6 +13,7 @@ struct LocalOp {
   const Cluster& cluster;
   const Recipe& recipe;
   const Graph& graph;
+  const OpGradient& gradient;
   const Op& op;
   std::span<const std::int64_t> factor_sizes;
 
@@ -27,6 +28,15 @@ struct LocalOp {
   double all_factors() const {
     double product = 1;
     for (const std::int64_t size : factor_sizes) product *= double(size);
+    return product;
+  }
+  // Of the factors in one of two operands.
+  double product_over(const RuleOperand& a, const RuleOperand& b) const {
+    double product = 1;
+    for (std::size_t f = 0; f < factor_sizes.size(); ++f) {
+      const FactorId factor{static_cast<std::uint32_t>(f)};
+      if (contains(a, factor) || contains(b, factor)) product *= double(factor_sizes[f]);
+    }
     return product;
   }
   // Of the factors that multiply: a convolution's stride stands in the image alone and does not.
@@ -57,17 +67,51 @@ struct LocalOp {
   }
 
   Seconds moving(Bytes bytes) const { return bytes / (device().memory_bandwidth * device().memory_efficiency); }
-  Seconds elementwise(Bytes bytes) const { return recipe.elementwise_traffic * moving(bytes); }
+  Seconds elementwise(Bytes bytes) const { return recipe.elementwise_traffic * traffic_of_kind() * moving(bytes); }
+  double traffic_of_kind() const {
+    switch (op.kind) {
+      case OpKind::layer_norm:
+      case OpKind::rms_norm:
+        return recipe.norm_traffic;
+      case OpKind::cross_entropy:
+        return recipe.loss_traffic;
+      case OpKind::softmax:
+      case OpKind::scale:
+        return recipe.softmax_traffic;
+      default:
+        return 1;
+    }
+  }
+
+  double activation_elements() const {
+    double sum = 0;
+    for (std::size_t i = 0; i < op.inputs.size(); ++i)
+      if (!is_parameter(i)) sum += elements(op.rule.inputs[i]);
+    return sum;
+  }
+  bool is_parameter(std::size_t input) const { return graph.tensor(op.inputs[input]).role == TensorRole::parameter; }
+  // A product with a parameter, but not that which makes the logits.
+  bool is_linear_layer() const {
+    if (gradient.makes_logits) return false;
+    for (std::size_t i = 0; i < op.inputs.size(); ++i)
+      if (is_parameter(i)) return true;
+    return false;
+  }
+  // Whether the recipe computes it in another dtype than its operands have.
+  bool casts() const {
+    return recipe.linear_dtype && *recipe.linear_dtype != recipe.compute_dtype && is_linear_layer();
+  }
 
   // What products are computed in: the dtype of the first floating operand, 16-bit ones as the recipe says.
-  FlopsPerSecond peak() const {
+  DType dtype() const {
     for (const TensorId tensor : op.inputs) {
-      const DType dtype = graph.tensor(tensor).dtype;
-      if (dtype == DType::bf16 || dtype == DType::fp16) return peak_for(device(), recipe.compute_dtype);
-      if (is_floating(dtype)) return peak_for(device(), dtype);
+      const DType stored = graph.tensor(tensor).dtype;
+      if (stored == DType::bf16 || stored == DType::fp16) break;
+      if (is_floating(stored)) return dtype_on(device(), stored);
     }
-    return peak_for(device(), recipe.compute_dtype);
+    return dtype_on(device(), casts() ? *recipe.linear_dtype : recipe.compute_dtype);
   }
+  FlopsPerSecond peak() const { return peak_for(device(), dtype()); }
 };
 
 // What each kind is priced by.
@@ -101,12 +145,20 @@ Price price_of(const Op& op) {
     case OpKind::rms_norm:
     case OpKind::batch_norm:
     case OpKind::rotary:
+    case OpKind::concat:
     case OpKind::dropout:
     case OpKind::max_pool:
     case OpKind::cross_entropy:
       return Price::elementwise;
   }
   return Price::elementwise;
+}
+
+// What a product's prologue takes does not shrink with its operands' width.
+double speed_over_16_bits(const LocalOp& local) {
+  const DType dtype = local.dtype();
+  if (dtype != DType::fp8 && dtype != DType::fp4) return 1;
+  return local.peak() / peak_for(local.device(), DType::bf16);
 }
 
 // A product with `result`: 2·Π factors that multiply; the result's factors make the output tile, the others are
@@ -117,15 +169,27 @@ Seconds gemm(const LocalOp& local, const RuleOperand& result) {
   const Seconds moved = local.moving(local.inputs() + local.outputs());
   if (result_elements >= products) return moved;
   const GemmEfficiency& curve = local.device().gemm;
-  const Seconds ideal = Flops(2 * products) / (local.peak() * curve.of_peak);
-  const double depth = products / result_elements;
+  const Seconds ideal = Flops(2 * products) / (local.peak() * curve.share_of_peak(local.dtype()));
+  const double depth = products / result_elements / speed_over_16_bits(local);
   return std::max(moved, ideal * (1 + curve.wave_penalty / result_elements) * (1 + curve.depth_penalty / depth));
 }
 
+// Quantizing an operand before a product, or a result's gradient before the gradients' products.
+Seconds casting(const LocalOp& local, double elements) {
+  return local.casts() ? local.moving(Bytes(local.recipe.cast_bytes * elements)) : Seconds{};
+}
+
+constexpr double small_head = 100;
+
 Seconds attention(const LocalOp& local) {
-  const Flops flops((local.op.causal ? 2 : 4) * local.all_factors());
+  const ShardingRule& rule = local.op.rule;
+  const double products =
+      2 * local.product_over(rule.inputs[0], rule.inputs[1]) + 2 * local.product_over(rule.inputs[2], rule.outputs[0]);
+  const Flops flops(computed_share(local.op) * products);
+  const double head = double(local.factor_sizes[index(rule.inputs[0].back().back())]);
+  const double share = attention_share(local.device(), local.recipe.attention_kernel);
   return std::max(local.moving(local.inputs() + local.outputs()),
-                  flops / (local.peak() * local.device().attention_of_peak));
+                  flops / (local.peak() * share) * (head < small_head ? local.recipe.small_head_cost : 1));
 }
 
 Seconds custom(const LocalOp& local) {
@@ -151,24 +215,22 @@ Seconds view(const LocalOp& local) {
   return transposes ? local.elementwise(local.inputs() + local.outputs()) : Seconds{};
 }
 
-// Of a table the rows read, not the table: they are as large as the result.
-Bytes rows_and_indices(const LocalOp& local) {
-  Bytes indices;
-  for (std::size_t i = 0; i < local.op.inputs.size(); ++i)
-    if (!is_floating(local.graph.tensor(local.op.inputs[i]).dtype)) indices += local.input(i);
-  return 2 * local.outputs() + indices;
+// Of a table the rows read, not the table: they are as large as the result before rows are summed.
+Bytes rows(const LocalOp& local) {
+  return local.product_over(local.op.rule.inputs[1], local.op.rule.outputs[0]) *
+         element_size(local.recipe, local.graph.tensor(local.op.outputs[0]).dtype);
 }
 
 Seconds forward_work(const LocalOp& local) {
   switch (price_of(local.op)) {
     case Price::gemm:
-      return gemm(local, local.op.rule.outputs[0]);
+      return gemm(local, local.op.rule.outputs[0]) + casting(local, local.activation_elements());
     case Price::attention:
       return attention(local);
     case Price::custom:
       return custom(local);
     case Price::rows:
-      return local.elementwise(rows_and_indices(local));
+      return local.elementwise(local.input(1) + rows(local) + local.outputs());
     case Price::view:
       return view(local);
     case Price::add:
@@ -188,16 +250,17 @@ Seconds sum_or_pass(const LocalOp& local, std::size_t input) {
 
 Seconds backward_work(const LocalOp& local, const GradientOp& kernel) {
   switch (price_of(local.op)) {
-    case Price::gemm:
-      return gemm(local, local.op.rule.inputs[kernel.of_inputs[0]]);
+    case Price::gemm:  // the result's gradient is cast once for all of its products
+      return gemm(local, local.op.rule.inputs[kernel.of_inputs[0]]) +
+             casting(local, local.elements(local.op.rule.outputs[0])) / double(local.gradient.kernels.size());
     case Price::add:
       return sum_or_pass(local, kernel.of_inputs[0]);
     case Price::view:
       return local.op.kind == OpKind::broadcast ? sum_or_pass(local, kernel.of_inputs[0]) : view(local);
     case Price::linear_by_bytes:
       return local.elementwise(local.output(0) + local.input(kernel.of_inputs[0]));
-    case Price::rows:  // adds each row to one of the table: the table's row is read and written
-      return local.elementwise(rows_and_indices(local) + local.outputs());
+    case Price::rows:  // adds each row to one of the table: those of the table that it meets are read and written
+      return local.elementwise(local.input(1) + local.outputs() + 2 * std::min(rows(local), local.input(0)));
     case Price::attention:
     case Price::custom:
     case Price::elementwise:
@@ -219,13 +282,15 @@ SourcedTime measured(const Cluster& cluster, const std::optional<KernelShape>& k
 SourcedTime forward_time(const LocalOp& local) {
   const Seconds modelled = at_least_launch(local.device(), forward_work(local));
   if (!local.cluster.measured) return {modelled, TimeSource::modelled};
-  return measured(local.cluster, forward_kernel(local.recipe, local.graph, local.op, local.factor_sizes), modelled);
+  return measured(local.cluster, forward_kernel(local.recipe, local.graph, local.op, local.factor_sizes, local.dtype()),
+                  modelled);
 }
 
 SourcedTime backward_time(const LocalOp& local, const GradientOp& kernel) {
   const Seconds modelled = at_least_launch(local.device(), backward_work(local, kernel));
   if (!local.cluster.measured) return {modelled, TimeSource::modelled};
-  return measured(local.cluster, gradient_kernel(local.recipe, local.graph, local.op, kernel, local.factor_sizes),
+  return measured(local.cluster,
+                  gradient_kernel(local.recipe, local.graph, local.op, kernel, local.factor_sizes, local.dtype()),
                   modelled);
 }
 
@@ -237,7 +302,7 @@ Bytes element_size(const Recipe& recipe, DType dtype) {
 
 OpTime op_time(const Cluster& cluster, const Recipe& recipe, const Graph& graph, const OpGradient& gradient, OpId op,
                std::span<const std::int64_t> factor_sizes) {
-  const LocalOp local{cluster, recipe, graph, graph.op(op), factor_sizes};
+  const LocalOp local{cluster, recipe, graph, gradient, graph.op(op), factor_sizes};
   const SourcedTime forward = forward_time(local);
   OpTime time{forward.time, Seconds{}};
   time.forward_source.add(forward);
@@ -250,6 +315,14 @@ OpTime op_time(const Cluster& cluster, const Recipe& recipe, const Graph& graph,
     });
     if (of_parameters) time.backward_weight += taken.time;
   }
+  return time;
+}
+
+Launches launches(const Recipe& recipe, const Graph& graph, const OpGradient& gradient, OpId op) {
+  Launches time;
+  if (price_of(graph.op(op)) == Price::view) return time;
+  time.forward = recipe.launch;
+  time.backward = recipe.backward_launch * static_cast<double>(gradient.kernels.size()) * recipe.launch;
   return time;
 }
 

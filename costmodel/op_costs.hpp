@@ -24,6 +24,12 @@ struct OpTime {
 OpTime op_time(const Cluster& cluster, const Recipe& recipe, const Graph& graph, const OpGradient& gradient, OpId op,
                std::span<const std::int64_t> factor_sizes);
 
+// What starting its kernels takes on the host, whatever its sizes; views need none.
+struct Launches {
+  Seconds forward, backward;
+};
+Launches launches(const Recipe& recipe, const Graph& graph, const OpGradient& gradient, OpId op);
+
 // Size of one element as computed under the recipe.
 Bytes element_size(const Recipe& recipe, DType dtype);
 

@@ -60,23 +60,55 @@ struct Recipe {
   // the backward, at that price; otherwise they are saved as the consumers use them.
   bool regather_saved_activations = false;
   RecomputeScope recompute_scope = RecomputeScope::blocks;
+  // Products with a parameter, but that of the logits, are computed in this; none: compute_dtype. Their other operands
+  // and their results' gradients are cast, which moves cast_bytes for each element.
+  std::optional<DType> linear_dtype;
+  double cast_bytes = 0;
   double elementwise_traffic = 1;  // bytes moved over bytes of operands and results, for kinds priced by bytes: fusion
+  double norm_traffic = 1;         // of norms, times that
+  double softmax_traffic = 1;      // of scores between the products of attention that is not fused, times that
+  double loss_traffic = 1;         // of the loss, times that
+  bool fused_attention = true;     // graphs that are made for a run have one kernel for the core of attention
+  std::string attention_kernel;    // by which a device knows how fast it is (DeviceType::attention_kernels)
+  double small_head_cost = 1;      // times what fused attention takes, for heads of less than 100
+  // The processor of the host starts kernels one after the other: a stage takes the p-norm of its devices' time and of
+  // what starting its kernels takes (stage_time.hpp).
+  Seconds launch;              // of one kernel in the forward
+  double backward_launch = 1;  // of one in the backward, over that
+  // Of the time of collectives, the share that computing waits for; more than 1 where they take longer in
+  // training than alone.
+  double exposed_activations = 1;
+  double exposed_parameters = 1;
+  double exposed_synchronization = 1;
+  // Collectives of parameters in every microbatch (zero2, zero3) run beside computing: a stage waits for the exposed
+  // share, and takes no less than all of them do, this many times what they take alone.
+  bool overlap_parameters = false;
+  double parameter_slowdown = 1;
+  double expert_imbalance = 1;  // the tokens of the busiest expert over the mean
   // Pipeline schedules that the framework can run, by name (planner/plan/schedule.hpp): what `auto` searches.
   std::vector<std::string> schedules{"1f1b", "interleaved-1f1b"};
   OverlapSends overlap_sends = OverlapSends::by_schedule;
   OverlapSynchronization overlap_synchronization = OverlapSynchronization::none;
-  Bytes context_memory{0};                                   // per device: CUDA context, communicator buffers
-  double memory_fragmentation = 0;                           // allocator overhead as a share of what is allocated
+  Bytes context_memory{0};              // per device: CUDA context, communicator buffers
+  double memory_fragmentation = 0;      // allocator overhead as a share of what is allocated
+  double norm_bytes = 0;                // saved besides, per element of a norm's result (fp32 copies)
+  double gathered_logits_bytes = 0;     // on every device with the loss, per token and entry of the whole vocabulary
+  std::string kernels;                  // the kernel set that was chosen; "": the recipe's default
+  std::vector<std::string> frameworks;  // what tables of measured runs call frameworks that this describes
   std::vector<std::pair<std::string, std::string>> sources;  // key -> where its number comes from
   bool operator==(const Recipe&) const = default;
 };
 
-// A preset's name ("neutral", "megatron", "alpa") or the path of a file. Throws InputError with the presets' names.
-// A file may start from a preset ("extends": "megatron"); keys it lacks have the values of that preset, else of
-// "neutral".
-Recipe find_recipe(const std::string& name_or_path);
+// A recipe that comes with the program (training_recipes/) by its name, or the path of a file. Throws InputError with
+// the names. A file may start from one that comes with the program ("extends": "megatron"); keys it lacks have the
+// values of that, else of "neutral". `kernels` chooses one of the recipe's kernel sets, whose keys then replace the
+// recipe's; "" is the recipe's own default.
+Recipe find_recipe(const std::string& name_or_path, const std::string& kernels = "");
 std::vector<std::string> recipe_presets();
-Recipe parse_recipe(const std::string& text, const std::string& file);
+std::vector<std::string> kernel_sets(const std::string& name_or_path);
+// Of a run's framework: the recipe that lists it; none.
+std::optional<std::string> recipe_of_framework(const std::string& framework);
+Recipe parse_recipe(const std::string& text, const std::string& file, const std::string& kernels = "");
 std::string write_recipe(const Recipe& recipe);
 
 }  // namespace meshloom

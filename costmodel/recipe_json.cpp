@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "costmodel/embedded_files.hpp"
 #include "costmodel/quantity_text.hpp"
 #include "costmodel/recipe.hpp"
-#include "costmodel/recipe_presets.hpp"
 #include "graphs/json_input.hpp"
 
 namespace meshloom {
@@ -14,7 +14,20 @@ namespace {
 
 constexpr std::string_view schema = "meshloom.recipe/1";
 
-Recipe preset(std::size_t position) { return built_in_recipes()[position]; }
+constexpr std::string_view first_preset = "neutral";
+
+std::optional<EmbeddedFile> preset_file(std::string_view name) {
+  for (const EmbeddedFile& file : embedded_recipes())
+    if (file.name == name) return file;
+  return std::nullopt;
+}
+
+DType read_linear_dtype(const JsonInput& json) {
+  constexpr DType allowed[] = {DType::bf16, DType::fp16, DType::fp32, DType::fp8, DType::fp4};
+  std::vector<std::string> names;
+  for (const DType dtype : allowed) names.emplace_back(name(dtype));
+  return allowed[json.one_of(names)];
+}
 
 DType read_compute_dtype(const JsonInput& json) {
   constexpr DType allowed[] = {DType::bf16, DType::fp16, DType::fp32};
@@ -65,6 +78,63 @@ std::vector<std::string> read_schedules(const JsonInput& json) {
   return schedules;
 }
 
+// Keys of numbers that may be read and written one like the other.
+struct NumberKey {
+  const char* key;
+  double Recipe::*member;
+  double least, most;
+};
+constexpr NumberKey number_keys[] = {
+    {"cast_bytes", &Recipe::cast_bytes, 0, 100},
+    {"elementwise_traffic", &Recipe::elementwise_traffic, 0, 100},
+    {"norm_traffic", &Recipe::norm_traffic, 0, 100},
+    {"softmax_traffic", &Recipe::softmax_traffic, 0, 100},
+    {"loss_traffic", &Recipe::loss_traffic, 0, 100},
+    {"small_head_cost", &Recipe::small_head_cost, 0.1, 10},
+    {"backward_launch", &Recipe::backward_launch, 0, 10},
+    {"exposed_activations", &Recipe::exposed_activations, 0, 100},
+    {"exposed_parameters", &Recipe::exposed_parameters, 0, 100},
+    {"exposed_synchronization", &Recipe::exposed_synchronization, 0, 100},
+    {"parameter_slowdown", &Recipe::parameter_slowdown, 0, 100},
+    {"expert_imbalance", &Recipe::expert_imbalance, 1, 100},
+    {"memory_fragmentation", &Recipe::memory_fragmentation, 0, 10},
+    {"norm_bytes", &Recipe::norm_bytes, 0, 1000},
+    {"gathered_logits_bytes", &Recipe::gathered_logits_bytes, 0, 1000},
+};
+
+constexpr std::string_view own_keys[] = {"schema",  "name",       "extends", "kernel_sets",
+                                         "kernels", "frameworks", "sources"};
+constexpr std::string_view other_keys[] = {"compute_dtype",
+                                           "linear_dtype",
+                                           "parameter_bytes",
+                                           "gradient_bytes",
+                                           "bucket_bytes",
+                                           "optimizer_bytes",
+                                           "optimizer_traffic",
+                                           "parameter_states",
+                                           "fused_attention",
+                                           "attention_kernel",
+                                           "launch",
+                                           "overlap_parameters",
+                                           "regather_saved_activations",
+                                           "recompute_scope",
+                                           "schedules",
+                                           "overlap_sends",
+                                           "context_memory",
+                                           "overlap_synchronization"};
+
+std::vector<std::string> keys_of_values() {
+  std::vector<std::string> keys(std::begin(other_keys), std::end(other_keys));
+  for (const NumberKey& number : number_keys) keys.emplace_back(number.key);
+  return keys;
+}
+
+void only_known_keys(const JsonInput& json, std::vector<std::string> known) {
+  for (const auto& [key, value] : json.members())
+    if (std::find(known.begin(), known.end(), key) == known.end())
+      json.fail(fmt::format("unknown key \"{}\"{}", key, did_you_mean(key, known)));
+}
+
 // The sources of keys that the file sets itself are the file's, or none; those of inherited keys are the preset's.
 void read_sources(const JsonInput& root, Recipe& recipe) {
   std::erase_if(recipe.sources, [&](const auto& source) { return root.raw().contains(source.first); });
@@ -76,34 +146,80 @@ void read_sources(const JsonInput& root, Recipe& recipe) {
   }
 }
 
-Recipe recipe_from(const JsonInput& root) {
-  expect_schema(root, schema);
-  root.only_keys({"schema", "name", "extends", "compute_dtype", "parameter_bytes", "gradient_bytes", "bucket_bytes",
-                  "optimizer_bytes", "optimizer_traffic", "parameter_states", "regather_saved_activations",
-                  "recompute_scope", "elementwise_traffic", "schedules", "overlap_sends", "overlap_synchronization",
-                  "context_memory", "memory_fragmentation", "sources"});
-  const auto extends = root.find("extends");
-  Recipe recipe = preset(extends ? extends->one_of(recipe_presets()) : 0);
-  recipe.name = root.at("name").string();
-  if (const auto value = root.find("compute_dtype")) recipe.compute_dtype = read_compute_dtype(*value);
-  if (const auto value = root.find("parameter_bytes")) recipe.parameter_bytes = Bytes(value->bytes());
-  if (const auto value = root.find("gradient_bytes")) recipe.gradient_bytes = Bytes(value->bytes());
-  if (const auto value = root.find("bucket_bytes")) {
+void read_values(const JsonInput& json, Recipe& recipe) {
+  if (const auto value = json.find("compute_dtype")) recipe.compute_dtype = read_compute_dtype(*value);
+  if (const auto value = json.find("linear_dtype")) recipe.linear_dtype = read_linear_dtype(*value);
+  if (const auto value = json.find("parameter_bytes")) recipe.parameter_bytes = Bytes(value->bytes());
+  if (const auto value = json.find("gradient_bytes")) recipe.gradient_bytes = Bytes(value->bytes());
+  if (const auto value = json.find("bucket_bytes")) {
     recipe.bucket_bytes = Bytes(value->bytes());
     if (!(recipe.bucket_bytes > Bytes(0))) value->fail("must be more than 0; write \"1 B\" for no buckets");
   }
-  if (const auto value = root.find("optimizer_bytes")) recipe.optimizer_bytes = Bytes(value->bytes());
-  if (const auto value = root.find("optimizer_traffic")) recipe.optimizer_traffic = value->bytes();
-  if (const auto value = root.find("parameter_states")) recipe.parameter_states = read_parameter_states(*value);
-  if (const auto value = root.find("regather_saved_activations")) recipe.regather_saved_activations = value->boolean();
-  if (const auto value = root.find("recompute_scope")) recipe.recompute_scope = read_recompute_scope(*value);
-  if (const auto value = root.find("elementwise_traffic")) recipe.elementwise_traffic = value->number(0, 100);
-  if (const auto value = root.find("schedules")) recipe.schedules = read_schedules(*value);
-  if (const auto value = root.find("overlap_sends")) recipe.overlap_sends = read_overlap_sends(*value);
-  if (const auto value = root.find("overlap_synchronization"))
+  if (const auto value = json.find("optimizer_bytes")) recipe.optimizer_bytes = Bytes(value->bytes());
+  if (const auto value = json.find("optimizer_traffic")) recipe.optimizer_traffic = value->bytes();
+  if (const auto value = json.find("parameter_states")) recipe.parameter_states = read_parameter_states(*value);
+  if (const auto value = json.find("fused_attention")) recipe.fused_attention = value->boolean();
+  if (const auto value = json.find("attention_kernel")) recipe.attention_kernel = value->string();
+  if (const auto value = json.find("launch")) recipe.launch = Seconds(value->seconds());
+  if (const auto value = json.find("overlap_parameters")) recipe.overlap_parameters = value->boolean();
+  if (const auto value = json.find("regather_saved_activations")) recipe.regather_saved_activations = value->boolean();
+  if (const auto value = json.find("recompute_scope")) recipe.recompute_scope = read_recompute_scope(*value);
+  if (const auto value = json.find("schedules")) recipe.schedules = read_schedules(*value);
+  if (const auto value = json.find("overlap_sends")) recipe.overlap_sends = read_overlap_sends(*value);
+  if (const auto value = json.find("overlap_synchronization"))
     recipe.overlap_synchronization = read_overlap_synchronization(*value);
-  if (const auto value = root.find("context_memory")) recipe.context_memory = Bytes(value->bytes());
-  if (const auto value = root.find("memory_fragmentation")) recipe.memory_fragmentation = value->number(0, 10);
+  if (const auto value = json.find("context_memory")) recipe.context_memory = Bytes(value->bytes());
+  for (const NumberKey& number : number_keys)
+    if (const auto value = json.find(number.key)) recipe.*number.member = value->number(number.least, number.most);
+}
+
+// All sets are checked, whichever is chosen.
+void read_kernel_sets(const JsonInput& root, const std::string& chosen, Recipe& recipe) {
+  const Recipe plain = recipe;
+  const auto sets = root.find("kernel_sets");
+  std::vector<std::string> names;
+  if (sets)
+    for (const auto& [set, values] : sets->members()) {
+      only_known_keys(values, keys_of_values());
+      Recipe with = plain;
+      read_values(values, with);
+      names.push_back(set);
+      if (set == chosen) recipe = with;
+    }
+  if (chosen.empty()) return;
+  if (sets && std::find(names.begin(), names.end(), chosen) == names.end())
+    root.fail(fmt::format("has no kernel set \"{}\"; it has: {}{}", chosen, fmt::join(names, ", "),
+                          did_you_mean(chosen, names)));
+  recipe.kernels = chosen;
+}
+
+Recipe recipe_from(const JsonInput& root, const std::string& kernels);
+
+JsonInput preset_json(std::string_view name) {
+  const EmbeddedFile file = *preset_file(name);
+  return parse_json(std::string(file.text), fmt::format("training_recipes/{}.json", file.name));
+}
+
+Recipe preset(std::string_view name) { return recipe_from(preset_json(name), ""); }
+
+// A preset that extends nothing starts from the plain values of Recipe, "neutral", which states all.
+Recipe base_of(const JsonInput& root) {
+  if (const auto extends = root.find("extends")) return preset(recipe_presets()[extends->one_of(recipe_presets())]);
+  return root.raw().value("name", "") == first_preset ? Recipe{} : preset(first_preset);
+}
+
+Recipe recipe_from(const JsonInput& root, const std::string& kernels) {
+  expect_schema(root, schema);
+  std::vector<std::string> known = keys_of_values();
+  known.insert(known.end(), std::begin(own_keys), std::end(own_keys));
+  only_known_keys(root, known);
+  Recipe recipe = base_of(root);
+  recipe.name = root.at("name").string();
+  recipe.frameworks.clear();
+  if (const auto value = root.find("frameworks")) recipe.frameworks = value->strings();
+  read_values(root, recipe);
+  const auto stated = root.find("kernels");
+  read_kernel_sets(root, kernels.empty() && stated ? stated->string() : kernels, recipe);
   read_sources(root, recipe);
   return recipe;
 }
@@ -116,21 +232,46 @@ bool names_a_file(const std::string& text) {
 }  // namespace
 
 std::vector<std::string> recipe_presets() {
-  std::vector<std::string> names;
-  for (const Recipe& recipe : built_in_recipes()) names.push_back(recipe.name);
+  std::vector<std::string> names{std::string(first_preset)};
+  for (const EmbeddedFile& file : embedded_recipes())
+    if (file.name != first_preset) names.emplace_back(file.name);
   return names;
 }
 
-Recipe find_recipe(const std::string& name_or_path) {
+std::optional<std::string> recipe_of_framework(const std::string& framework) {
+  for (const std::string& name : recipe_presets()) {
+    const std::vector<std::string> frameworks = preset(name).frameworks;
+    if (std::find(frameworks.begin(), frameworks.end(), framework) != frameworks.end()) return name;
+  }
+  return std::nullopt;
+}
+
+namespace {
+
+JsonInput recipe_json(const std::string& name_or_path) {
   const std::vector<std::string> names = recipe_presets();
-  const auto found = std::find(names.begin(), names.end(), name_or_path);
-  if (found != names.end()) return preset(static_cast<std::size_t>(found - names.begin()));
-  if (names_a_file(name_or_path)) return recipe_from(read_json_file(name_or_path));
+  if (std::find(names.begin(), names.end(), name_or_path) != names.end()) return preset_json(name_or_path);
+  if (names_a_file(name_or_path)) return read_json_file(name_or_path);
   throw InputError("--recipe", fmt::format("unknown recipe \"{}\"; give the path of a file or one of: {}{}",
                                            name_or_path, fmt::join(names, ", "), did_you_mean(name_or_path, names)));
 }
 
-Recipe parse_recipe(const std::string& text, const std::string& file) { return recipe_from(parse_json(text, file)); }
+}  // namespace
+
+Recipe find_recipe(const std::string& name_or_path, const std::string& kernels) {
+  return recipe_from(recipe_json(name_or_path), kernels);
+}
+
+std::vector<std::string> kernel_sets(const std::string& name_or_path) {
+  std::vector<std::string> names;
+  if (const auto sets = recipe_json(name_or_path).find("kernel_sets"))
+    for (const auto& [set, values] : sets->members()) names.push_back(set);
+  return names;
+}
+
+Recipe parse_recipe(const std::string& text, const std::string& file, const std::string& kernels) {
+  return recipe_from(parse_json(text, file), kernels);
+}
 
 std::string write_recipe(const Recipe& recipe) {
   Json states = Json::array();
@@ -146,12 +287,18 @@ std::string write_recipe(const Recipe& recipe) {
                {"parameter_states", states},
                {"regather_saved_activations", recipe.regather_saved_activations},
                {"recompute_scope", name(recipe.recompute_scope)},
-               {"elementwise_traffic", recipe.elementwise_traffic},
+               {"fused_attention", recipe.fused_attention},
+               {"attention_kernel", recipe.attention_kernel},
+               {"launch", text_of(recipe.launch)},
+               {"overlap_parameters", recipe.overlap_parameters},
                {"schedules", recipe.schedules},
                {"overlap_sends", name(recipe.overlap_sends)},
                {"overlap_synchronization", name(recipe.overlap_synchronization)},
-               {"context_memory", text_of(recipe.context_memory)},
-               {"memory_fragmentation", recipe.memory_fragmentation}};
+               {"context_memory", text_of(recipe.context_memory)}};
+  if (recipe.linear_dtype) json["linear_dtype"] = name(*recipe.linear_dtype);
+  for (const NumberKey& number : number_keys) json[number.key] = recipe.*number.member;
+  if (!recipe.kernels.empty()) json["kernels"] = recipe.kernels;
+  if (!recipe.frameworks.empty()) json["frameworks"] = recipe.frameworks;
   if (!recipe.sources.empty()) json["sources"] = Json::object();
   for (const auto& [key, text] : recipe.sources) json["sources"][key] = text;
   return json.dump(2) + "\n";

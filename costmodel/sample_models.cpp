@@ -39,8 +39,9 @@ OneOp op_of(const OperatorKey& key) {
     case MeasuredOperator::max_pool:
     case MeasuredOperator::cross_entropy:
     case MeasuredOperator::sum:
-    case MeasuredOperator::gather:
       return {*op_kind_named(name(key.kind)), "a -> b"};
+    case MeasuredOperator::gather:  // of one row, which makes the table
+      return {OpKind::gather, "v h, n -> n h"};
   }
   return {OpKind::scale, "a -> b"};
 }
@@ -58,6 +59,7 @@ Graph graph_of(const OperatorKey& key) {
   };
   for (std::size_t i = 0; i < op.rule.inputs.size(); ++i) add(op.inputs);
   for (std::size_t o = 0; o < op.rule.outputs.size(); ++o) add(op.outputs);
+  if (key.kind == MeasuredOperator::gather) graph.tensors[1].dtype = DType::int32;
   graph.ops.push_back(op);
   return graph;
 }
@@ -84,7 +86,13 @@ std::vector<std::int64_t> factor_sizes(const OperatorKey& key, std::span<const s
       static_cast<std::int64_t>(std::llround(static_cast<double>(shape[0]) / size_of(key.dtype).value()));
   const std::int64_t half = std::max<std::int64_t>(1, elements / 2);
   if (key.kind == MeasuredOperator::transpose) return {2, std::max<std::int64_t>(2, half / 2)};
-  if (key.kind == MeasuredOperator::gather) return {half, half};  // rows are as large as the result
+  if (key.kind == MeasuredOperator::gather) {  // v h n
+    const double index = size_of(DType::int32).value();
+    return {1,
+            std::max<std::int64_t>(
+                1, std::llround((static_cast<double>(shape[0]) - index) / 2 / size_of(key.dtype).value())),
+            1};
+  }
   return {std::max<std::int64_t>(1, elements - half), half};
 }
 
@@ -93,7 +101,8 @@ std::vector<std::int64_t> factor_sizes(const OperatorKey& key, std::span<const s
 SampleModel::SampleModel(const Cluster& cluster, const Recipe& recipe, const OperatorKey& key)
     : cluster_(cluster), recipe_(recipe), key_(key), graph_(graph_of(key)), gradient_(gradient_of(key, graph_.ops[0])) {
   cluster_.measured.reset();
-  recipe_.elementwise_traffic = 1;
+  recipe_.elementwise_traffic = recipe_.norm_traffic = recipe_.softmax_traffic = recipe_.loss_traffic = 1;
+  recipe_.linear_dtype.reset();
   if (key.dtype == DType::bf16 || key.dtype == DType::fp16) recipe_.compute_dtype = key.dtype;
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "graphs/graph.hpp"
+#include "graphs/transformer.hpp"
 
 namespace meshloom {
 
@@ -19,6 +20,7 @@ struct GptOptions {
   bool dropout = true;
   DType dtype = DType::bf16;
 };
+TransformerOptions as_transformer(const GptOptions& options);
 Graph build_gpt(const GptOptions& options);
 
 struct LlamaOptions {
@@ -32,11 +34,13 @@ struct LlamaOptions {
   bool causal = false;
   DType dtype = DType::bf16;
 };
+TransformerOptions as_transformer(const LlamaOptions& options);
 Graph build_llama(const LlamaOptions& options);
 
 // A mixture of experts as GShard's [Lepikhin et al. 2021] and Alpa's: a GPT in which every second MLP is replaced by
 // experts. The token group is the sample; an expert takes capacity = ⌈top_k·seq_len·capacity_factor/experts⌉ tokens of
-// each group, and dispatch and combine are einsums with a mask. Experts have no biases.
+// each group, and dispatch and combine are einsums with a mask. Experts have no biases. (`Experts` in transformer.hpp:
+// gathers instead of einsums, gated, shared experts.)
 struct MoeOptions {
   GptOptions gpt = {.name = "moe", .layers = 8, .vocab = 32000};  // ffn_hidden 0: 8·hidden, as in Alpa
   std::int64_t experts = 8;

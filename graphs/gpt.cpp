@@ -1,21 +1,31 @@
-#include <fmt/format.h>
-
-#include "graphs/gpt_parts.hpp"
+#include "graphs/builders.hpp"
 
 namespace meshloom {
 
-Graph build_gpt(const GptOptions& options) {
-  ModelDraft model(options.name, options.dtype);
-  GptParts parts(options, model);
-  parts.declare_dims();
-  std::string x = parts.embedding();
-  for (std::int64_t layer = 0; layer < options.layers; ++layer) {
-    model.layer(fmt::format("h{}", layer));
-    x = parts.residual("attn", parts.attention(parts.norm("ln1", x)), x);
-    x = parts.residual("mlp", parts.mlp(parts.norm("ln2", x)), x);
-  }
-  parts.head(x);
-  return model.build();
+TransformerOptions as_transformer(const GptOptions& options) {
+  TransformerOptions result;
+  result.name = options.name;
+  result.layers = options.layers;
+  result.hidden = options.hidden;
+  result.heads = options.heads;
+  result.seq_len = options.seq_len;
+  result.vocab = options.vocab;
+  result.ffn_hidden = options.ffn_hidden;
+  result.pad_vocab_to = options.pad_vocab_to;
+  result.gated_mlp = false;
+  result.activation = Activation::gelu;
+  result.norm = NormKind::layer_norm;
+  result.attention_biases = AttentionBiases::all;
+  result.mlp_biases = true;
+  result.positions = PositionKind::learned;
+  result.tied_embeddings = options.tied_embeddings;
+  result.dropout = options.dropout;
+  result.fused_attention = options.fused_attention;
+  result.causal = options.causal;
+  result.dtype = options.dtype;
+  return result;
 }
+
+Graph build_gpt(const GptOptions& options) { return build_transformer(as_transformer(options)); }
 
 }  // namespace meshloom

@@ -56,7 +56,12 @@ OpGradient differentiate_op(const Op& op, const GraphRelations& relations) {
 
 TrainingGraph differentiate(const Graph& graph) {
   TrainingGraph result{relations(graph), {}};
-  for (const Op& op : graph.ops) result.gradients.push_back(differentiate_op(op, result.relations));
+  for (const Op& op : graph.ops) {
+    OpGradient& gradient = result.gradients.emplace_back(differentiate_op(op, result.relations));
+    for (const TensorId output : op.outputs)
+      for (const OpId consumer : result.relations.consumers[index(output)])
+        gradient.makes_logits = gradient.makes_logits || graph.op(consumer).kind == OpKind::cross_entropy;
+  }
   return result;
 }
 

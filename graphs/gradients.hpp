@@ -27,6 +27,7 @@ struct SavedTensors {
 struct OpGradient {
   std::vector<GradientOp> kernels;  // empty: nothing upstream needs a gradient
   SavedTensors saved;               // empty with the kernels
+  bool makes_logits = false;        // its result goes into a cross-entropy
 };
 
 struct TrainingGraph {

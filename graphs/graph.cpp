@@ -12,10 +12,11 @@ struct DTypeRow {
   bool floating;
 };
 // In the order of DType.
-constexpr std::array<DTypeRow, 8> dtypes{{{"bf16", 2, true},
+constexpr std::array<DTypeRow, 9> dtypes{{{"bf16", 2, true},
                                           {"fp16", 2, true},
                                           {"fp32", 4, true},
                                           {"fp8", 1, true},
+                                          {"fp4", 0.5, true},
                                           {"int32", 4, false},
                                           {"int64", 8, false},
                                           {"int8", 1, false},
@@ -88,6 +89,18 @@ double elements(const Tensor& tensor, std::int64_t batch) {
   return result;
 }
 
+double computed_share(const Op& op) {
+  double keys = 1;
+  for (std::size_t i = 0; i < op.factor_sizes.size(); ++i) {
+    const FactorId factor{static_cast<std::uint32_t>(i)};
+    const bool of_keys = contains(op.rule.inputs[1], factor) && contains(op.rule.inputs[2], factor);
+    if (of_keys && !contains(op.rule.inputs[0], factor) && !in_outputs(op.rule, factor))
+      keys *= static_cast<double>(op.factor_sizes[i].at(1));
+  }
+  const double read = op.window > 0 ? std::min(1.0, static_cast<double>(op.window) / keys) : 1;
+  return op.causal ? read - read * read / 2 : read;
+}
+
 Flops forward_flops(const Op& op, std::int64_t batch) {
   switch (op.kind) {
     case OpKind::einsum:
@@ -97,7 +110,7 @@ Flops forward_flops(const Op& op, std::int64_t batch) {
     case OpKind::attention: {
       const double scores = 2 * product_over(op, op.rule.inputs[0], op.rule.inputs[1], batch);
       const double values = 2 * product_over(op, op.rule.inputs[2], op.rule.outputs[0], batch);
-      return Flops((op.causal ? 0.5 : 1) * (scores + values));
+      return Flops(computed_share(op) * (scores + values));
     }
     case OpKind::custom:
       return Flops(op.custom_flops_per_element * product_over(op, op.rule.outputs[0], op.rule.outputs[0], batch));
@@ -116,6 +129,7 @@ Flops forward_flops(const Op& op, std::int64_t batch) {
     case OpKind::rms_norm:
     case OpKind::batch_norm:
     case OpKind::rotary:
+    case OpKind::concat:
     case OpKind::dropout:
     case OpKind::max_pool:
     case OpKind::cross_entropy:

@@ -27,7 +27,7 @@ struct Extent {
   bool operator==(const Extent&) const = default;
 };
 
-enum class DType { bf16, fp16, fp32, fp8, int32, int64, int8, boolean };
+enum class DType { bf16, fp16, fp32, fp8, fp4, int32, int64, int8, boolean };
 std::string_view name(DType dtype);
 std::optional<DType> dtype_named(std::string_view name);
 Bytes size_of(DType dtype);  // as written in the graph; a recipe decides what a 16-bit float is computed in
@@ -55,6 +55,7 @@ struct Op {
   ShardingRule rule;
   std::vector<Extent> factor_sizes;  // of rule.factors
   bool causal = false;               // attention: only the lower triangle is computed, half the FLOPs
+  std::int64_t window = 0;           // attention: keys that a query reads; 0: all
   // Custom ops: forward FLOPs and bytes per element of the first output, and the backward's cost over the forward's.
   double custom_flops_per_element = 0;
   double custom_bytes_per_element = 0;
@@ -88,9 +89,12 @@ GraphRelations relations(const Graph& graph);
 double elements(const Tensor& tensor, std::int64_t batch);
 // 2·Π factors for einsum; conv: 2·Π over the factors of kernel and result, so that a stride, which stands in the image
 // alone, does not count; attention: 2·Π over the factors of query and key plus 2·Π over those of value and
-// output, which is 4·Π of all when keys and values have one head size (half when causal); custom: as it states. 0 for
-// kinds priced by bytes. One forward execution.
+// output, which is 4·Π of all when keys and values have one head size, times computed_share; custom: as it states. 0
+// for kinds priced by bytes. One forward execution.
 Flops forward_flops(const Op& op, std::int64_t batch);
+// The share of all pairs of query and key that attention computes: half when causal, window/keys in a window, and where
+// both limit, the window less its corner: w/t − (w/t)²/2 of t keys.
+double computed_share(const Op& op);
 // The gradients' FLOPs: the forward's once per input with a gradient (einsum, conv), or backward_cost times the
 // forward's FLOPs. Model FLOPs: a fused attention's recomputation inside its backward is not counted here (2, not 2.5).
 Flops backward_model_flops(const Graph& graph, const GraphRelations& relations, OpId op, std::int64_t batch);

@@ -159,6 +159,7 @@ class GraphChecker {
     op.kind = draft.kind;
     op.layer = draft.layer;
     op.causal = draft.causal;
+    op.window = draft.window;
     op.custom_flops_per_element = draft.flops_per_element;
     op.custom_bytes_per_element = draft.bytes_per_element;
     op.custom_backward_cost = draft.backward_cost;
@@ -197,6 +198,7 @@ class GraphChecker {
     }
     op.factor_sizes =
         bind_factors(op.rule, dimensions, given_sizes(op, draft, position), names_, place("ops", position, "rule"));
+    if (op.kind == OpKind::concat) check_concatenation(op.rule, op.factor_sizes, place("ops", position, "rule"));
     for (std::size_t n = 0; n < draft.outputs.size(); ++n)
       op.outputs.push_back(output(draft.outputs[n], op, op.rule.outputs[n], place("ops", position, "outputs", n)));
   }

@@ -27,6 +27,7 @@ struct OpDraft {
   std::string rule;
   std::vector<std::pair<std::string, std::string>> sizes;  // factor -> size as text
   bool causal = false;
+  std::int64_t window = 0;
   double flops_per_element = 0;
   double bytes_per_element = 0;
   double backward_cost = 1;

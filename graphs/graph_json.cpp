@@ -12,7 +12,7 @@ namespace meshloom {
 namespace {
 
 constexpr std::string_view graph_schema = "meshloom.graph/1";
-constexpr std::array dtypes{DType::bf16,  DType::fp16,  DType::fp32, DType::fp8,
+constexpr std::array dtypes{DType::bf16,  DType::fp16,  DType::fp32, DType::fp8,    DType::fp4,
                             DType::int32, DType::int64, DType::int8, DType::boolean};
 const std::vector<std::string> role_names{"input", "parameter", "intermediate"};  // in the order of TensorRole
 
@@ -55,8 +55,9 @@ TensorDraft read_tensor(const JsonInput& object, DType graph_dtype) {
 OpKind read_kind(const JsonInput& value) { return static_cast<OpKind>(value.one_of(op_kind_names())); }
 
 void refuse_foreign_keys(const JsonInput& object, OpKind kind) {
-  if (const auto causal = object.find("causal"); causal && kind != OpKind::attention)
-    causal->fail(fmt::format("is a property of attention, not of {}; remove it", traits(kind).name));
+  for (const char* key : {"causal", "window"})
+    if (const auto value = object.find(key); value && kind != OpKind::attention)
+      value->fail(fmt::format("is a property of attention, not of {}; remove it", traits(kind).name));
   for (const char* key : {"flops_per_element", "bytes_per_element", "backward_cost"})
     if (const auto value = object.find(key); value && kind != OpKind::custom)
       value->fail(
@@ -69,8 +70,8 @@ double read_cost(const JsonInput& object, const std::string& key, double otherwi
 }
 
 OpDraft read_op(const JsonInput& object) {
-  object.only_keys({"id", "kind", "layer", "inputs", "outputs", "rule", "sizes", "causal", "flops_per_element",
-                    "bytes_per_element", "backward_cost"});
+  object.only_keys({"id", "kind", "layer", "inputs", "outputs", "rule", "sizes", "causal", "window",
+                    "flops_per_element", "bytes_per_element", "backward_cost"});
   OpDraft op;
   op.id = non_empty(object.at("id"));
   op.kind = read_kind(object.at("kind"));
@@ -82,6 +83,7 @@ OpDraft read_op(const JsonInput& object) {
   if (const auto sizes = object.find("sizes"))
     for (const auto& [factor, size] : sizes->members()) op.sizes.emplace_back(factor, read_size(size));
   op.causal = read_flag(object, "causal");
+  if (const auto window = object.find("window")) op.window = window->integer(1);
   op.flops_per_element = read_cost(object, "flops_per_element", op.flops_per_element);
   op.bytes_per_element = read_cost(object, "bytes_per_element", op.bytes_per_element);
   op.backward_cost = read_cost(object, "backward_cost", op.backward_cost);
@@ -165,6 +167,7 @@ Json op_to_json(const Graph& graph, const Op& op) {
   result["rule"] = print_rule(op.rule);
   if (const Json sizes = sizes_to_json(graph, op); !sizes.empty()) result["sizes"] = sizes;
   if (op.causal) result["causal"] = true;
+  if (op.window > 0) result["window"] = op.window;
   if (op.kind == OpKind::custom) {
     result["flops_per_element"] = op.custom_flops_per_element;
     result["bytes_per_element"] = op.custom_bytes_per_element;

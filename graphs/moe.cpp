@@ -2,15 +2,17 @@
 
 #include <cmath>
 
-#include "graphs/gpt_parts.hpp"
+#include "graphs/builders.hpp"
 #include "graphs/input_error.hpp"
+#include "graphs/transformer_parts.hpp"
 
 namespace meshloom {
 namespace {
 
-GptOptions with_width(GptOptions options) {
-  if (options.ffn_hidden == 0) options.ffn_hidden = 8 * options.hidden;
-  return options;
+TransformerOptions with_width(const GptOptions& options) {
+  TransformerOptions result = as_transformer(options);
+  if (result.ffn_hidden == 0) result.ffn_hidden = 8 * result.hidden;
+  return result;
 }
 
 // Factors besides GPT's: e expert, c token in an expert's share of a group. The group is the sample, factor b.
@@ -24,9 +26,9 @@ class MoeBuilder {
     std::string x = parts_.embedding();
     for (std::int64_t layer = 0; layer < gpt_.layers; ++layer) {
       model_.layer(fmt::format("h{}", layer));
-      x = parts_.residual("attn", parts_.attention(parts_.norm("ln1", x)), x);
+      x = parts_.residual("attn", parts_.attention(parts_.norm(1, x), layer), x);
       const bool is_moe = layer % options_.moe_every == options_.moe_every - 1;
-      const std::string normed = parts_.norm("ln2", x);
+      const std::string normed = parts_.norm(2, x);
       x = parts_.residual("mlp", is_moe ? experts(normed) : parts_.mlp(normed), x);
     }
     parts_.head(x);
@@ -66,9 +68,9 @@ class MoeBuilder {
   }
 
   const MoeOptions& options_;
-  GptOptions gpt_;
+  TransformerOptions gpt_;
   ModelDraft model_;
-  GptParts parts_;
+  TransformerParts parts_;
 };
 
 }  // namespace

@@ -19,6 +19,7 @@ OperandCount input_count(OpKind kind) {
     case OpKind::einsum:
     case OpKind::add:
     case OpKind::multiply:
+    case OpKind::concat:
       return {2, any_number};
     case OpKind::conv:
     case OpKind::gather:
@@ -59,9 +60,9 @@ void check_count(std::string_view kind, std::string_view what, std::size_t count
 }
 
 // Shards of a bare reduction add up: the op is a sum over the factor of products that contain it. A gather is that over
-// its table's rows: a device that lacks a row contributes zero.
+// its table's rows (a device that lacks a row contributes zero) and over indices whose rows are summed.
 bool may_reduce(const ShardingRule& rule, OpKind kind, FactorId factor) {
-  if (kind == OpKind::gather) return contains(rule.inputs[0], factor) && !contains(rule.inputs[1], factor);
+  if (kind == OpKind::gather) return contains(rule.inputs[0], factor) != contains(rule.inputs[1], factor);
   return kind == OpKind::einsum || kind == OpKind::conv || kind == OpKind::sum;
 }
 
@@ -73,7 +74,7 @@ void check_presence(const ShardingRule& rule, OpKind kind, FactorId id, const st
                                         "(must stay whole){} or make the sum an op of its own",
                                         factor.name, kind_name, factor.name,
                                         traits(kind).inner_collectives_forward > 0 ? " or " + factor.name + "~" : ""));
-  if (!in_inputs(rule, id) && kind != OpKind::broadcast && kind != OpKind::custom)
+  if (!in_inputs(rule, id) && kind != OpKind::broadcast && kind != OpKind::custom && kind != OpKind::concat)
     throw InputError(place, fmt::format("factor \"{}\" stands in no input; only broadcast and custom may repeat along "
                                         "a new dimension",
                                         factor.name));
@@ -120,6 +121,31 @@ void check_rule(const ShardingRule& rule, OpKind kind, const std::string& place)
     check_mark(rule.factors[i], kind, place);
   }
   check_row(rule, kind, place);
+}
+
+void check_concatenation(const ShardingRule& rule, const std::vector<Extent>& sizes, const std::string& place) {
+  std::int64_t joined = 0, parts = 0;
+  std::size_t own = 0;
+  for (std::size_t i = 0; i < rule.factors.size(); ++i) {
+    if (in_inputs(rule, FactorId{static_cast<std::uint32_t>(i)})) continue;
+    ++own;
+    joined = sizes[i].size;
+    if (rule.factors[i].mark != FactorMark::whole)
+      throw InputError(place, fmt::format("the joined dimension cannot be sharded; write {}!", rule.factors[i].name));
+  }
+  if (own != 1)
+    throw InputError(place, fmt::format("a concat's result has one dimension that no operand has, this one has {}; "
+                                        "write it as in \"b x!, b y! -> b z!\"",
+                                        own));
+  for (const RuleOperand& input : rule.inputs) {
+    std::int64_t part = 1;
+    for (const RuleDimension& dimension : input)
+      for (const FactorId factor : dimension)
+        if (!in_outputs(rule, factor)) part *= sizes[index(factor)].size;
+    parts += part;
+  }
+  if (parts != joined)
+    throw InputError(place, fmt::format("the operands join to {}, the result has {}; change the sizes", parts, joined));
 }
 
 }  // namespace meshloom

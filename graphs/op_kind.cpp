@@ -10,7 +10,7 @@ namespace {
 // an elementwise forward reads x and writes y (2); its backward reads what it saved and dy and writes dx (3), thus 1.5.
 //
 // In the order of OpKind.
-constexpr std::array<OpKindTraits, 22> table{{
+constexpr std::array<OpKindTraits, 23> table{{
     // name, multilinear, by FLOPs, reads inputs, outputs, extra per element, per row, backward, inner forward, backward
 
     // dX of X, W -> Y is an einsum of dY and W, and likewise for W: each gradient reads the other operands.
@@ -46,6 +46,8 @@ constexpr std::array<OpKindTraits, 22> table{{
     {"batch_norm", false, false, true, false, 0, 8, 5.0 / 3, 1, 1},
     // A rotation by angles that depend on the position only: its transpose, with angles computed again; reads nothing.
     {"rotary", false, false, false, false, 0, 0, 1, 0, 0},
+    // Each operand's gradient is a slice of dy, summed over what was repeated: reads nothing. The same bytes back.
+    {"concat", false, false, false, false, 0, 0, 1, 0, 0},
     // dx = dy·mask/(1−p); one byte for each element of the mask. Both passes move two tensors.
     {"dropout", false, false, false, false, 1, 0, 1, 0, 0},
     // Which element was the largest is found again from x and y: moves x, y, dy, dx against x and y.

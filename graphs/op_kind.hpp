@@ -13,7 +13,7 @@ enum class OpKind {
   einsum,   // FLOPs: 2·Π factors
   conv,     // FLOPs: 2·Π factors of kernel and result
   sum,      // a sum over the factors that the output lacks
-  gather,   // table, indices -> rows (embedding)
+  gather,   // table, indices -> rows (embedding), or sums of rows over a factor of the indices alone
   reshape,  // no cost when it keeps the layout; a transpose is a reshape that moves bytes
   broadcast,
   add,    // elementwise sum of operands, each may lack dimensions (bias)
@@ -28,6 +28,7 @@ enum class OpKind {
   rms_norm,
   batch_norm,  // over samples and positions
   rotary,
+  concat,  // operands joined along a dimension; one that lacks dimensions of the result is repeated
   dropout,
   max_pool,   // the largest of each window
   attention,  // fused: query, key, value -> output

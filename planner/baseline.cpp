@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <tuple>
 
 #include "costmodel/groups.hpp"
@@ -36,9 +37,12 @@ void check(const PlanningInput& input, const UniformLayout& layout, std::int64_t
                     layout.tensor_parallel, layout.pipeline_parallel, layout.data_parallel,
                     context ? fmt::format(" x {}", layout.context_parallel) : "", product, input.cluster.devices()));
   }
-  if (layout.data_parallel % layout.expert_parallel != 0)
-    throw InputError(
-        "--ep", fmt::format("{} must divide data parallelism, --dp {}", layout.expert_parallel, layout.data_parallel));
+  if (layout.data_parallel * layout.context_parallel % layout.expert_parallel != 0)
+    throw InputError("--ep", layout.context_parallel > 1
+                                 ? fmt::format("{} must divide data and context parallelism together, --dp {} --cp {}",
+                                               layout.expert_parallel, layout.data_parallel, layout.context_parallel)
+                                 : fmt::format("{} must divide data parallelism, --dp {}", layout.expert_parallel,
+                                               layout.data_parallel));
   if (global_batch < 1) throw InputError("--global-batch", fmt::format("must be at least 1, is {}", global_batch));
   if (layout.sequence_parallel && layout.tensor_parallel == 1)
     throw InputError("--sequence-parallel", "needs tensor parallelism; give --tp 2 or more");
@@ -69,20 +73,31 @@ std::vector<std::size_t> block_starts(const PlanningLayers& layers, const Unifor
   return blocks;
 }
 
-// Equal numbers of blocks for all chunks, in layer order.
+// How many blocks each chunk has. As many as the others or one fewer, where they are to be spread so.
+std::vector<std::size_t> blocks_of_chunks(std::size_t blocks, std::size_t chunks) {
+  std::vector<std::size_t> counts(chunks, (blocks + chunks - 1) / chunks);
+  const std::size_t missing = counts.front() * chunks - blocks;
+  for (std::size_t k = 0; k < missing; ++k) --counts[k % 2 == 0 ? chunks - 1 - k / 2 : k / 2];
+  return counts;
+}
+
+// Equal numbers of blocks for all chunks, or nearly so, in layer order.
 LayerRanges equal_stages(const PlanningLayers& layers, const UniformLayout& layout) {
   const std::vector<std::size_t> blocks = block_starts(layers, layout);
   const auto count = static_cast<std::size_t>(layout.pipeline_parallel * layout.schedule.chunks);
   const bool counted = layout.embedding_counts_as_block || layout.loss_counts_as_block;
-  if (blocks.size() % count != 0)
+  if (layout.uneven_blocks ? blocks.size() < count : blocks.size() % count != 0)
     throw InputError(layout.schedule.chunks == 1 ? "--pp" : "--pp, --vpp",
                      fmt::format("{} does not divide the model's {} layers{}", count, blocks.size(),
                                  counted ? ", embedding and loss counted as told" : ""));
-  const std::size_t each = blocks.size() / count;
   LayerRanges result;
-  for (std::size_t s = 0; s < count; ++s)
-    result.emplace_back(s == 0 ? 0 : blocks[s * each],
-                        s + 1 == count ? layers.layers.size() - 1 : blocks[(s + 1) * each] - 1);
+  std::size_t block = 0;
+  for (const std::size_t own : blocks_of_chunks(blocks.size(), count)) {
+    const std::size_t next = block + own;
+    result.emplace_back(block == 0 ? 0 : blocks[block],
+                        next == blocks.size() ? layers.layers.size() - 1 : blocks[next] - 1);
+    block = next;
+  }
   return result;
 }
 
@@ -93,10 +108,14 @@ struct LayoutAxis {
   AxisRole role;
 };
 
+// Expert parallelism takes what it can of data parallelism's devices, the rest of context parallelism's.
 std::vector<LayoutAxis> layout_axes(const UniformLayout& layout) {
-  std::vector<LayoutAxis> axes{{"dp", layout.data_parallel / layout.expert_parallel, AxisRole::data_parallel},
-                               {"ep", layout.expert_parallel, AxisRole::expert_parallel},
-                               {"cp", layout.context_parallel, AxisRole::context_parallel},
+  const std::int64_t of_data = std::gcd(layout.expert_parallel, layout.data_parallel);
+  const std::int64_t of_context = layout.expert_parallel / of_data;
+  std::vector<LayoutAxis> axes{{"dp", layout.data_parallel / of_data, AxisRole::data_parallel},
+                               {"ep", of_data, AxisRole::expert_parallel},
+                               {"cp", layout.context_parallel / of_context, AxisRole::context_parallel},
+                               {"cp-ep", of_context, AxisRole::context_and_expert_parallel},
                                {"tp", layout.tensor_parallel,
                                 layout.sequence_parallel ? AxisRole::sequence_parallel : AxisRole::tensor_parallel}};
   std::erase_if(axes, [](const LayoutAxis& axis) { return axis.size == 1; });
@@ -115,6 +134,11 @@ DeviceMesh mesh_on_hosts(const Cluster& cluster, const UniformLayout& layout) {
     throw InputError("--tp, --dp", fmt::format("a stage of {} devices does not lie evenly on hosts of {}", devices,
                                                cluster.devices_per_host));
   const std::vector<LayoutAxis> axes = layout_axes(layout);
+  if (axes.size() > max_mesh_axes)
+    throw InputError("--ep", fmt::format("{} takes a part of --dp {} and a part of --cp {}, which with --tp makes more "
+                                         "than {} mesh axes; give a multiple of dp or a divisor",
+                                         layout.expert_parallel, layout.data_parallel, layout.context_parallel,
+                                         std::size_t{max_mesh_axes}));
   std::int64_t extent = 1;  // of the axes from the minor-most on
   for (auto axis = axes.rbegin(); axis != axes.rend(); ++axis) {
     extent *= axis->size;
@@ -220,6 +244,7 @@ std::string describe(const UniformLayout& layout) {
   if (layout.schedule.kind != ScheduleKind::one_f_one_b) text += fmt::format(" {}", name(layout.schedule));
   if (layout.embedding_counts_as_block) text += " embedding-counts";
   if (layout.loss_counts_as_block) text += " loss-counts";
+  if (layout.uneven_blocks) text += " uneven";
   if (layout.micro_batch_per_replica) text += fmt::format(" microbatch={}", *layout.micro_batch_per_replica);
   return text;
 }
@@ -240,10 +265,27 @@ void keep_possible(std::vector<std::int64_t>& sizes, const UniformLayout& layout
 
 }  // namespace
 
-Plan baseline_plan(const PlanningInput& input, const UniformLayout& layout, std::int64_t global_batch) {
-  check(input, layout, global_batch);
-  const SearchOptions options = options_of(layout, global_batch);
-  const SearchSpace space = search_space(input, options);
+// The space refers to the two before it.
+struct BaselinePlanner::State {
+  PlanningInput input;
+  SearchOptions options;
+  SearchSpace space;
+
+  explicit State(PlanningInput given)
+      : input(std::move(given)), options(options_of({}, 1)), space(search_space(input, options)) {}
+};
+
+BaselinePlanner::BaselinePlanner(PlanningInput input) : state_(std::make_unique<State>(std::move(input))) {}
+BaselinePlanner::~BaselinePlanner() = default;
+
+const PlanningInput& BaselinePlanner::input() const { return state_->input; }
+
+void BaselinePlanner::move_to(const Cluster& cluster) { state_->input.cluster = cluster; }
+
+Plan BaselinePlanner::plan(const UniformLayout& layout, std::int64_t global_batch) {
+  check(state_->input, layout, global_batch);
+  state_->options = options_of(layout, global_batch);
+  const SearchSpace& space = state_->space;
   std::vector<std::int64_t> sizes;
   if (layout.micro_batch_per_replica)
     sizes = {*layout.micro_batch_per_replica};
@@ -270,6 +312,11 @@ Plan baseline_plan(const PlanningInput& input, const UniformLayout& layout, std:
   }
   best->options = fmt::format("--global-batch {} {}", global_batch, describe(layout));
   return *best;
+}
+
+Plan baseline_plan(const PlanningInput& input, const UniformLayout& layout, std::int64_t global_batch) {
+  check(input, layout, global_batch);  // before any work
+  return BaselinePlanner(input).plan(layout, global_batch);
 }
 
 namespace {
@@ -391,7 +438,8 @@ Seconds estimate_of(const SearchSpace& space, const UniformLayout& layout, const
   for (std::int64_t s = 0; s < stages; ++s) {
     const auto [first, last] = ranges[static_cast<std::size_t>(s)];
     const Submesh& submesh = meshes[static_cast<std::size_t>(s)].submesh;
-    const Cost& cost = costs.at(submesh.group)[space.classes.of[first][last - first]];
+    const Cost cost = space.launches.with_waits(costs.at(submesh.group)[space.classes.of[first][last - first]], first,
+                                                last, layout.recompute);
     if (!(cost.forward < impossible)) return impossible;
     const auto following =
         following_stages(cost, usable_memory(space, submesh.group), layout.schedule.kind, microbatches, stages - 1 - s);

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -27,7 +28,11 @@ struct UniformLayout {
   // Megatron's --account-for-embedding-in-pipeline-split and --account-for-loss-in-pipeline-split: what stands before
   // the first block, what stands after the last, take the place of a block, so that their chunks have one block fewer.
   bool embedding_counts_as_block = false, loss_counts_as_block = false;
-  // Expert parallelism divides data parallelism: the experts' parameters have data_parallel / expert_parallel replicas.
+  // Where the chunks do not divide the blocks: some chunks have one block fewer, from the two ends inwards, the last
+  // first, as they hold the head and the embedding, too. Otherwise that is an error.
+  bool uneven_blocks = false;
+  // Expert parallelism divides data and context parallelism together: the experts' parameters have data_parallel ·
+  // context_parallel / expert_parallel replicas.
   std::int64_t context_parallel = 1, expert_parallel = 1;
   bool operator==(const UniformLayout&) const = default;
 };
@@ -38,6 +43,26 @@ std::string describe(const UniformLayout& layout);  // "tp=4 pp=2 dp=1 sequence-
 // divide, more stages than layers, a microbatch that
 // does not divide the batch, microbatches that the schedule cannot have.
 Plan baseline_plan(const PlanningInput& input, const UniformLayout& layout, std::int64_t global_batch);
+
+// Plans many layouts of one graph under one recipe: what depends on these alone is found once. Not for several threads
+// at a time.
+class BaselinePlanner {
+ public:
+  explicit BaselinePlanner(PlanningInput input);
+  ~BaselinePlanner();
+  BaselinePlanner(const BaselinePlanner&) = delete;
+  BaselinePlanner& operator=(const BaselinePlanner&) = delete;
+
+  const PlanningInput& input() const;
+  // On another cluster from here on.
+  void move_to(const Cluster& cluster);
+  // As baseline_plan.
+  Plan plan(const UniformLayout& layout, std::int64_t global_batch);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 // Under the schedule of the options, or 1F1B if the recipe has it; none for interleaved schedules. The feasible plan of
 // least estimate over uniform_layouts and all microbatch sizes that agree with the options; none

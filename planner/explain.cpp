@@ -36,6 +36,7 @@ std::vector<AxisRole> roles_of(const Plan& plan, const DeviceMesh& mesh) {
       {"dp", AxisRole::data_parallel},
       {"ep", AxisRole::expert_parallel},
       {"cp", AxisRole::context_parallel},
+      {"cp-ep", AxisRole::context_and_expert_parallel},
       {"tp", sequence ? AxisRole::sequence_parallel : AxisRole::tensor_parallel}};
   for (std::size_t axis = 0; axis < mesh.dimensions(); ++axis) roles[axis] = named.at(mesh.axes[axis].name);
   return roles;

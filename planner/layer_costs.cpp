@@ -30,6 +30,8 @@ Cost cost_of_parameter(const ParameterCost& parameter) {
   cost.forward = total_time(parameter.forward);
   cost.backward = total_time(parameter.backward);
   cost.synchronization = total_time(parameter.per_step);
+  cost.forward_beside = parameter.forward_beside;
+  cost.backward_beside = parameter.backward_beside;
   cost.update = parameter.update;
   cost.fixed = parameter.parameters + parameter.gradients + parameter.optimizer;
   return cost;
@@ -94,7 +96,9 @@ Cost add_within_layer(const Cost& a, const Cost& b) {
           std::max(a.working, b.working),
           a.gathered + b.gathered,
           a.shared_gradients + b.shared_gradients,
-          a.backward_weight + b.backward_weight};
+          a.backward_weight + b.backward_weight,
+          a.forward_beside + b.forward_beside,
+          a.backward_beside + b.backward_beside};
 }
 
 Cost add_layers(const Cost& a, const Cost& b) {

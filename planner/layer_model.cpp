@@ -146,7 +146,8 @@ class Builder {
       if (strategy.axes[axis] && op.rule.factors[index(*strategy.axes[axis])].mark == FactorMark::inner_collective)
         axis_set |= 1U << axis;
     if (axis_set == 0) return;
-    const Seconds one = collective_time(context_.cluster, Collective::all_reduce, Bytes(4 * local_rows(op, strategy)),
+    const Seconds one = context_.recipe.exposed_activations *
+                        collective_time(context_.cluster, Collective::all_reduce, Bytes(4 * local_rows(op, strategy)),
                                         group_of(context_.strategies.mesh, axis_set));
     choice.forward += one * traits(op.kind).inner_collectives_forward;
     if (!training_.gradients[index(id)].kernels.empty())
@@ -169,6 +170,21 @@ class Builder {
     choice.saved +=
         Bytes(kept.extra_bytes_per_output_element * local_elements(op.rule.outputs[0], strategy.local_sizes) +
               kept.extra_bytes_per_row * local_rows(op, strategy));
+    if (!training_.gradients[index(id)].kernels.empty()) choice.saved += bytes_by_recipe(op, strategy);
+  }
+
+  // What the framework's kernels keep besides.
+  Bytes bytes_by_recipe(const Op& op, const Strategy& strategy) const {
+    const Recipe& recipe = context_.recipe;
+    if (op.kind == OpKind::layer_norm || op.kind == OpKind::rms_norm)
+      return Bytes(recipe.norm_bytes * local_elements(op.rule.outputs[0], strategy.local_sizes));
+    if (op.kind != OpKind::cross_entropy) return Bytes(0);
+    double entries = 0;
+    for (const RuleDimension& dimension : op.rule.inputs[0])
+      for (const FactorId factor : dimension)
+        if (op.rule.factors[index(factor)].mark == FactorMark::inner_collective)
+          entries = static_cast<double>(op.factor_sizes[index(factor)].at(1));
+    return Bytes(recipe.gathered_logits_bytes * entries * local_rows(op, strategy));
   }
 
   void add_parameters(const Op& op, const Strategy& strategy, Choice& choice) {
@@ -404,7 +420,7 @@ class Builder {
 
 ConversionTable& ConversionTables::of(const std::vector<std::int64_t>& shape, Bytes element) {
   std::unique_ptr<ConversionTable>& table = tables_[{shape, element.value()}];
-  if (!table) table = std::make_unique<ConversionTable>(cluster_, mesh_, shape, element);
+  if (!table) table = std::make_unique<ConversionTable>(cluster_, mesh_, shape, element, exposed_);
   return *table;
 }
 
@@ -452,8 +468,9 @@ Seconds spread_time(const ModelContext& context, TensorId tensor, const Layout& 
   const DeviceMesh& mesh = context.strategies.mesh;
   const unsigned axes = redundant_axes(layout, mesh);
   if (axes == 0) return Seconds(0);
-  return collective_time(context.cluster, Collective::all_gather, conversion_table(context, tensor).local_bytes(layout),
-                         group_of(mesh, axes));
+  return context.recipe.exposed_activations * collective_time(context.cluster, Collective::all_gather,
+                                                              conversion_table(context, tensor).local_bytes(layout),
+                                                              group_of(mesh, axes));
 }
 
 }  // namespace

@@ -34,6 +34,8 @@ struct Cost {
   Bytes gathered;                   // zero3: working copies that several ops use, held throughout
   Bytes shared_gradients;           // of parameters that other layers use, too
   Seconds backward_weight;          // the part of `backward` that makes gradients of parameters
+  // Collectives of parameters that run beside computing, in full; `forward` and `backward` have what is waited for.
+  Seconds forward_beside{0}, backward_beside{0};
   Seconds per_microbatch() const { return forward + backward; }
   Seconds per_step() const { return synchronization + update; }
   Bytes transient() const { return recomputed + working + gathered; }
@@ -104,12 +106,15 @@ struct ModelEdge {
 // Conversion tables by tensor shape and element size, kept for one mesh.
 class ConversionTables {
  public:
-  ConversionTables(const Cluster& cluster, const DeviceMesh& mesh) : cluster_(cluster), mesh_(mesh) {}
+  // Times are multiplied by `exposed`.
+  ConversionTables(const Cluster& cluster, const DeviceMesh& mesh, double exposed)
+      : cluster_(cluster), mesh_(mesh), exposed_(exposed) {}
   ConversionTable& of(const std::vector<std::int64_t>& shape, Bytes element);
 
  private:
   const Cluster& cluster_;
   const DeviceMesh& mesh_;
+  double exposed_;
   std::map<std::pair<std::vector<std::int64_t>, double>, std::unique_ptr<ConversionTable>> tables_;
 };
 

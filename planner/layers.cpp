@@ -112,9 +112,9 @@ std::string structure_of(const Graph& graph, const TrainingGraph& training, cons
   for (std::size_t k = 0; k < layer.ops.size(); ++k) {
     const OpId id = layer.ops[k];
     const Op& op = graph.op(id);
-    text += fmt::format("\n{} {} {}{}/{}/{}/{}", traits(op.kind).name, print_rule(op.rule), op.causal ? "causal " : "",
-                        op.custom_flops_per_element, op.custom_bytes_per_element, op.custom_backward_cost,
-                        training.gradients[index(id)].kernels.size());
+    text += fmt::format("\n{} {} {}w{} {}/{}/{}/{}", traits(op.kind).name, print_rule(op.rule),
+                        op.causal ? "causal " : "", op.window, op.custom_flops_per_element, op.custom_bytes_per_element,
+                        op.custom_backward_cost, training.gradients[index(id)].kernels.size());
     for (const bool repeated : layer.repeats[k]) text += repeated ? "r" : "-";
     text += pins.demands(id);
     for (const Extent& extent : op.factor_sizes)

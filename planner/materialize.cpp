@@ -6,6 +6,7 @@
 #include <set>
 
 #include "costmodel/groups.hpp"
+#include "costmodel/stage_time.hpp"
 #include "graphs/input_error.hpp"
 #include "planner/plan/ranks.hpp"
 #include "planner/shared_parameters.hpp"
@@ -155,6 +156,8 @@ class StageWriter {
     stage_.memory.gradients += cost.gradients;
     stage_.memory.optimizer += cost.optimizer;
     stage_.update += cost.update;
+    beside_.forward += cost.forward_beside;
+    beside_.backward += cost.backward_beside;
     const auto steps = [&](const ParameterCollectives& collectives) {
       std::vector<CollectiveStep> result;
       for (const ParameterCollective& c : collectives)
@@ -278,6 +281,7 @@ class StageWriter {
     }
     stage_.backward += repeated_;
     stage_.backward_compute += stage_.backward_recompute;
+    add_waits(stage_, space_.launches.of(request_.first, request_.last, request_.settings.recompute), beside_);
   }
 
   TensorRole role_of(const Conversion& conversion) const { return graph().tensor(id_of_.at(conversion.tensor)).role; }
@@ -291,6 +295,7 @@ class StageWriter {
   std::set<TensorId> with_node_;  // of the layer at hand
   std::set<TensorId> written_, saved_;
   Seconds repeated_;  // of the forward
+  Launches beside_;   // what collectives of parameters take that run beside computing
   Bytes activations_, recomputed_, largest_recomputed_, largest_working_, gathered_;
 };
 
@@ -299,6 +304,15 @@ class StageWriter {
 Bytes bytes_of(const SearchSpace& space, TensorId t, std::int64_t microbatch_size) {
   const Tensor& tensor = space.input.graph.tensor(t);
   return element_size(space.input.recipe, tensor.dtype) * elements(tensor, microbatch_size);
+}
+
+void add_waits(Stage& stage, const Launches& launches, const Launches& beside) {
+  const Seconds forward = stage.forward, backward = stage.backward;
+  stage.forward = stage_time({forward, launches.forward, beside.forward});
+  stage.backward = stage_time({backward, launches.backward, beside.backward});
+  stage.forward_waits = stage.forward - forward;
+  stage.backward_waits = stage.backward - backward;
+  if (backward > Seconds(0)) stage.backward_weight = (stage.backward / backward) * stage.backward_weight;
 }
 
 Stage materialize_stage(const SearchSpace& space, const StageRequest& request, std::int64_t microbatch_size) {

@@ -23,6 +23,10 @@ Stage materialize_stage(const SearchSpace& space, const StageRequest& request, s
 // With a solver of the request's mesh, roles and microbatch size, which stages may share.
 Stage materialize_stage(const SearchSpace& space, const StageRequest& request, MeshSolver& solver);
 
+// Makes `forward` and `backward`, which are computing and collectives that are waited for, what the stage takes: with
+// the launches of its kernels and what collectives take that run beside computing.
+void add_waits(Stage& stage, const Launches& launches, const Launches& beside);
+
 // Joins stages: boundaries between neighbours, memory by position, the plan's fields that need no simulation.
 struct PipelineRequest {
   std::vector<Stage> stages;

@@ -265,8 +265,10 @@ MeshPricer::Classes MeshPricer::add_candidates(const std::vector<Cost>& costs, c
         following_stages(costs[c], usable_, ScheduleKind::one_f_one_b, microbatches_, most_following_[c]);
     tight[c] = following.value_or(-1) < most_following_[c] || !meets(demands_[c], costs[c]);
     keep_lean(result_.lean[c], {costs[c], mesh_});
-    if (following && may_beat(weighted(costs[c], step)))
-      result_.candidates[c].push_back({costs[c], mesh_, settings, *following});
+    if (!following || !may_beat(weighted(costs[c], step))) continue;
+    const auto& [parent, first, last] = space_.classes.classes[c];
+    result_.candidates[c].push_back(
+        {space_.launches.with_waits(costs[c], first, last, settings.recompute), mesh_, settings, *following});
   }
   return tight;
 }

@@ -38,8 +38,16 @@ ParameterCost parameter_cost(const Cluster& cluster, const Recipe& recipe, const
   const DeviceGroup group = cost.axis_set == 0 ? DeviceGroup{} : group_of(mesh, cost.axis_set);
   const Bytes values = stored_element(recipe, dtype) * local_elements;
   const Bytes gradients = at_least(recipe.gradient_bytes, dtype) * local_elements;
-  const auto collective = [&](Collective kind, Bytes whole) {
-    return ParameterCollective{kind, whole, bucketed_collective_time(cluster, recipe, kind, whole, group)};
+  const auto alone = [&](Collective kind, Bytes whole) {
+    return bucketed_collective_time(cluster, recipe, kind, whole, group);
+  };
+  const auto in_step = [&](Collective kind, Bytes whole) {
+    return ParameterCollective{kind, whole, recipe.exposed_synchronization * alone(kind, whole)};
+  };
+  const auto in_microbatch = [&](Collective kind, Bytes whole, Seconds& beside) {
+    const Seconds time = recipe.parameter_slowdown * alone(kind, whole);
+    if (recipe.overlap_parameters) beside += time;
+    return ParameterCollective{kind, whole, recipe.exposed_parameters * time};
   };
   const double share = 1.0 / static_cast<double>(group.size);
   const bool optimizer_sharded = state != ParameterState::replicated;
@@ -59,19 +67,20 @@ ParameterCost parameter_cost(const Cluster& cluster, const Recipe& recipe, const
   if (group.size == 1) return cost;
   switch (state) {
     case ParameterState::replicated:
-      cost.per_step = {collective(Collective::all_reduce, gradients)};
+      cost.per_step = {in_step(Collective::all_reduce, gradients)};
       break;
     case ParameterState::zero1:
-      cost.per_step = {collective(Collective::reduce_scatter, gradients), collective(Collective::all_gather, values)};
+      cost.per_step = {in_step(Collective::reduce_scatter, gradients), in_step(Collective::all_gather, values)};
       break;
     case ParameterState::zero2:
-      cost.backward = {collective(Collective::reduce_scatter, gradients)};
-      cost.per_step = {collective(Collective::all_gather, values)};
+      cost.backward = {in_microbatch(Collective::reduce_scatter, gradients, cost.backward_beside)};
+      cost.per_step = {in_step(Collective::all_gather, values)};
       break;
     case ParameterState::zero3:
       cost.gathered = values;
-      cost.forward = {collective(Collective::all_gather, values)};
-      cost.backward = {collective(Collective::all_gather, values), collective(Collective::reduce_scatter, gradients)};
+      cost.forward = {in_microbatch(Collective::all_gather, values, cost.forward_beside)};
+      cost.backward = {in_microbatch(Collective::all_gather, values, cost.backward_beside),
+                       in_microbatch(Collective::reduce_scatter, gradients, cost.backward_beside)};
       break;
   }
   return cost;

@@ -26,7 +26,7 @@ namespace meshloom {
 struct ParameterCollective {
   Collective collective = Collective::all_reduce;
   Bytes whole;
-  Seconds time;
+  Seconds time;  // that computing waits for: the recipe's exposed share
 };
 
 // At most two, one after the other; held in place, for there are very many.
@@ -52,6 +52,8 @@ struct ParameterCost {
   Bytes parameters, gradients, optimizer;  // per device
   Bytes gathered;                          // zero3: the working copy while it is used
   ParameterCollectives forward, backward;  // of each microbatch
+  // What those of each microbatch take where they run beside computing (Recipe::overlap_parameters).
+  Seconds forward_beside, backward_beside;
   ParameterCollectives per_step;
   Seconds update;  // optimizer step
   TimeSource update_source = TimeSource::modelled;

@@ -66,12 +66,22 @@ class Repricer {
     const DeviceMesh mesh{stored.submesh, stored.mesh};
     group_ = &group_at(cluster_, stored.submesh.group);
     stage.forward = stage.backward = stage.backward_weight = stage.synchronization = Seconds(0);
+    stage.forward_waits = stage.backward_waits = Seconds(0);
     Seconds repeated;  // of the forward
+    Launches launched;
+    beside_ = {};
     for (std::size_t k = 0; k < stored.ops.size(); ++k) {
       const OpTime time = price_op(fmt::format("{}/ops/{}", path, k), mesh, stored.ops[k]);
       stage.forward += time.forward;
       stage.backward += time.backward;
-      if (runs_again(stored, ops_.at(stored.ops[k].op))) repeated += time.forward;
+      const OpId op = ops_.at(stored.ops[k].op);
+      const Launches own = launches(plan_.recipe, graph_, training_.gradients[index(op)], op);
+      launched.forward += own.forward;
+      launched.backward += own.backward;
+      if (runs_again(stored, op)) {
+        repeated += time.forward;
+        launched.backward += own.forward;
+      }
       stage.backward_weight += time.backward_weight;
     }
     for (std::size_t k = 0; k < stored.conversions.size(); ++k) {
@@ -79,8 +89,11 @@ class Repricer {
       Conversion& conversion = stage.conversions[k];
       const TensorRole role = role_of(place, conversion.tensor);
       const bool bucketed = role == TensorRole::parameter && conversion.from == conversion.to;
-      const Seconds forward = price_steps(place + "/forward", mesh, conversion.forward, bucketed);
-      const Seconds backward = price_steps(place + "/backward", mesh, conversion.backward, bucketed);
+      const CollectiveUse use = !bucketed                           ? CollectiveUse::conversion
+                                : conversion.rate == Rate::per_step ? CollectiveUse::synchronization
+                                                                    : CollectiveUse::parameters;
+      const Seconds forward = price_steps(place + "/forward", mesh, conversion.forward, use, beside_.forward);
+      const Seconds backward = price_steps(place + "/backward", mesh, conversion.backward, use, beside_.backward);
       if (conversion.rate == Rate::per_microbatch && repeats(conversion, ends_of(stored, conversion, role)))
         repeated += forward;
       check_conversion(place, mesh, stored.conversions[k]);
@@ -95,6 +108,7 @@ class Repricer {
       stage.synchronization += time;
     }
     stage.backward += repeated;
+    add_waits(stage, launched, beside_);
     check_borders(path, mesh, stored);
     stage.update = Seconds(0);
     for (const TensorLayout& tensor : stored.tensors)
@@ -154,6 +168,7 @@ class Repricer {
                           strategy->local_sizes);
     if (inner != 0) {
       const Seconds one =
+          plan_.recipe.exposed_activations *
           collective_time(*group_, Collective::all_reduce, Bytes(4 * local_rows(op, *strategy)), group_of(mesh, inner));
       time.forward += one * traits(op.kind).inner_collectives_forward;
       if (!training_.gradients[index(found->second)].kernels.empty())
@@ -177,7 +192,7 @@ class Repricer {
     for (const OpSharding& op : stored.ops)
       if (const auto found = ops_.find(op.op); found != ops_.end())
         for (const TensorId t : graph_.op(found->second).outputs) own.insert(graph_.tensor(t).id);
-    ConversionTables tables(*group_, mesh);
+    ConversionTables tables(*group_, mesh, plan_.recipe.exposed_activations);
     const ModelContext context{{graph_, training_, meanings_, mesh,
                                 std::vector<AxisRole>(mesh.dimensions(), AxisRole::free), plan_.microbatch_size},
                                *group_,
@@ -201,9 +216,22 @@ class Repricer {
     }
   }
 
-  // Sets the steps' times.
+  enum class CollectiveUse { conversion, parameters, synchronization };
+
+  Seconds exposed_time(CollectiveUse use, Collective collective, Bytes whole, const DeviceGroup& group,
+                       Seconds& beside) const {
+    const Recipe& recipe = plan_.recipe;
+    if (use == CollectiveUse::conversion)
+      return recipe.exposed_activations * collective_time(*group_, collective, whole, group);
+    const Seconds alone = bucketed_collective_time(*group_, recipe, collective, whole, group);
+    if (use == CollectiveUse::synchronization) return recipe.exposed_synchronization * alone;
+    if (recipe.overlap_parameters) beside += recipe.parameter_slowdown * alone;
+    return recipe.exposed_parameters * (recipe.parameter_slowdown * alone);
+  }
+
+  // Sets the steps' times; adds what runs beside computing.
   Seconds price_steps(const std::string& path, const DeviceMesh& mesh, std::vector<CollectiveStep>& steps,
-                      bool bucketed) {
+                      CollectiveUse use, Seconds& beside) {
     Seconds total;
     for (std::size_t k = 0; k < steps.size(); ++k) {
       CollectiveStep& step = steps[k];
@@ -216,9 +244,7 @@ class Repricer {
         axis_set |= 1U << (axis - mesh.axes.begin());
       }
       const DeviceGroup group = group_of(mesh, axis_set);
-      const Seconds time = bucketed
-                               ? bucketed_collective_time(*group_, plan_.recipe, step.collective, step.whole, group)
-                               : collective_time(*group_, step.collective, step.whole, group);
+      const Seconds time = exposed_time(use, step.collective, step.whole, group, beside);
       note(place + "/time_s", step.time.value(), time.value());
       step.time = time;
       total += time;
@@ -232,7 +258,7 @@ class Repricer {
     const auto found = tensors_.find(conversion.tensor);
     const bool border = conversion.consumer == "receive" || conversion.consumer == "send";
     if (border || found == tensors_.end() || graph_.tensor(found->second).role == TensorRole::parameter) return;
-    ConversionTables tables(*group_, mesh);
+    ConversionTables tables(*group_, mesh, plan_.recipe.exposed_activations);
     ConversionTable& table = tables.of(sizes_of(graph_.tensor(found->second), plan_.microbatch_size),
                                        element_size(plan_.recipe, graph_.tensor(found->second).dtype));
     Seconds stored_forward, stored_backward;
@@ -327,6 +353,7 @@ class Repricer {
   const Cluster* group_ = nullptr;  // of the stage at hand
   double tolerance_;
   RepeatedOps repeated_;
+  Launches beside_;  // of the stage at hand
   SharedParameters shared_;
   Plan priced_;
   std::map<std::string, OpId> ops_;

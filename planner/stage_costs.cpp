@@ -38,11 +38,12 @@ std::vector<ScheduleKind> searched_schedules(const Recipe& recipe, const SearchO
 
 SearchSpace search_space(const PlanningInput& input, const SearchOptions& options) {
   SearchSpace space{
-      input, options, differentiate(input.graph), dimension_meanings(input.graph), {}, {}, {}, {}, {}, {}, {}, {},
+      input, options, differentiate(input.graph), dimension_meanings(input.graph), {}, {}, {}, {}, {}, {}, {}, {}, {},
       {},    {}};
   space.pins = PinnedGraph(input.graph, input.pins);
   space.layers = planning_layers(input.graph, space.training, options.layers, space.pins, input.recipe.recompute_scope);
   space.classes = range_classes(space.layers);
+  space.launches = LaunchSums(input.recipe, input.graph, space.training, space.layers);
   space.submeshes = allowed_submeshes(options.constraints, input.cluster);
   // Where not even the recipe's context has room, nothing is priced.
   std::erase_if(space.submeshes, [&](const Submesh& submesh) {
@@ -132,7 +133,7 @@ std::optional<std::int64_t> following_stages(const Cost& cost, Bytes usable, Sch
 MeshSolver::MeshSolver(const SearchSpace& space, const DeviceMesh& mesh, std::vector<AxisRole> roles,
                        std::int64_t microbatch_size)
     : mesh_(mesh),
-      conversions_(group_at(space.input.cluster, mesh.submesh.group), mesh_),
+      conversions_(group_at(space.input.cluster, mesh.submesh.group), mesh_, space.input.recipe.exposed_activations),
       context_{
           {space.input.graph, space.training, space.meanings, mesh_, std::move(roles), microbatch_size, &space.pins},
           group_at(space.input.cluster, mesh.submesh.group),

@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "planner/launch_sums.hpp"
 #include "planner/range_solver.hpp"
 #include "planner/search.hpp"
 #include "planner/state_choices.hpp"
@@ -28,6 +29,7 @@ struct SearchSpace {
   std::vector<Recompute> recomputes;
   PinnedGraph pins;
   AllowedStages allowed;
+  LaunchSums launches;
   std::vector<ScheduleKind> schedules;  // considered; GPipe only without 1F1B, which never takes longer nor holds more
 };
 SearchSpace search_space(const PlanningInput& input, const SearchOptions& options);

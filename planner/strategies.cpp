@@ -86,6 +86,10 @@ bool role_allows(const StrategyContext& context, const Op& op, std::size_t axis,
     case AxisRole::expert_parallel:
       return works_on_experts(context, op) ? is_expert_factor(context, op, factor)
                                            : op.factor_sizes[index(factor)].scales_with_batch;
+    case AxisRole::context_and_expert_parallel:
+      return works_on_experts(context, op)
+                 ? is_expert_factor(context, op, factor)
+                 : is_token_factor(context, op, factor) && !op.factor_sizes[index(factor)].scales_with_batch;
   }
   return false;
 }
@@ -100,6 +104,7 @@ bool role_obliges(const StrategyContext& context, const Op& op, std::size_t axis
     case AxisRole::sequence_parallel:
     case AxisRole::context_parallel:
     case AxisRole::expert_parallel:
+    case AxisRole::context_and_expert_parallel:
       return true;
     case AxisRole::tensor_parallel:
       return multiplies_a_parameter(context.graph, op);
@@ -344,7 +349,8 @@ std::vector<Layout> enumerate_layouts(const StrategyContext& context, TensorId i
                            (role == AxisRole::tensor_parallel && !token) ||
                            (role == AxisRole::sequence_parallel && !batch) ||
                            (role == AxisRole::context_parallel && token && !batch) ||
-                           (role == AxisRole::expert_parallel && (batch || expert));
+                           (role == AxisRole::expert_parallel && (batch || expert)) ||
+                           (role == AxisRole::context_and_expert_parallel && ((token && !batch) || expert));
       if (allowed) states.push_back(sharded(d));
     }
     std::vector<Layout> extended;

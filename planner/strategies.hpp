@@ -26,6 +26,7 @@ enum class AxisRole {
   sequence_parallel,  // as tensor_parallel, and the activations elsewhere along the tokens
   context_parallel,   // shards the tokens of a sample wherever it can: the batch stays whole, parameters are replicated
   expert_parallel,    // shards the experts' work by expert and everything else by batch, as data_parallel
+  context_and_expert_parallel,  // shards the experts' work by expert and everything else by tokens, as context_parallel
 };
 
 // What dimensions of tensors run over, without looking at names. Tokens: those of the graph's inputs, carried along by

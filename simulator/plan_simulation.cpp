@@ -36,10 +36,13 @@ class Routes {
       const Stage& stage = plan_.stages[s];
       if (plan_.shape().rank_of(static_cast<std::int64_t>(s)) != static_cast<std::int64_t>(rank)) continue;
       alone += stage.synchronization;
+      // All rings load the stage's devices alike, so their bytes are added up first.
+      RingBytes bytes;
       for (const Conversion& conversion : stage.conversions)
         if (conversion.rate == Rate::per_step)
           for (const auto* steps : {&conversion.forward, &conversion.backward})
-            for (const CollectiveStep& step : *steps) add_ring(loads, stage, step);
+            for (const CollectiveStep& step : *steps) add_ring(bytes, stage, step);
+      links_.add_collective(loads, stage.devices, bytes.across, bytes.inside);
     }
     add(route, loads, alone);
   }
@@ -59,15 +62,18 @@ class Routes {
   }
 
  private:
-  void add_ring(LinkLoads& loads, const Stage& stage, const CollectiveStep& step) const {
+  struct RingBytes {
+    Bytes across, inside;  // as add_collective takes them
+  };
+
+  static void add_ring(RingBytes& bytes, const Stage& stage, const CollectiveStep& step) {
     unsigned axis_set = 0;
     for (std::size_t axis = 0; axis < stage.mesh.size(); ++axis)
       if (std::count(step.axes.begin(), step.axes.end(), stage.mesh[axis].name) > 0) axis_set |= 1U << axis;
     const DeviceGroup group = group_of({stage.submesh, stage.mesh}, axis_set);
     const Bytes wire = wire_bytes(step.collective, step.whole, group.size);
-    links_.add_collective(loads, stage.devices,
-                          group.hosts > 1 ? static_cast<double>(group.groups_per_host) * wire : Bytes(0),
-                          group.size > group.hosts ? wire : Bytes(0));
+    if (group.hosts > 1) bytes.across += static_cast<double>(group.groups_per_host) * wire;
+    if (group.size > group.hosts) bytes.inside += wire;
   }
 
   void add(Route& route, const LinkLoads& loads, Seconds alone) {

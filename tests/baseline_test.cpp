@@ -149,6 +149,34 @@ TEST_CASE("a layout that does not fit says which stage needs how much", "[baseli
   CHECK(plan.reasons[0].has == Bytes(2e9));
 }
 
+TEST_CASE("expert parallelism beyond data parallelism takes devices of context parallelism", "[baseline]") {
+  PlanningInput input = small_gpt_on_v100s();
+  MoeOptions options;
+  options.gpt.layers = 2, options.gpt.hidden = 512, options.gpt.heads = 8, options.gpt.seq_len = 256;
+  options.gpt.vocab = 1024;
+  input.graph = build_moe(options);
+  const auto experts_bytes = [](const Plan& plan) {
+    Bytes bytes;
+    for (const TensorLayout& tensor : plan.stages[0].tensors)
+      if (tensor.parameter && (tensor.tensor.ends_with("moe.up.weight") || tensor.tensor.ends_with("moe.down.weight")))
+        bytes += tensor.bytes;
+    return bytes;
+  };
+  UniformLayout layout{.data_parallel = 2, .context_parallel = 4};
+  const Plan whole = baseline_plan(input, sized(layout, 2), 32);
+  REQUIRE(experts_bytes(whole) > Bytes(0));
+  for (const std::int64_t experts : {2, 4, 8}) {
+    layout.expert_parallel = experts;
+    const Plan plan = baseline_plan(input, sized(layout, 2), 32);
+    CHECK(plan.status == PlanStatus::feasible);
+    CHECK(experts_bytes(plan) == experts_bytes(whole) / static_cast<double>(experts));
+    CHECK(plan.stages[0].memory.activations_per_microbatch < 1.5 * whole.stages[0].memory.activations_per_microbatch);
+  }
+  layout.expert_parallel = 16;
+  CHECK_THROWS_WITH(baseline_plan(input, layout, 32),
+                    "--ep: 16 must divide data and context parallelism together, --dp 2 --cp 4");
+}
+
 TEST_CASE("degrees that do not fit the cluster or the model are refused", "[baseline]") {
   const PlanningInput input = small_gpt_on_v100s();
   CHECK_THROWS_WITH(baseline_plan(input, {3, 1, 1}, 32),

@@ -354,7 +354,7 @@ class Surroundings(unittest.TestCase):
 
     def test_the_graphs_that_are_built_validate(self):
         with Workplace() as place:
-            for words in (["gpt", "--layers", "2"], ["llama", "--layers", "2"], ["moe", "--layers", "2"], ["wresnet"]):
+            for words in (["gpt", "--layers", "2"], ["llama", "--layers", "2"], ["moe", "--layers", "2"], ["transformer", "--layers", "2", "--experts", "4"], ["wresnet"]):
                 check(place.json("graph", *words, "-o", "model.json"), "graph_summary")
                 check(place.read("model.json"), "graph")
 
@@ -401,7 +401,7 @@ class Surroundings(unittest.TestCase):
                      '_meshloom; printf "%s\\n" "${COMPREPLY[@]}"'
             return subprocess.run(["bash", "-c", script, PROGRAM], capture_output=True, text=True, check=True).stdout.split()
         self.assertEqual(["simulate"], completions("meshloom", "si"))
-        self.assertEqual(["gpt", "llama", "moe", "wresnet"], completions("meshloom", "graph", '""'))
+        self.assertEqual(["gpt", "llama", "moe", "transformer", "hf", "wresnet"], completions("meshloom", "graph", '""'))
         self.assertEqual(["intra-op", "inter-op"], completions("meshloom", "solve", '""'))
         self.assertEqual(["--time-limit"], completions("meshloom", "solve", "intra-op", "--ti"))
         self.assertEqual(["cbc"], completions("meshloom", "solve", "intra-op", "p", "--solver", "c"))

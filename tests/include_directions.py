@@ -16,7 +16,9 @@ ALLOWED = {
     "planner/inter_op": {"graphs", "costmodel", "planner/plan", "planner/inter_op"},
     "planner": {"graphs", "costmodel", "planner/plan", "planner/intra_op", "planner/inter_op", "planner"},
     "simulator": {"graphs", "costmodel", "planner/plan", "simulator"},
-    "tools": {"graphs", "costmodel", "planner/plan", "planner/intra_op", "planner/inter_op", "planner", "simulator", "tools"},
+    "accuracy": {"graphs", "costmodel", "planner/plan", "planner", "simulator", "accuracy"},
+    "tools": {"graphs", "costmodel", "planner/plan", "planner/intra_op", "planner/inter_op", "planner", "simulator",
+              "accuracy", "tools"},
 }
 # By header: which files may include it, and why others must not.
 CONFINED = [
@@ -24,7 +26,7 @@ CONFINED = [
     (r"^(nlohmann/|graphs/json_input\.hpp$)", r"(_json[a-z_]*|json_[a-z_]*)\.(cpp|hpp)$|^tools/|^graphs/json_input\.",
      "JSON is read and written in *_json.cpp files and tools"),
     (r"^CLI/", r"^tools/command_line/arguments_parts\.hpp$", "CLI11 is private to tools/command_line/arguments*.cpp"),
-    (r"arguments_parts\.hpp$", r"^tools/command_line/arguments[a-z_]*\.cpp$",
+    (r"arguments_parts\.hpp$", r"^tools/command_line/arguments[a-z_]*\.[ch]pp$",
      "CLI11 is private to tools/command_line/arguments*.cpp"),
     (r"^(cuda|nccl)", r"^costmodel/profiler/", "CUDA is private to costmodel/profiler"),
 ]
@@ -37,7 +39,7 @@ def folder_of(path):
 
 
 def offences(root):
-    for source in sorted(path for folder in ("graphs", "costmodel", "planner", "simulator", "tools")
+    for source in sorted(path for folder in ("graphs", "costmodel", "planner", "simulator", "accuracy", "tools")
                          for path in (root / folder).rglob("*") if path.suffix in (".cpp", ".hpp", ".h", ".cu")):
         path = source.relative_to(root).as_posix()
         for included in INCLUDE.findall(source.read_text()):

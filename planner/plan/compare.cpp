@@ -129,6 +129,8 @@ void compare_stage(const std::string& path, const Stage& base, const Stage& next
   found.quantity(path + "/forward_compute_s", base.forward_compute, next.forward_compute);
   found.quantity(path + "/backward_compute_s", base.backward_compute, next.backward_compute);
   found.quantity(path + "/backward_recompute_s", base.backward_recompute, next.backward_recompute);
+  found.quantity(path + "/forward_waits_s", base.forward_waits, next.forward_waits);
+  found.quantity(path + "/backward_waits_s", base.backward_waits, next.backward_waits);
   found.quantity(path + "/synchronization_s", base.synchronization, next.synchronization);
   found.quantity(path + "/update_s", base.update, next.update);
   found.quantity(path + "/boundary/forward_s", base.boundary.forward_time, next.boundary.forward_time);

@@ -127,6 +127,9 @@ struct Stage {
   Seconds forward, backward;                                   // collectives and recompute included, sends not
   Seconds forward_compute, backward_compute;                   // the part that is computing
   Seconds backward_recompute;                                  // the part of backward_compute that repeats the forward
+  // The parts of `forward` and `backward` beyond computing and collectives that are waited for: the host that starts
+  // kernels, collectives of parameters that run beside computing (costmodel/stage_time.hpp).
+  Seconds forward_waits, backward_waits;
   Seconds backward_weight;  // the part of `backward` that makes gradients of parameters
   Seconds synchronization;  // gradient collectives and parameter gathers, once per step
   // Gradients of parameters that other stages use, too: all-reduced between two stages, part of `synchronization`.

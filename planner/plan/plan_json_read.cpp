@@ -209,6 +209,8 @@ Stage read_stage(const JsonInput& input) {
                    "forward_compute_s",
                    "backward_compute_s",
                    "backward_recompute_s",
+                   "forward_waits_s",
+                   "backward_waits_s",
                    "backward_weight_s",
                    "synchronization_s",
                    "update_s",
@@ -235,6 +237,8 @@ Stage read_stage(const JsonInput& input) {
   stage.backward_compute = seconds_at(input, "backward_compute_s");
   if (const auto recompute = input.find("backward_recompute_s"))
     stage.backward_recompute = Seconds(recompute->number(0));
+  if (const auto waits = input.find("forward_waits_s")) stage.forward_waits = Seconds(waits->number(0));
+  if (const auto waits = input.find("backward_waits_s")) stage.backward_waits = Seconds(waits->number(0));
   if (stage.backward_recompute > stage.backward_compute * (1 + 1e-9))
     input.at("backward_recompute_s").fail("is part of backward_compute_s, so it cannot be longer");
   stage.backward_weight = seconds_at(input, "backward_weight_s");

@@ -126,6 +126,8 @@ Json stage_json(const Stage& stage) {
                  {"forward_compute_s", stage.forward_compute.value()},
                  {"backward_compute_s", stage.backward_compute.value()},
                  {"backward_recompute_s", stage.backward_recompute.value()},
+                 {"forward_waits_s", stage.forward_waits.value()},
+                 {"backward_waits_s", stage.backward_waits.value()},
                  {"backward_weight_s", stage.backward_weight.value()},
                  {"synchronization_s", stage.synchronization.value()},
                  {"update_s", stage.update.value()},

@@ -20,9 +20,10 @@ std::vector<NamedTime> busy_times_of(const Plan& plan, std::size_t position) {
       position > 0 && blocking ? plan.stages[position - 1].boundary.backward_time : Seconds(0);
   std::vector<NamedTime> times{
       {"forward_compute", microbatches * stage.forward_compute},
-      {"forward_collectives", microbatches * (stage.forward - stage.forward_compute)},
+      {"forward_collectives", microbatches * (stage.forward - stage.forward_waits - stage.forward_compute)},
       {"backward_compute", microbatches * stage.backward_compute},
-      {"backward_collectives", microbatches * (stage.backward - stage.backward_compute)},
+      {"backward_collectives", microbatches * (stage.backward - stage.backward_waits - stage.backward_compute)},
+      {"waits", microbatches * (stage.forward_waits + stage.backward_waits)},
       {"send_activations", blocking ? microbatches * stage.boundary.forward_time : Seconds(0)},
       {"send_gradients", microbatches * gradient_send},
       {"synchronization", stage.synchronization - overlapped_synchronization(plan, stage)},

@@ -96,7 +96,7 @@ void add_baseline(CLI::App& root, Parsed& parsed) {
   add_integer(app, "--cp", layout.context_parallel, most_degree,
               "Context-parallel degree: shards the tokens of a sample; 1 unless told");
   add_integer(app, "--ep", layout.expert_parallel, most_degree,
-              "Expert-parallel degree, a divisor of --dp: shards the experts; 1 unless told");
+              "Expert-parallel degree, a divisor of dp·cp: shards the experts; 1 unless told");
   add_integer(app, "--vpp", baseline.virtual_stages, most_layers,
               "Virtual pipeline stages: chunks of the model per pipeline rank; 1 unless told");
   app.add_flag("--account-for-embedding-in-pipeline-split", layout.embedding_counts_as_block,
@@ -298,6 +298,7 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
   add_readers(root, parsed);
   add_solve(root, parsed);
   add_import(root, parsed);
+  add_accuracy(root, parsed);
   add_completion(root, parsed);
 
   const std::vector<std::string> words = with_help_as_option(given);

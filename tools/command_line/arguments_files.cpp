@@ -78,4 +78,20 @@ void add_solve(CLI::App& root, Parsed& parsed) {
   add_json(inter, inter_op.json, "the answer");
 }
 
+void add_accuracy(CLI::App& root, Parsed& parsed) {
+  AccuracyCommand& accuracy = parsed.accuracy;
+  CLI::App& app = add_command(root, "accuracy", "Compare predictions with measured training runs",
+                              "meshloom accuracy runs.json --gpu H100 --worst 20 --svg scatter.svg", parsed,
+                              [&accuracy] { return accuracy; });
+  app.add_option("RUNS", accuracy.runs, "Measured runs, plain or gzip; - for standard input")->required();
+  add_path(app, "--source", accuracy.source, "Only runs whose source contains TEXT")->type_name("TEXT");
+  add_path(app, "--gpu", accuracy.gpu, "Only runs on GPUs whose name contains TEXT")->type_name("TEXT");
+  add_path(app, "--framework", accuracy.framework, "Only runs of frameworks whose name contains TEXT")
+      ->type_name("TEXT");
+  add_integer(app, "--worst", accuracy.worst, most_listed, "List the N runs with the largest errors; 10 unless told");
+  add_path(app, "--csv", accuracy.csv, "Write a line for each run: error, memory, where its time goes");
+  add_path(app, "--svg", accuracy.svg, "Draw measured against predicted times");
+  add_json(app, accuracy.json, "the comparison");
+}
+
 }  // namespace meshloom

@@ -19,7 +19,7 @@ namespace meshloom {
 // Beyond these nobody means it, and sums of such numbers would no longer be exact.
 inline constexpr std::int64_t most_samples = std::int64_t{1} << 31, most_runs = 1'000'000, most_layers = 10'000,
                               most_searched_chunks = 8, most_hosts = 100'000, most_degree = 10'000'000,
-                              most_threads = 4'096, most_size = 1 << 20, most_heads = 1 << 14,
+                              most_threads = 4'096, most_listed = 1'000'000, most_size = 1 << 20, most_heads = 1 << 14,
                               most_tokens = std::int64_t{1} << 31;
 
 // An option whose text `set` understands.
@@ -71,6 +71,11 @@ struct Parsed {
   LlamaOptions llama;
   MoeOptions moe;
   WresnetOptions wresnet;
+  TransformerOptions transformer;
+  LatentAttention latent_attention;
+  bool has_latent_attention = false;
+  Experts experts = {.count = 0};
+  HfModel hf;
   GraphCommand graph;
   ProblemCommand problem;
   ValidateCommand validate;
@@ -78,6 +83,7 @@ struct Parsed {
   SolveIntraOpCommand intra_op;
   SolveInterOpCommand inter_op;
   ImportCommand import;
+  AccuracyCommand accuracy;
   std::string shell;
 };
 
@@ -130,9 +136,13 @@ inline void add_outputs(CLI::App& app, PlanOutputs& outputs) {
 
 // Of arguments_graph.cpp, arguments_files.cpp and arguments_import.cpp.
 void add_graph(CLI::App& root, Parsed& parsed);
+void add_transformer(CLI::App& group, Parsed& parsed);
+void add_hf(CLI::App& group, Parsed& parsed);
+void add_graph_outputs(CLI::App& app, GraphCommand& graph);
 void add_problem(CLI::App& root, Parsed& parsed);
 void add_readers(CLI::App& root, Parsed& parsed);
 void add_solve(CLI::App& root, Parsed& parsed);
 void add_import(CLI::App& root, Parsed& parsed);
+void add_accuracy(CLI::App& root, Parsed& parsed);
 
 }  // namespace meshloom

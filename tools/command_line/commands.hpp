@@ -98,8 +98,18 @@ struct CompareCommand {
 };
 ExitCode run(const CompareCommand& command);
 
+// A config.json of Hugging Face's transformers, and what it does not say.
+struct HfModel {
+  std::string config;
+  std::optional<std::string> name;
+  std::optional<std::int64_t> seq_len;
+  std::int64_t pad_vocab_to = 1;
+  bool fused_attention = true, causal = false, dropout = false;
+  DType dtype = DType::bf16;
+};
+
 struct GraphCommand {
-  std::variant<GptOptions, LlamaOptions, MoeOptions, WresnetOptions> model;
+  std::variant<GptOptions, LlamaOptions, MoeOptions, WresnetOptions, TransformerOptions, HfModel> model;
   std::optional<std::string> output;
   bool json = false;
 };
@@ -161,6 +171,15 @@ struct ImportCommand {
 };
 ExitCode run(const ImportCommand& command);
 
+struct AccuracyCommand {
+  std::string runs;
+  std::optional<std::string> source, gpu, framework;  // of runs: part of the name; none: all
+  std::int64_t worst = 10;                            // rows listed
+  std::optional<std::string> csv, svg;
+  bool json = false;
+};
+ExitCode run(const AccuracyCommand& command);
+
 // Help, version or a completion script.
 struct PrintCommand {
   std::string text;
@@ -169,6 +188,6 @@ ExitCode run(const PrintCommand& command);
 
 using Command = std::variant<PlanCommand, BaselineCommand, SimulateCommand, CompareCommand, GraphCommand,
                              ProblemCommand, ValidateCommand, ExplainCommand, SolveIntraOpCommand, SolveInterOpCommand,
-                             ImportCommand, PrintCommand>;
+                             ImportCommand, AccuracyCommand, PrintCommand>;
 
 }  // namespace meshloom

@@ -5,6 +5,7 @@
 
 #include "graphs/files.hpp"
 #include "graphs/graph_json.hpp"
+#include "graphs/hf_config.hpp"
 #include "tools/command_line/commands.hpp"
 #include "tools/command_line/json_output.hpp"
 #include "tools/command_line/output.hpp"
@@ -16,6 +17,19 @@ Graph build(const GptOptions& options) { return build_gpt(options); }
 Graph build(const LlamaOptions& options) { return build_llama(options); }
 Graph build(const MoeOptions& options) { return build_moe(options); }
 Graph build(const WresnetOptions& options) { return build_wresnet(options); }
+Graph build(const TransformerOptions& options) { return build_transformer(options); }
+
+Graph build(const HfModel& model) {
+  TransformerOptions options = read_hf_config(model.config);
+  if (model.name) options.name = *model.name;
+  if (model.seq_len) options.seq_len = *model.seq_len;
+  options.pad_vocab_to = model.pad_vocab_to;
+  options.fused_attention = model.fused_attention;
+  options.causal = model.causal;
+  options.dropout = model.dropout;
+  options.dtype = model.dtype;
+  return build_transformer(options);
+}
 
 struct Scale {
   double from;

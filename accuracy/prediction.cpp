@@ -1,0 +1,136 @@
+#include "accuracy/prediction.hpp"
+
+#include <tbb/parallel_for.h>
+
+#include <algorithm>
+#include <atomic>
+#include <iterator>
+#include <set>
+
+#include "graphs/input_error.hpp"
+#include "planner/plan/ranks.hpp"
+#include "simulator/simulation.hpp"
+
+namespace meshloom {
+namespace {
+
+// Of parameters, in each microbatch.
+Seconds parameter_collectives(const Stage& stage) {
+  std::set<std::string_view> parameters;
+  for (const TensorLayout& tensor : stage.tensors)
+    if (tensor.parameter) parameters.insert(tensor.tensor);
+  Seconds sum;
+  for (const Conversion& conversion : stage.conversions) {
+    if (conversion.rate == Rate::per_step || !parameters.contains(conversion.tensor)) continue;
+    for (const auto* steps : {&conversion.forward, &conversion.backward})
+      for (const CollectiveStep& step : *steps) sum += step.time;
+  }
+  return sum;
+}
+
+TimeShares shares_of(const Plan& plan) {
+  const double microbatches = static_cast<double>(plan.microbatches);
+  const bool blocking = !sends_overlap(plan);
+  Seconds compute, recompute, activations, gathers, sends, synchronization, update;
+  for (const Stage& stage : plan.stages) {
+    const Seconds parameters = parameter_collectives(stage);
+    compute += microbatches * (stage.forward_compute + stage.backward_compute - stage.backward_recompute);
+    recompute += microbatches * stage.backward_recompute;
+    gathers += microbatches * parameters;
+    activations +=
+        microbatches * (stage.forward + stage.backward - stage.forward_compute - stage.backward_compute - parameters);
+    if (blocking) sends += microbatches * (stage.boundary.forward_time + stage.boundary.backward_time);
+    synchronization += stage.synchronization - overlapped_synchronization(plan, stage);
+    update += stage.update;
+  }
+  const Seconds whole = static_cast<double>(plan.ranks()) * plan.iteration_time;
+  const Seconds busy = compute + recompute + activations + gathers + sends + synchronization + update;
+  return {compute / whole, recompute / whole,       activations / whole, gathers / whole,
+          sends / whole,   synchronization / whole, update / whole,      (whole - busy) / whole};
+}
+
+Prediction with_layout(const RunCase& run, const UniformLayout& layout, BaselinePlanner& planner) {
+  Plan plan = planner.plan(layout, run.global_batch);
+  apply_simulation(plan, simulate(plan));
+  const MemoryUse memory = tightest_memory(plan);
+  return {plan.iteration_time,  memory.peak, plan.status != PlanStatus::infeasible,
+          plan.bubble_fraction, layout,      shares_of(plan)};
+}
+
+PlanningInput input_of(const RunCase& run) { return {build_transformer(run.model), run.cluster, run.recipe, {}, {}, {}}; }
+
+}  // namespace
+
+Prediction predict(const RunCase& run, BaselinePlanner& planner) {
+  planner.move_to(run.cluster);
+  if (run.recompute_stated) return with_layout(run, run.layout, planner);
+  UniformLayout layout = run.layout;
+  for (const Recompute recompute : {Recompute::none, Recompute::selective}) {
+    layout.recompute = recompute;
+    Prediction prediction = with_layout(run, layout, planner);
+    if (prediction.fits) return prediction;
+  }
+  layout.recompute = Recompute::full;
+  return with_layout(run, layout, planner);
+}
+
+Prediction predict(const RunCase& run) {
+  BaselinePlanner planner(input_of(run));
+  return predict(run, planner);
+}
+
+namespace {
+
+// Positions of runs that one planner serves, so many that threads share large groups.
+constexpr std::size_t most_together = 24;
+using Together = std::vector<std::size_t>;
+
+std::vector<Together> grouped(const std::vector<std::variant<RunCase, SkipReason>>& cases) {
+  std::vector<Together> groups;
+  for (std::size_t k = 0; k < cases.size(); ++k) {
+    const auto* run = std::get_if<RunCase>(&cases[k]);
+    if (run == nullptr) continue;
+    const auto fitting = std::find_if(groups.begin(), groups.end(), [&](const Together& group) {
+      const RunCase& first = std::get<RunCase>(cases[group.front()]);
+      return group.size() < most_together && first.model == run->model && first.recipe == run->recipe;
+    });
+    if (fitting == groups.end())
+      groups.push_back({k});
+    else
+      fitting->push_back(k);
+  }
+  return groups;
+}
+
+Outcome outcome_of(const RunCase& run, BaselinePlanner& planner) {
+  try {
+    return predict(run, planner);
+  } catch (const InputError& error) {
+    return SkipReason{error.what()};
+  }
+}
+
+}  // namespace
+
+std::vector<Outcome> predict_all(const std::vector<MeasuredRun>& runs, const Constants& constants,
+                                 const std::function<void(std::size_t)>& progress) {
+  std::vector<std::variant<RunCase, SkipReason>> cases;
+  std::vector<Outcome> outcomes(runs.size(), SkipReason{});
+  for (const MeasuredRun& run : runs) {
+    cases.push_back(make_case(run, constants));
+    if (const auto* reason = std::get_if<SkipReason>(&cases.back())) outcomes[cases.size() - 1] = *reason;
+  }
+  const std::vector<Together> groups = grouped(cases);
+  std::atomic<std::size_t> done = 0;
+  tbb::parallel_for(std::size_t{0}, groups.size(), [&](std::size_t g) {
+    BaselinePlanner planner(input_of(std::get<RunCase>(cases[groups[g].front()])));
+    for (const std::size_t k : groups[g]) {
+      outcomes[k] = outcome_of(std::get<RunCase>(cases[k]), planner);
+      ++done;
+      if (progress) progress(done);
+    }
+  });
+  return outcomes;
+}
+
+}  // namespace meshloom

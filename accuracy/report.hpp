@@ -1,0 +1,65 @@
+// The comparison of predictions with measured runs, as a value: errors by source, GPU and framework, the order of
+// layouts, what memory holds.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "accuracy/measured_runs.hpp"
+#include "accuracy/prediction.hpp"
+#include "accuracy/statistics.hpp"
+
+namespace meshloom {
+
+struct AccuracyRow {
+  MeasuredRun run;
+  Prediction prediction;
+  std::optional<double> error() const;  // predicted/measured − 1; none: it ran out of memory
+};
+
+struct SkippedRun {
+  std::string id, source, reason;
+};
+
+using NamedSummary = std::pair<std::string, ErrorSummary>;
+struct SummaryPair {
+  ErrorSummary all, without_suspect;
+};
+
+struct Ranking {
+  std::size_t groups = 0;                            // of at least 3 runs
+  std::size_t runs = 0;                              // in them
+  std::optional<double> tau;                         // mean over the groups that have one
+  std::optional<double> regret_top_1, regret_top_3;  // means over groups
+};
+
+struct MemoryCalls {
+  std::size_t oom_rows = 0, oom_predicted = 0, ok_rows = 0, ok_predicted = 0;
+  std::optional<double> balanced_accuracy() const;  // mean of both shares; none without runs of either kind
+};
+
+struct AccuracyReport {
+  std::vector<AccuracyRow> rows;  // in the order of the file; so are the names below
+  std::vector<SkippedRun> skipped;
+  ErrorSummary summary, without_suspect;
+  std::optional<double> mape_of_sources, mape_of_sources_without_suspect;  // means over sources
+  std::vector<NamedSummary> by_source, by_gpu, by_framework;
+  std::vector<std::pair<std::string, SummaryPair>> groups;  // that are compared apart
+  Ranking ranking;
+  std::vector<std::pair<std::string, Ranking>> ranking_by_source;  // of those that have a group
+  MemoryCalls memory;
+  std::vector<std::pair<std::string, MemoryCalls>> memory_by_framework;
+};
+
+AccuracyReport make_report(const std::vector<MeasuredRun>& runs, const std::vector<Outcome>& outcomes);
+
+// The rows with the largest absolute errors, those first.
+std::vector<const AccuracyRow*> worst_rows(const AccuracyReport& report, std::size_t count);
+
+std::string report_json(const AccuracyReport& report);  // docs/schemas/accuracy.schema.json
+std::string report_csv(const AccuracyReport& report);   // a line per row, a heading first
+
+}  // namespace meshloom

@@ -1,0 +1,35 @@
+// Device files (`meshloom.device/1`, docs/cluster_format.md): one kind of accelerator with the links it is usually sold
+// with. Those in cluster_specs/devices/ are built into the program; a cluster file may name one in place of writing the
+// device, its links inside the host and its NICs, and tables of measured runs find them by an alias.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "costmodel/cluster.hpp"
+
+namespace meshloom {
+
+struct DeviceFile {
+  DeviceType device;
+  std::vector<std::string> aliases;  // other names, unique among all files
+  std::int64_t devices_per_host = 8;
+  std::int64_t devices_per_link_domain = 8;  // that reach each other over `intra_host`, across hosts where it is more
+  Link intra_host;
+  Link nic;
+  std::int64_t nics_per_host = 1;
+  std::map<std::string, std::string> sources;  // JSON pointer in the file -> where its number comes from
+  bool operator==(const DeviceFile&) const = default;
+};
+
+std::vector<DeviceFile> built_in_devices();  // by file name
+std::optional<DeviceFile> device_named(const std::string& name_or_alias);
+// Throws InputError as read_cluster does.
+DeviceFile read_device_file(const std::string& path);
+DeviceFile parse_device(const std::string& text, const std::string& file);
+std::string write_device(const DeviceFile& file);  // parse_device reads it back to the same
+
+}  // namespace meshloom

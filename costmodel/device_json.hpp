@@ -1,0 +1,16 @@
+// Devices and links as JSON, in cluster files and in device files.
+#pragma once
+
+#include "costmodel/cluster.hpp"
+#include "graphs/json_input.hpp"
+
+namespace meshloom {
+
+DeviceType read_device(const JsonInput& json);
+Link read_intra_host(const JsonInput& json);
+Link read_nic(const JsonInput& json);
+Link read_link(const JsonInput& json);  // without checking its keys
+Json device_json(const DeviceType& device);
+Json link_json(const Link& link);
+
+}  // namespace meshloom

@@ -1,0 +1,122 @@
+"""`meshloom accuracy` from outside: on all published runs, its contract, its files, what it refuses."""
+import csv
+import gzip
+import io
+import json
+import unittest
+import xml.etree.ElementTree
+
+import jsonschema
+from meshloom_program import ROOT, Workplace
+
+RUNS = str(ROOT / "tests/data/measured/published_runs.json.gz")
+PUBLISHED = json.loads(gzip.decompress((ROOT / "tests/data/measured/published_runs.json.gz").read_bytes()))
+
+
+def schema(name):
+    return json.loads((ROOT / f"docs/schemas/{name}.schema.json").read_text())
+
+
+class Accuracy(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        with Workplace() as place:
+            cls.answer = place.json("accuracy", RUNS, "--csv", "rows.csv", "--svg", "scatter.svg")
+            cls.rows = list(csv.DictReader(io.StringIO((place.path / "rows.csv").read_text())))
+            cls.svg = (place.path / "scatter.svg").read_text()
+
+    def test_the_answer_and_the_runs_validate(self):
+        jsonschema.validate(self.answer, schema("accuracy"))
+        jsonschema.validate(PUBLISHED[::10], schema("measured_runs"))
+
+    def test_every_run_is_priced_or_skipped_with_a_reason(self):
+        rows, skipped = self.answer["rows"], self.answer["skipped"]
+        self.assertEqual(len(PUBLISHED), len(rows) + len(skipped))
+        self.assertEqual(sorted(run["id"] for run in PUBLISHED), sorted(each["id"] for each in rows + skipped))
+        for each in skipped:
+            self.assertGreater(len(each["reason"]), 10)
+        # Mixtures of experts, Nemotron and GPUs without a device file are what is missing now.
+        self.assertGreaterEqual(len(rows), 1600)
+
+    def test_the_figures_are_those_of_the_rows(self):
+        errors = []
+        for row in self.answer["rows"]:
+            if row["measured_s"] is not None:
+                errors.append(row["predicted_s"] / row["measured_s"] - 1)
+                self.assertAlmostEqual(errors[-1], row["error"])
+            self.assertGreater(row["predicted_s"], 0)
+            self.assertGreater(row["peak_memory_bytes"], 0)
+            self.assertAlmostEqual(1, sum(row["shares"].values()))
+            # Blocking sends of a rank are counted at both ends, so a share may pass 0 by what they overlap.
+            self.assertTrue(all(-0.02 < share <= 1 for share in row["shares"].values()), row)
+        summary = self.answer["summary"]
+        self.assertEqual(len(errors), summary["count"])
+        self.assertAlmostEqual(sum(map(abs, errors)) / len(errors), summary["mape"])
+        self.assertAlmostEqual(sum(errors) / len(errors), summary["bias"])
+        by_source = summary["by_source"].values()
+        self.assertAlmostEqual(sum(each["mape"] for each in by_source) / len(by_source), summary["mape_of_sources"])
+        self.assertEqual(summary["count"], sum(each["count"] for each in by_source))
+
+    def test_memory_counts_the_rows(self):
+        rows, memory = self.answer["rows"], self.answer["memory"]
+        oom = [row for row in rows if row["status"] == "oom"]
+        self.assertEqual(308, len(oom))
+        self.assertEqual(308, memory["oom_rows"])
+        self.assertEqual(sum(not row["fits"] for row in oom), memory["oom_predicted"])
+        self.assertEqual(len(rows) - 308, memory["ok_rows"])
+
+    def test_the_table_of_rows_has_every_row(self):
+        self.assertEqual([row["id"] for row in self.answer["rows"]], [row["id"] for row in self.rows])
+
+    def test_the_picture_is_xml_with_a_mark_for_each_run(self):
+        root = xml.etree.ElementTree.fromstring(self.svg)
+        titles = root.findall(".//{http://www.w3.org/2000/svg}title")
+        self.assertEqual(self.answer["summary"]["count"], len(titles))
+        self.assertNotIn("href", self.svg)
+
+
+class Selection(unittest.TestCase):
+    def setUp(self):
+        self.place = Workplace()
+        self.addCleanup(self.place.__exit__)
+        self.place.write("runs.json", [run for run in PUBLISHED if "Korthikanti" in run["source"] or run["gpu"] == "B300-SXM"])
+
+    def test_filters_look_for_a_part_of_the_name(self):
+        answer = self.place.json("accuracy", "runs.json", "--gpu", "a100")
+        self.assertEqual((9, 0), (len(answer["rows"]), len(answer["skipped"])))
+        run = self.place.run("accuracy", "runs.json", "--framework", "none of them")
+        self.assertEqual(2, run.returncode)
+        self.assertIn("--framework", run.stderr)
+
+    def test_the_text_lists_the_worst_and_says_nothing_to_a_pipe(self):
+        run = self.place.run("accuracy", "runs.json", "--source", "Korthikanti", "--worst", "3")
+        self.assertEqual((0, ""), (run.returncode, run.stderr))
+        worst = run.stdout.split("largest errors")[1].splitlines()[1:]
+        self.assertEqual(3, sum(line.startswith("korthikanti-") for line in worst))
+
+    def test_any_number_of_threads_gives_the_same_bytes(self):
+        one, two = (self.place.run("accuracy", "runs.json", "--json", "--threads", n).stdout for n in "12")
+        self.assertEqual(one, two)
+
+    def test_broken_files_are_refused_and_nothing_is_written(self):
+        whole = json.dumps(PUBLISHED[:2])
+        for text in [whole[:-1], "", whole.replace("\"tp\"", "\"tpp\""), "{}", "[]"]:
+            self.place.write("broken.json", text)
+            run = self.place.run("accuracy", "broken.json", "--csv", "rows.csv")
+            self.assertEqual(2, run.returncode)
+            self.assertRegex(run.stderr, r"^error: broken\.json")
+            self.assertNotIn("rows.csv", self.place.files())
+
+    def test_truncated_gzip_is_refused(self):
+        (self.place.path / "cut.json.gz").write_bytes((ROOT / "tests/data/measured/published_runs.json.gz").read_bytes()[:9000])
+        run = self.place.run("accuracy", "cut.json.gz")
+        self.assertEqual(2, run.returncode)
+        self.assertIn("cut.json.gz", run.stderr)
+
+    def test_outputs_do_not_overwrite_the_input_or_each_other(self):
+        for words in [["--csv", "runs.json"], ["--csv", "x", "--svg", "x"], ["--csv", "-", "--json"]]:
+            self.assertEqual(2, self.place.run("accuracy", "runs.json", *words).returncode)
+
+
+if __name__ == "__main__":
+    unittest.main()

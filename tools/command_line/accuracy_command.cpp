@@ -1,0 +1,67 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "accuracy/report.hpp"
+#include "accuracy/scatter.hpp"
+#include "graphs/files.hpp"
+#include "graphs/input_error.hpp"
+#include "tools/command_line/accuracy_text.hpp"
+#include "tools/command_line/commands.hpp"
+#include "tools/command_line/output.hpp"
+
+namespace meshloom {
+namespace {
+
+void check_outputs(const AccuracyCommand& command) {
+  check_output("--csv", command.csv);
+  check_output("--svg", command.svg);
+  check_one_standard_output({{"--csv -", is_standard_output(command.csv)},
+                             {"--svg -", is_standard_output(command.svg)},
+                             {"--json", command.json}});
+  check_distinct({{"RUNS", command.runs}}, {{"--csv", command.csv}, {"--svg", command.svg}});
+}
+
+// Whether `text` contains `part`, whichever case its letters have; none: yes.
+bool contains(const std::string& text, const std::optional<std::string>& part) {
+  const auto same = [](unsigned char a, unsigned char b) { return std::tolower(a) == std::tolower(b); };
+  return !part || std::search(text.begin(), text.end(), part->begin(), part->end(), same) != text.end();
+}
+
+std::vector<MeasuredRun> selected(const AccuracyCommand& command) {
+  std::vector<MeasuredRun> runs = read_measured_runs(command.runs);
+  const std::size_t all = runs.size();
+  std::erase_if(runs, [&](const MeasuredRun& run) {
+    return !contains(run.source, command.source) || !contains(run.gpu, command.gpu) ||
+           !contains(run.framework, command.framework);
+  });
+  if (runs.empty())
+    throw InputError(command.runs, fmt::format("none of its {} has this source, GPU and framework; see --source, "
+                                               "--gpu and --framework",
+                                               counted(static_cast<std::int64_t>(all), "run")));
+  return runs;
+}
+
+}  // namespace
+
+ExitCode run(const AccuracyCommand& command) {
+  check_outputs(command);
+  const std::vector<MeasuredRun> runs = selected(command);
+  std::vector<Outcome> outcomes;
+  {
+    Progress progress;
+    outcomes = predict_all(runs, built_in_constants(), [&](std::size_t done) {
+      progress.show(fmt::format("{} of {} runs priced", done, runs.size()));
+    });
+  }
+  const AccuracyReport report = make_report(runs, outcomes);
+  if (command.csv) write_file(*command.csv, report_csv(report));
+  if (command.svg) write_file(*command.svg, scatter_svg(report));
+  if (command.json)
+    write_file("-", report_json(report));
+  else if (!is_standard_output(command.csv) && !is_standard_output(command.svg))
+    write_file("-", accuracy_text(report, static_cast<std::size_t>(command.worst)));
+  return ExitCode::done;
+}
+
+}  // namespace meshloom
