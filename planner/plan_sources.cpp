@@ -81,10 +81,8 @@ class SourceRecorder {
     if (inner == 0) return time;
     const SourcedTime one = sourced_collective_time(*group_, Collective::all_reduce,
                                                     Bytes(4 * local_rows(op, strategy)), group_of(mesh, inner));
-    TimeBySource once;
-    once.add(one);
-    time.forward_source.add(once, traits(op.kind).inner_collectives_forward);
-    if (!gradient.kernels.empty()) time.backward_source.add(once, traits(op.kind).inner_collectives_backward);
+    time.forward_source.add({stored.forward - time.forward, one.source});
+    time.backward_source.add({stored.backward - time.backward, one.source});
     return time;
   }
 
@@ -99,7 +97,7 @@ class SourceRecorder {
                                    ? sourced_bucketed_time(*group_, plan_.recipe, step.collective, step.whole, group)
                                    : sourced_collective_time(*group_, step.collective, step.whole, group);
       step.source = time.source;
-      sum.add(time);
+      sum.add({step.time, time.source});
     }
     return sum;
   }
