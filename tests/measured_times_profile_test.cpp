@@ -151,7 +151,7 @@ TEST_CASE("attention is looked up by samples times heads", "[profile]") {
   graph.ops.push_back(op);
   // Factors in order b s k g d t: 2 samples, 16 queries, 3 key-value heads of 4 query heads each, size 64, 32 keys.
   const std::vector<std::int64_t> sizes{2, 16, 3, 4, 64, 32};
-  const auto kernel = forward_kernel(Recipe{}, graph, op, sizes);
+  const auto kernel = forward_kernel(Recipe{}, graph, op, sizes, DType::bf16);
   REQUIRE(kernel);
   CHECK(kernel->shape == std::vector<std::int64_t>{1, 24, 6, 16, 32, 64});
   CHECK(kernel->key.causal);
@@ -164,7 +164,8 @@ TEST_CASE("the result's order of dimensions decides which operand is the left on
   // y^T = w x^T: a result of n before m is the product of the second operand, n × k as it lies, and of the first.
   Linear linear;
   linear.graph.ops[0].rule = parse_rule("m k, n k -> n m", "rule");
-  const auto kernel = forward_kernel(Recipe{}, linear.graph, linear.graph.ops[0], std::vector<std::int64_t>{4, 8, 16});
+  const auto kernel =
+      forward_kernel(Recipe{}, linear.graph, linear.graph.ops[0], std::vector<std::int64_t>{4, 8, 16}, DType::bf16);
   REQUIRE(kernel);
   CHECK(kernel->shape == std::vector<std::int64_t>{1, 16, 4, 8});
   CHECK(kernel->key.operands == OperandOrder::nt);
