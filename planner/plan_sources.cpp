@@ -31,27 +31,29 @@ class SourceRecorder {
   }
 
  private:
-  double microbatches() const { return static_cast<double>(plan_.microbatches); }
-
   TimeBySource of_stage(Stage& stage) {
     group_ = &group_at(cluster_, stage.submesh.group);
     const DeviceMesh mesh{stage.submesh, stage.mesh};
-    TimeBySource sum;
+    TimeBySource microbatch, sum;
     for (OpSharding& op : stage.ops) {
       const OpTime time = price(mesh, op);
       op.forward_source = time.forward_source.main();
       op.backward_source = time.backward_source.main();
       const bool again = repeated_.of(ops_.at(op.op))[static_cast<std::size_t>(stage.recompute)];
-      sum.add(time.forward_source, (again ? 2 : 1) * microbatches());
-      sum.add(time.backward_source, microbatches());
+      microbatch.add(time.forward_source, again ? 2 : 1);
+      microbatch.add(time.backward_source, 1);
     }
     for (Conversion& conversion : stage.conversions) {
       const bool bucketed = graph_.tensor(tensors_.at(conversion.tensor)).role == TensorRole::parameter &&
                             conversion.from == conversion.to;
-      const double times = conversion.rate == Rate::per_microbatch ? microbatches() : 1;
-      sum.add(of_steps(mesh, conversion.forward, bucketed), times);
-      sum.add(of_steps(mesh, conversion.backward, bucketed), times);
+      TimeBySource& rate = conversion.rate == Rate::per_microbatch ? microbatch : sum;
+      rate.add(of_steps(mesh, conversion.forward, bucketed), 1);
+      rate.add(of_steps(mesh, conversion.backward, bucketed), 1);
     }
+    // Collectives that recompute repeats, and whatever else the model makes a stage wait for.
+    const Seconds rest = stage.forward + stage.backward - microbatch.total();
+    if (rest > Seconds(0)) microbatch.add({rest, TimeSource::modelled});
+    sum.add(microbatch, static_cast<double>(plan_.microbatches));
     for (const TensorLayout& tensor : stage.tensors)
       if (tensor.parameter) sum.add(update_of(mesh, tensor));
     sum.add(SourcedTime{stage.shared_gradients_time, TimeSource::modelled});
