@@ -52,7 +52,7 @@ class SourceRecorder {
     }
     // Collectives that recompute repeats, and whatever else the model makes a stage wait for.
     const Seconds rest = stage.forward + stage.backward - microbatch.total();
-    if (rest > Seconds(0)) microbatch.add({rest, TimeSource::modelled});
+    if (rest > 1e-9 * microbatch.total()) microbatch.add({rest, TimeSource::modelled});
     sum.add(microbatch, static_cast<double>(plan_.microbatches));
     for (const TensorLayout& tensor : stage.tensors)
       if (tensor.parameter) sum.add(update_of(mesh, tensor));
