@@ -101,7 +101,8 @@ std::vector<std::int64_t> factor_sizes(const OperatorKey& key, std::span<const s
 SampleModel::SampleModel(const Cluster& cluster, const Recipe& recipe, const OperatorKey& key)
     : cluster_(cluster), recipe_(recipe), key_(key), graph_(graph_of(key)), gradient_(gradient_of(key, graph_.ops[0])) {
   cluster_.measured.reset();
-  recipe_.elementwise_traffic = recipe_.norm_traffic = recipe_.softmax_traffic = recipe_.loss_traffic = 1;
+  recipe_.elementwise_traffic = recipe_.norm_traffic = recipe_.softmax_traffic = recipe_.dispatch_traffic = 1;
+  recipe_.loss_traffic = 1;
   recipe_.linear_dtype.reset();
   if (key.dtype == DType::bf16 || key.dtype == DType::fp16) recipe_.compute_dtype = key.dtype;
 }

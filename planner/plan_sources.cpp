@@ -78,8 +78,7 @@ class SourceRecorder {
         if (op.rule.factors[f].mark == FactorMark::inner_collective) inner |= 1U << axis;
       }
     const Strategy strategy = *strategy_for(context, id, axes);
-    const OpGradient& gradient = training_.gradients[index(id)];
-    OpTime time = op_time(*group_, plan_.recipe, graph_, gradient, id, strategy.local_sizes);
+    OpTime time = sharded_op_time(context, *group_, plan_.recipe, id, strategy);
     if (inner == 0) return time;
     const SourcedTime one = sourced_collective_time(*group_, Collective::all_reduce,
                                                     Bytes(4 * local_rows(op, strategy)), group_of(mesh, inner));

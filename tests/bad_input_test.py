@@ -41,7 +41,7 @@ BAD_FILES = {
                            'file, the order is GRAPH CLUSTER'),
     "unknown schema": ({"graph.json": changed(GRAPH, ["schema"], "meshloom.grap/1")}, ["validate", "graph.json"],
                        'graph.json: /schema: unknown schema "meshloom.grap/1"; expected one of: meshloom.graph/1, '
-                       'meshloom.cluster/1, meshloom.recipe/1, meshloom.plan/1, meshloom.profile/1, '
+                       'meshloom.cluster/1, meshloom.device/1, meshloom.recipe/1, meshloom.plan/1, meshloom.profile/1, '
                        'meshloom.pins/1, meshloom.stages/1, meshloom.stage_table/1; did you mean "meshloom.graph/1"?'),
     "unknown key": ({"graph.json": changed(GRAPH, ["ops", 0, "input"], ["x"])}, PLAN,
                     'graph.json: /ops/0: unknown key "input"; did you mean "inputs"?'),

@@ -21,7 +21,7 @@ CLI::App& add_format(CLI::App& group, Parsed& parsed, const std::string& name, I
   CLI::Option* cluster =
       add_path(app, "--cluster", import.cluster, "Cluster file: report what the model says of each sample");
   app.add_option("--recipe", import.recipe, "With --cluster: the recipe of the model; neutral unless told")
-      ->type_name("neutral|megatron|alpa|FILE")
+      ->type_name(recipe_choices())
       ->needs(cluster);
   app.add_option("--profile-device-is", import.stand_ins,
                  "With --cluster: compare times of this device though the cluster has another")

@@ -121,8 +121,10 @@ inline CLI::Option* add_profiles(CLI::App& app, ProfilePaths& profiles) {
 inline void add_inputs(CLI::App& app, InputPaths& inputs) {
   app.add_option("GRAPH", inputs.graph, "Graph file (meshloom.graph/1); - for standard input")->required();
   app.add_option("CLUSTER", inputs.cluster, "Cluster file (meshloom.cluster/1); - for standard input")->required();
-  app.add_option("--recipe", inputs.recipe, "What the training framework does: neutral, megatron, alpa or a file")
-      ->type_name("neutral|megatron|alpa|FILE");
+  app.add_option("--recipe", inputs.recipe, "What the training framework does; neutral unless told")
+      ->type_name(recipe_choices());
+  app.add_option("--kernels", inputs.kernels, "One of the recipe's kernel sets, instead of its own choice")
+      ->type_name("NAME");
   add_text(app, "--hosts", "N", "Number of hosts, instead of the cluster file's",
            [&inputs](const std::string& text) { inputs.hosts = parse_integer("--hosts", text, most_hosts); });
   add_text(app, "--device-memory", "BYTES", "Memory of each device, as in \"96 GiB\", instead of the cluster file's",

@@ -42,6 +42,7 @@ std::string canonical_options(const BaselineCommand& command, const UniformLayou
                       name(layout.recompute), name(layout.schedule));
   if (layout.micro_batch_per_replica) text += fmt::format(" --microbatch-size {}", *layout.micro_batch_per_replica);
   text += fmt::format(" --recipe {}", command.inputs.recipe);
+  if (!command.inputs.kernels.empty()) text += fmt::format(" --kernels {}", command.inputs.kernels);
   if (command.inputs.hosts) text += fmt::format(" --hosts {}", *command.inputs.hosts);
   if (command.inputs.device_memory)
     text += fmt::format(" --device-memory \"{}\"", text_of(*command.inputs.device_memory));

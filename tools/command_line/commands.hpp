@@ -38,6 +38,7 @@ struct ProfilePaths {
 struct InputPaths {
   std::string graph, cluster;
   std::string recipe = "neutral";
+  std::string kernels;                 // one of the recipe's kernel sets; "": the recipe's own choice
   std::optional<std::int64_t> hosts;   // none: as the cluster file says
   std::optional<Bytes> device_memory;  // none: the same
   ProfilePaths profiles;

@@ -76,7 +76,7 @@ PlanningInput read_planning_input(const InputPaths& paths) {
                                  cluster.shown));
   if (paths.hosts) input.cluster.hosts = *paths.hosts;
   if (paths.device_memory) input.cluster.device.memory = *paths.device_memory;
-  input.recipe = find_recipe(paths.recipe);
+  input.recipe = find_recipe(paths.recipe, paths.kernels);
   return input;
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "costmodel/cluster.hpp"
+#include "costmodel/device_files.hpp"
 #include "costmodel/recipe.hpp"
 #include "graphs/files.hpp"
 #include "graphs/graph_json.hpp"
@@ -84,6 +85,7 @@ const std::vector<Checker>& checkers() {
   static const std::vector<Checker> all{
       {"meshloom.graph/1", [](const std::string& text, const std::string& file) { parse_graph(text, file); }},
       {"meshloom.cluster/1", [](const std::string& text, const std::string& file) { parse_cluster(text, file); }},
+      {"meshloom.device/1", [](const std::string& text, const std::string& file) { parse_device(text, file); }},
       {"meshloom.recipe/1", [](const std::string& text, const std::string& file) { parse_recipe(text, file); }},
       {"meshloom.plan/1", [](const std::string& text, const std::string& file) { parse_plan(text, file); }},
       {"meshloom.profile/1", [](const std::string& text, const std::string& file) { parse_profile(text, file); }},

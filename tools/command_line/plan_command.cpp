@@ -30,6 +30,7 @@ std::string canonical_options(const PlanCommand& command, const SearchOptions& s
   text += options_text(search.constraints);
   if (command.stage_list) text += fmt::format(" --stages-from {}", *command.stage_list);
   text += fmt::format(" --max-mesh-axes {} --recipe {}", search.max_mesh_axes, command.inputs.recipe);
+  if (!command.inputs.kernels.empty()) text += fmt::format(" --kernels {}", command.inputs.kernels);
   if (command.inputs.hosts) text += fmt::format(" --hosts {}", *command.inputs.hosts);
   if (command.inputs.device_memory)
     text += fmt::format(" --device-memory \"{}\"", text_of(*command.inputs.device_memory));
