@@ -75,6 +75,16 @@ BAD_FILES = {
         {"cluster.json": changed(CLUSTER, ["device", "memory"], 16)}, PLAN,
         'cluster.json: /device/memory: expected bytes, found the number 16; write a number and a unit in a string, '
         'such as "5 B" (B, kB, MB, GB, TB, KiB, MiB, GiB, TiB)'),
+    "a kernel set that the recipe lacks": (
+        {"r.json": '{"schema": "meshloom.recipe/1", "name": "r", "kernel_sets": {"fused": {"norm_traffic": 2}}}'},
+        PLAN + ["--recipe", "r.json", "--kernels", "fusd"],
+        'r.json: has no kernel set "fusd"; it has: fused; did you mean "fused"?'),
+    "a kernel set of a recipe without any": (
+        {}, BASELINE + ["--tp", "4", "--recipe", "neutral", "--kernels", "fused"],
+        'training_recipes/neutral.json: has no kernel sets, so "fused" names none; leave --kernels out'),
+    "a cluster that names an unknown device": (
+        {"cluster.json": changed(CLUSTER, ["device"], "A100-SXM")}, PLAN,
+        'cluster.json: /device: no device file is named "A100-SXM"; write the device as an object or name one of: …'),
     "wrong unit": ({"cluster.json": changed(CLUSTER, ["nic", "latency"], "20 GB")}, PLAN,
                    'cluster.json: /nic/latency: "20 GB" is not a quantity of seconds; write a number and a unit in a '
                    'string, such as "5 s" (s, ms, us, µs, ns, h, min)'),
