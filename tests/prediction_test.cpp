@@ -66,7 +66,8 @@ TEST_CASE("chunks of an uneven pipeline differ by one block, the ends have fewer
   MeasuredRun run = run_with();
   run.model.layers = 7, run.pipeline_parallel = 4, run.gpus = 32;
   const RunCase made = case_of(run);
-  const Plan plan = baseline_plan({build_transformer(made.model), made.cluster, made.recipe, {}, {}, {}}, made.layout, 64);
+  const Plan plan =
+      baseline_plan({build_transformer(made.model), made.cluster, made.recipe, {}, {}, {}}, made.layout, 64);
   // Seven blocks on four stages: 2, 2, 2 and 1; the embedding is layer 0, the head layer 8.
   std::vector<std::int64_t> last;
   for (const Stage& stage : plan.stages) last.push_back(stage.last_layer);

@@ -153,9 +153,9 @@ TEST_CASE("states of parameters and recomputation are named both ways") {
 
 TEST_CASE("a bad recipe is refused with place, value and remedy") {
   const std::string known = fmt::format("{}", fmt::join(recipe_presets(), ", "));
-  CHECK_THROWS_WITH(
-      find_recipe("megatorn"),
-      "--recipe: unknown recipe \"megatorn\"; give the path of a file or one of: " + known + "; did you mean \"megatron\"?");
+  CHECK_THROWS_WITH(find_recipe("megatorn"),
+                    "--recipe: unknown recipe \"megatorn\"; give the path of a file or one of: " + known +
+                        "; did you mean \"megatron\"?");
   CHECK_THROWS_WITH(find_recipe("missing/recipe.json"), Contains("missing/recipe.json: cannot be read"));
   CHECK(complaint(R"(, "extends": "alpha")") ==
         "r.json: /extends: unknown value \"alpha\"; expected one of: " + known + "; did you mean \"alpa\"?");
