@@ -173,7 +173,7 @@ BAD_FILES |= {
 }
 BAD_WORDS = {
     "no command": ([], "meshloom needs a command: plan, baseline, simulate, compare, graph, problem, validate, explain, "
-                       "solve, import, completion; see meshloom --help"),
+                       "solve, import, accuracy, calibrate, completion; see meshloom --help"),
     "missing graph": (["plan", "absent.json", *PLAN[2:]],
                       "GRAPH absent.json: cannot be read: No such file or directory"),
     "missing cluster": (["plan", "graph.json", "absent.json", *PLAN[3:]],
@@ -208,7 +208,7 @@ BAD_WORDS = {
                                     "interleaved-1f1b"),
     "one chunk to interleave": ([*PLAN, "--vpp", "1"], "--vpp: needs chunks to interleave, 2 or more, not 1"),
     "unknown recipe": ([*PLAN, "--recipe", "megatrom"], '--recipe: unknown recipe "megatrom"; give the path of a file '
-                                                        'or one of: neutral, megatron, alpa; did you mean "megatron"?'),
+                                                        'or one of: neutral, alpa, deepspeed, …'),
     "degrees that do not multiply to the devices": ([*BASELINE, "--tp", "2"],
                                                     "--tp, --pp, --dp: 2 x 1 x 1 = 2, but the cluster has 4 devices; "
                                                     "change a degree or --hosts"),

@@ -101,11 +101,14 @@ TEST_CASE("an uneven pipeline counts its ends where that makes it even, else spr
 TEST_CASE("products in 8 bits run at their peak, the rest in 16", "[accuracy]") {
   MeasuredRun run = run_with();
   run.gpu = "H100-80GB-SXM";
-  const Cluster wide = case_of(run).cluster;
+  const RunCase wide = case_of(run);
+  CHECK(!wide.recipe.linear_dtype);
   run.precision = "FP8-CS";
-  const Cluster narrow = case_of(run).cluster;
-  CHECK(narrow.device.gemm.of_peak / wide.device.gemm.of_peak == Approx(1979.0 / 989.0));
-  CHECK(case_of(run).recipe.compute_dtype == DType::bf16);
+  const RunCase narrow = case_of(run);
+  CHECK(narrow.recipe.linear_dtype == DType::fp8);
+  CHECK(narrow.recipe.compute_dtype == DType::bf16);
+  CHECK(narrow.cluster == wide.cluster);
+  CHECK(peak_for(narrow.cluster.device, DType::fp8) == FlopsPerSecond(1979e12));
 }
 
 TEST_CASE("names decide nothing", "[accuracy]") {

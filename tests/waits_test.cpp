@@ -8,7 +8,7 @@
 #include "planner/launch_sums.hpp"
 #include "planner/parameter_costs.hpp"
 #include "planner/plan/stage_breakdown.hpp"
-#include "planner/search.hpp"
+#include "planner/stage_costs.hpp"
 #include "simulator/simulation.hpp"
 #include "tests/planned_samples.hpp"
 #include "tests/random_chain.hpp"
