@@ -12,11 +12,11 @@
 
 namespace meshloom {
 
-CompiledGraph::CompiledGraph(Graph given, RecomputeScope scope)
+CompiledGraph::CompiledGraph(Graph given, const Recipe& recipe)
     : graph(std::move(given)),
       training(differentiate(graph)),
       meanings(dimension_meanings(graph)),
-      repeated(repeated_ops(graph, training, scope)) {
+      repeated(repeated_ops(graph, training, recipe.recompute_scope, recipe.selective_recompute)) {
   for (std::uint32_t o = 0; o < graph.ops.size(); ++o) ops[graph.ops[o].id] = OpId{o};
   for (std::uint32_t t = 0; t < graph.tensors.size(); ++t) tensors[graph.tensors[t].id] = TensorId{t};
 }

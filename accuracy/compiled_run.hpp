@@ -23,7 +23,7 @@ namespace meshloom {
 
 // What runs of one model and recipe share.
 struct CompiledGraph {
-  explicit CompiledGraph(Graph graph, RecomputeScope scope);
+  CompiledGraph(Graph graph, const Recipe& recipe);
   Graph graph;
   TrainingGraph training;
   DimensionMeanings meanings;

@@ -56,7 +56,7 @@ std::shared_ptr<CompiledRuns> compile(const std::vector<RunCase>& cases) {
     const Together& group = groups[g];
     BaselinePlanner planner(
         {build_transformer(group.model), cases[group.rows.front()].cluster, group.recipe, {}, {}, {}});
-    const auto graph = std::make_shared<const CompiledGraph>(planner.input().graph, group.recipe.recompute_scope);
+    const auto graph = std::make_shared<const CompiledGraph>(planner.input().graph, group.recipe);
     for (const std::size_t row : group.rows)
       (*compiled)[row] = std::make_unique<CompiledRun>(graph, plan_of(cases[row], planner));
   });

@@ -141,18 +141,35 @@ void set_precision(const MeasuredRun& run, const Cluster& cluster, Recipe& recip
   }
 }
 
+// A kernel set may be named after a release of the framework: "24.07" is that of "24.07" and "24.07.01".
+const Recipe* recipe_of_version(const KnownRecipe& known, const std::string& version) {
+  for (const auto& [name, recipe] : known.by_kernels)
+    if (version.starts_with(name)) return &recipe;
+  return nullptr;
+}
+
 Recipe recipe_of(const MeasuredRun& run, const Constants& constants) {
   const KnownRecipe& known = recipe_for(constants, run.framework);
   const auto set = known.by_kernels.find(run.attention_kernel);
   if (set != known.by_kernels.end()) return set->second;
+  if (const Recipe* of_version = recipe_of_version(known, run.framework_version)) return *of_version;
   Recipe recipe = known.plain;
   if (!run.attention_kernel.empty()) recipe.fused_attention = fuses_attention(run.attention_kernel);
   return recipe;
 }
 
-Schedule schedule_of(const MeasuredRun& run) {
+// As many as leave a block for each chunk; 1 where blocks or microbatches do not divide so.
+std::int64_t unstated_virtual_stages(const MeasuredRun& run, const Recipe& recipe) {
+  const std::int64_t ranks = run.pipeline_parallel,
+                     microbatches = run.global_batch / run.data_parallel / run.micro_batch;
+  if (!recipe.interleaves_by_default || run.model.layers % ranks != 0 || microbatches % ranks != 0) return 1;
+  return run.model.layers / ranks;
+}
+
+Schedule schedule_of(const MeasuredRun& run, const Recipe& recipe) {
   const std::string name = lower(run.schedule);
-  const std::int64_t chunks = run.virtual_stages.value_or(1);
+  const std::int64_t chunks =
+      run.virtual_stages ? *run.virtual_stages : (name.empty() ? unstated_virtual_stages(run, recipe) : 1);
   if (run.pipeline_parallel == 1) return {};
   if (name == "zb-1p") return ScheduleKind::zb_1p;
   if (name == "zb-2p") return ScheduleKind::zb_2p;
@@ -165,7 +182,7 @@ Schedule schedule_of(const MeasuredRun& run) {
   return {};
 }
 
-UniformLayout layout_of(const MeasuredRun& run) {
+UniformLayout layout_of(const MeasuredRun& run, const Recipe& recipe) {
   UniformLayout layout;
   layout.tensor_parallel = run.tensor_parallel, layout.pipeline_parallel = run.pipeline_parallel;
   layout.data_parallel = run.data_parallel, layout.context_parallel = run.context_parallel;
@@ -174,7 +191,7 @@ UniformLayout layout_of(const MeasuredRun& run) {
   // With one replica there is nothing to divide.
   if (run.data_parallel * run.context_parallel > 1) layout.parameter_state = run.parameter_state;
   layout.recompute = run.recompute.value_or(Recompute::none);
-  layout.schedule = schedule_of(run);
+  layout.schedule = schedule_of(run, recipe);
   layout.micro_batch_per_replica = run.micro_batch;
   const std::int64_t chunks = layout.pipeline_parallel * layout.schedule.chunks;
   if (run.model.layers % chunks != 0) {
@@ -193,7 +210,8 @@ std::variant<RunCase, SkipReason> make_case(const MeasuredRun& run, const Consta
     Recipe recipe = recipe_of(run, constants);
     set_precision(run, cluster, recipe);
     const TransformerOptions model = model_of(run, recipe);
-    return RunCase{model, cluster, std::move(recipe), layout_of(run), run.recompute.has_value(), run.global_batch};
+    const UniformLayout layout = layout_of(run, recipe);
+    return RunCase{model, cluster, std::move(recipe), layout, run.recompute.has_value(), run.global_batch};
   } catch (const Skipped& skipped) {
     return SkipReason{skipped.reason};
   }

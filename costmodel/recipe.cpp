@@ -9,6 +9,7 @@ constexpr std::array parameter_states = {ParameterState::replicated, ParameterSt
                                          ParameterState::zero3};
 constexpr std::array overlaps = {OverlapSends::none, OverlapSends::by_schedule, OverlapSends::all};
 constexpr std::array synchronization_overlaps = {OverlapSynchronization::none, OverlapSynchronization::last_backward};
+constexpr std::array selective_recomputes = {SelectiveRecompute::attention, SelectiveRecompute::elementwise};
 constexpr std::array recompute_scopes = {RecomputeScope::blocks, RecomputeScope::all};
 
 template <typename Values>
@@ -61,6 +62,20 @@ std::string_view name(RecomputeScope scope) {
 }
 
 std::optional<RecomputeScope> recompute_scope_named(std::string_view wanted) { return named(recompute_scopes, wanted); }
+
+std::string_view name(SelectiveRecompute selective) {
+  switch (selective) {
+    case SelectiveRecompute::attention:
+      return "attention";
+    case SelectiveRecompute::elementwise:
+      return "elementwise";
+  }
+  return "";
+}
+
+std::optional<SelectiveRecompute> selective_recompute_named(std::string_view wanted) {
+  return named(selective_recomputes, wanted);
+}
 
 std::string_view name(OverlapSends overlap) {
   switch (overlap) {

@@ -33,6 +33,12 @@ enum class RecomputeScope { blocks, all };
 std::string_view name(RecomputeScope scope);
 std::optional<RecomputeScope> recompute_scope_named(std::string_view name);
 
+// What selective recompute repeats: the cores of attention that is not one kernel; or these and what is cheap to make
+// again in the blocks: norms, activation functions, gates, rotations.
+enum class SelectiveRecompute { attention, elementwise };
+std::string_view name(SelectiveRecompute selective);
+std::optional<SelectiveRecompute> selective_recompute_named(std::string_view name);
+
 // Which sends between pipeline stages go on while the sender computes: of the schedules that are made for it (eager and
 // interleaved 1F1B, zero bubble, DualPipe), or of all.
 enum class OverlapSends { none, by_schedule, all };
@@ -60,6 +66,9 @@ struct Recipe {
   // the backward, at that price; otherwise they are saved as the consumers use them.
   bool regather_saved_activations = false;
   RecomputeScope recompute_scope = RecomputeScope::blocks;
+  SelectiveRecompute selective_recompute = SelectiveRecompute::attention;
+  // Of runs that do not state their virtual stages: one block for each chunk, where the schedule allows that.
+  bool interleaves_by_default = false;
   // Products with a parameter, but that of the logits, are computed in this; none: compute_dtype. Their other operands
   // and their results' gradients are cast, which moves cast_bytes for each element.
   std::optional<DType> linear_dtype;

@@ -41,6 +41,11 @@ RecomputeScope read_recompute_scope(const JsonInput& json) {
   return *recompute_scope_named(names[json.one_of(names)]);
 }
 
+SelectiveRecompute read_selective_recompute(const JsonInput& json) {
+  const std::vector<std::string> names = {"attention", "elementwise"};
+  return *selective_recompute_named(names[json.one_of(names)]);
+}
+
 OverlapSends read_overlap_sends(const JsonInput& json) {
   const std::vector<std::string> names = {"none", "by_schedule", "all"};
   return *overlap_sends_named(names[json.one_of(names)]);
@@ -106,11 +111,28 @@ constexpr NumberKey number_keys[] = {
 
 constexpr std::string_view own_keys[] = {"schema",  "name",       "extends", "kernel_sets",
                                          "kernels", "frameworks", "sources"};
-constexpr std::string_view other_keys[] = {
-    "compute_dtype",   "linear_dtype",        "parameter_bytes",  "gradient_bytes",     "bucket_bytes",
-    "optimizer_bytes", "optimizer_traffic",   "parameter_states", "fused_attention",    "attention_kernel",
-    "launch",          "collective_overhead", "fused_gates",      "overlap_parameters", "regather_saved_activations",
-    "recompute_scope", "schedules",           "overlap_sends",    "context_memory",     "overlap_synchronization"};
+constexpr std::string_view other_keys[] = {"compute_dtype",
+                                           "linear_dtype",
+                                           "parameter_bytes",
+                                           "gradient_bytes",
+                                           "bucket_bytes",
+                                           "optimizer_bytes",
+                                           "optimizer_traffic",
+                                           "parameter_states",
+                                           "fused_attention",
+                                           "attention_kernel",
+                                           "launch",
+                                           "collective_overhead",
+                                           "fused_gates",
+                                           "overlap_parameters",
+                                           "regather_saved_activations",
+                                           "recompute_scope",
+                                           "selective_recompute",
+                                           "interleaves_by_default",
+                                           "schedules",
+                                           "overlap_sends",
+                                           "context_memory",
+                                           "overlap_synchronization"};
 
 std::vector<std::string> keys_of_values() {
   std::vector<std::string> keys(std::begin(other_keys), std::end(other_keys));
@@ -155,6 +177,9 @@ void read_values(const JsonInput& json, Recipe& recipe) {
   if (const auto value = json.find("overlap_parameters")) recipe.overlap_parameters = value->boolean();
   if (const auto value = json.find("regather_saved_activations")) recipe.regather_saved_activations = value->boolean();
   if (const auto value = json.find("recompute_scope")) recipe.recompute_scope = read_recompute_scope(*value);
+  if (const auto value = json.find("selective_recompute"))
+    recipe.selective_recompute = read_selective_recompute(*value);
+  if (const auto value = json.find("interleaves_by_default")) recipe.interleaves_by_default = value->boolean();
   if (const auto value = json.find("schedules")) recipe.schedules = read_schedules(*value);
   if (const auto value = json.find("overlap_sends")) recipe.overlap_sends = read_overlap_sends(*value);
   if (const auto value = json.find("overlap_synchronization"))
@@ -280,6 +305,8 @@ std::string write_recipe(const Recipe& recipe) {
                {"parameter_states", states},
                {"regather_saved_activations", recipe.regather_saved_activations},
                {"recompute_scope", name(recipe.recompute_scope)},
+               {"selective_recompute", name(recipe.selective_recompute)},
+               {"interleaves_by_default", recipe.interleaves_by_default},
                {"fused_attention", recipe.fused_attention},
                {"attention_kernel", recipe.attention_kernel},
                {"launch", text_of(recipe.launch)},

@@ -75,7 +75,10 @@ class Builder {
     };
     for (const OpId consumer : training_.relations.consumers[index(t)]) use(consumer, reads_input(consumer, t));
     if (!repeats(producer)[recompute]) return read || producer_reads(t) || starts ? Saving::kept : Saving::none;
-    if (read_outside) return Saving::kept;
+    // Megatron keeps what leaves the core of attention; cheap ops are repeated just before their results are read.
+    const bool cheap = recompute == static_cast<std::size_t>(Recompute::selective) &&
+                       context_.recipe.selective_recompute == SelectiveRecompute::elementwise;
+    if (read_outside && !cheap) return Saving::kept;
     return read || producer_reads(t) ? Saving::made_again : Saving::none;
   }
 

@@ -230,12 +230,38 @@ std::vector<bool> ops_of_blocks(const Graph& graph, const TrainingGraph& trainin
   return result;
 }
 
+bool is_cheap(OpKind kind) {
+  switch (kind) {
+    case OpKind::layer_norm:
+    case OpKind::rms_norm:
+    case OpKind::gelu:
+    case OpKind::relu:
+    case OpKind::silu:
+    case OpKind::multiply:
+    case OpKind::rotary:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// A fused core keeps little and takes long.
+void repeat_cheap_ops(const Graph& graph, const std::vector<bool>& in_blocks, std::vector<bool>& repeated) {
+  for (std::size_t o = 0; o < graph.ops.size(); ++o) {
+    if (graph.ops[o].kind == OpKind::attention) repeated[o] = false;
+    if (in_blocks[o] && is_cheap(graph.ops[o].kind)) repeated[o] = true;
+  }
+}
+
 }  // namespace
 
-RepeatedOps repeated_ops(const Graph& graph, const TrainingGraph& training, RecomputeScope scope) {
-  std::vector<bool> core = attention_core(graph, training.relations);
-  if (scope == RecomputeScope::all) return {std::move(core), std::vector<bool>(graph.ops.size(), true)};
-  return {std::move(core), ops_of_blocks(graph, training)};
+RepeatedOps repeated_ops(const Graph& graph, const TrainingGraph& training, RecomputeScope scope,
+                         SelectiveRecompute selective) {
+  RepeatedOps repeated{attention_core(graph, training.relations), {}};
+  const std::vector<bool> blocks = ops_of_blocks(graph, training);
+  if (selective == SelectiveRecompute::elementwise) repeat_cheap_ops(graph, blocks, repeated.selective);
+  repeated.full = scope == RecomputeScope::all ? std::vector<bool>(graph.ops.size(), true) : blocks;
+  return repeated;
 }
 
 bool saves_memory(const Graph& graph, const TrainingGraph& training, const std::vector<bool>& repeated) {
@@ -253,9 +279,9 @@ bool saves_memory(const Graph& graph, const TrainingGraph& training, const std::
 }
 
 PlanningLayers planning_layers(const Graph& graph, const TrainingGraph& training, std::optional<std::size_t> count,
-                               const PinnedGraph& pins, RecomputeScope scope) {
+                               const PinnedGraph& pins, RecomputeScope scope, SelectiveRecompute selective) {
   return layers_with_keys(graph, training, chosen_layers(graph, training, count), pins,
-                          repeated_ops(graph, training, scope));
+                          repeated_ops(graph, training, scope, selective));
 }
 
 }  // namespace meshloom

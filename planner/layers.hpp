@@ -34,9 +34,11 @@ struct RepeatedOps {
   std::vector<bool> selective, full;  // by OpId; a layer repeats its own before its backward
   ByRecompute<bool> of(OpId op) const { return {false, selective[index(op)], full[index(op)]}; }
 };
-// Selective: attention cores (graphs/attention_core.hpp). Full: as the scope says. Layers are compared as they are
+// Selective: attention cores (graphs/attention_core.hpp), with `elementwise` those of several kernels and the cheap ops
+// of the blocks. Full: as the scope says. Layers are compared as they are
 // tagged, else as they would be chosen.
-RepeatedOps repeated_ops(const Graph& graph, const TrainingGraph& training, RecomputeScope scope);
+RepeatedOps repeated_ops(const Graph& graph, const TrainingGraph& training, RecomputeScope scope,
+                         SelectiveRecompute selective = SelectiveRecompute::attention);
 // Whether some tensor is not saved that would be without recompute.
 bool saves_memory(const Graph& graph, const TrainingGraph& training, const std::vector<bool>& repeated);
 
@@ -72,6 +74,7 @@ RangeClasses range_classes(const PlanningLayers& layers);
 // beyond the tagged layers (the ops).
 // Pins, and what recompute repeats, are part of a layer's structure.
 PlanningLayers planning_layers(const Graph& graph, const TrainingGraph& training, std::optional<std::size_t> count = {},
-                               const PinnedGraph& pins = {}, RecomputeScope scope = RecomputeScope::all);
+                               const PinnedGraph& pins = {}, RecomputeScope scope = RecomputeScope::all,
+                               SelectiveRecompute selective = SelectiveRecompute::attention);
 
 }  // namespace meshloom

@@ -29,7 +29,7 @@ class Repricer {
         meanings_(dimension_meanings(graph)),
         cluster_(cluster),
         tolerance_(tolerance),
-        repeated_(repeated_ops(graph, training_, plan.recipe.recompute_scope)),
+        repeated_(repeated_ops(graph, training_, plan.recipe.recompute_scope, plan.recipe.selective_recompute)),
         shared_(plan) {
     for (std::uint32_t o = 0; o < graph.ops.size(); ++o) ops_[graph.ops[o].id] = OpId{o};
     for (std::uint32_t t = 0; t < graph.tensors.size(); ++t) tensors_[graph.tensors[t].id] = TensorId{t};

@@ -8,7 +8,6 @@
 #include <numeric>
 
 #include "costmodel/groups.hpp"
-#include "graphs/attention_core.hpp"
 #include "planner/inter_op/reachable_offsets.hpp"
 #include "planner/mesh_pricer.hpp"
 #include "planner/schedule_search.hpp"
@@ -19,8 +18,9 @@ namespace {
 
 // Selective only where it saves a tensor: a fused kernel's statistics, a float a row, are not worth its time.
 std::vector<Recompute> useful_recomputes(const PlanningInput& input, const TrainingGraph& training) {
-  const std::vector<bool> core = attention_core(input.graph, training.relations);
-  if (!saves_memory(input.graph, training, core)) return {Recompute::none, Recompute::full};
+  const RepeatedOps repeated =
+      repeated_ops(input.graph, training, input.recipe.recompute_scope, input.recipe.selective_recompute);
+  if (!saves_memory(input.graph, training, repeated.selective)) return {Recompute::none, Recompute::full};
   return {Recompute::none, Recompute::selective, Recompute::full};
 }
 
@@ -41,7 +41,8 @@ SearchSpace search_space(const PlanningInput& input, const SearchOptions& option
       input, options, differentiate(input.graph), dimension_meanings(input.graph), {}, {}, {}, {}, {}, {}, {}, {}, {},
       {},    {}};
   space.pins = PinnedGraph(input.graph, input.pins);
-  space.layers = planning_layers(input.graph, space.training, options.layers, space.pins, input.recipe.recompute_scope);
+  space.layers = planning_layers(input.graph, space.training, options.layers, space.pins, input.recipe.recompute_scope,
+                                 input.recipe.selective_recompute);
   space.classes = range_classes(space.layers);
   space.launches = LaunchSums(input.recipe, input.graph, space.training, space.layers);
   space.submeshes = allowed_submeshes(options.constraints, input.cluster);
