@@ -19,7 +19,7 @@ class SourceRecorder {
         training_(differentiate(graph)),
         meanings_(dimension_meanings(graph)),
         cluster_(cluster),
-        repeated_(repeated_ops(graph, training_, plan.recipe.recompute_scope)) {
+        repeated_(repeated_ops(graph, training_, plan.recipe.recompute_scope, plan.recipe.selective_recompute)) {
     for (std::uint32_t o = 0; o < graph.ops.size(); ++o) ops_[graph.ops[o].id] = OpId{o};
     for (std::uint32_t t = 0; t < graph.tensors.size(); ++t) tensors_[graph.tensors[t].id] = TensorId{t};
   }
