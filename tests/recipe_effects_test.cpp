@@ -77,6 +77,42 @@ TEST_CASE("a fused gate keeps its two inputs and not the activation function's r
   CHECK(activations(without_gate, plain, 1) == activations(without_gate, fused, 1));
 }
 
+TEST_CASE("selective recompute of cheap ops keeps of a block what products and attention make", "[recipe_effects]") {
+  PlanningInput input = small_gpt_on_v100s();
+  input.cluster.devices_per_host = 1;
+  input.cluster.device.memory = Bytes(1e12);
+  input.recipe.launch = Seconds(0);
+  const auto stage = [&](std::int64_t layers, Recompute recompute) {
+    input.graph = build_transformer(llama_of(layers));
+    UniformLayout layout = one_replica(1);
+    layout.recompute = recompute;
+    return baseline_plan(input, layout, 2).stages[0];
+  };
+  const auto of_a_block = [&](Recompute recompute) {
+    return (stage(3, recompute).memory.activations_per_microbatch -
+            stage(2, recompute).memory.activations_per_microbatch)
+        .value();
+  };
+  const double none = of_a_block(Recompute::none);
+  input.recipe.selective_recompute = SelectiveRecompute::elementwise;
+  // Made again: the results of two norms and a statistic of each row, of the gate's function, of the gate, of two
+  // rotations. Not the core of attention, one kernel.
+  CHECK(none - of_a_block(Recompute::selective) ==
+        Approx(2 * (2 * s * b * h + 4 * s * b) + 2 * 2 * s * b * f + 2 * 2 * s * b * h));
+  CHECK(of_a_block(Recompute::none) == none);
+  const Stage kept = stage(2, Recompute::none), again = stage(2, Recompute::selective);
+  Seconds repeated;
+  for (const OpSharding& op : again.ops)
+    for (const Op& declared : input.graph.ops)
+      if (declared.id == op.op && op.op[0] == 'h' && !op.op.starts_with("head") &&
+          (declared.kind == OpKind::rms_norm || declared.kind == OpKind::silu || declared.kind == OpKind::multiply ||
+           declared.kind == OpKind::rotary))
+        repeated += op.forward;
+  CHECK(repeated > Seconds(0));
+  CHECK(again.backward_recompute.value() == Approx(repeated.value()));
+  CHECK(again.backward.value() == Approx((kept.backward + repeated).value()));
+}
+
 TEST_CASE("sharded experts take as long as the busiest, experts that are all in one place as long as the mean",
           "[recipe_effects]") {
   PlanningInput input = with_experts();
