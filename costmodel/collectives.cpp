@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "costmodel/measured_times.hpp"
+
 namespace meshloom {
 namespace {
 
@@ -157,13 +159,24 @@ BytesPerSecond ring_bandwidth(const Cluster& cluster, const DeviceGroup& group) 
   return std::min(share, cluster.intra_host.effective(group.size / group.hosts));
 }
 
-Seconds collective_time(const Cluster& cluster, Collective collective, Bytes whole, const DeviceGroup& group) {
+Seconds modelled_collective_time(const Cluster& cluster, Collective collective, Bytes whole, const DeviceGroup& group) {
   if (group.size == 1) return Seconds{};
   return latency(cluster, collective, group) + transfer(cluster, collective, whole, group);
 }
 
 Waiting waiting_for_activations(const Recipe& recipe) {
   return {recipe.exposed_activations, recipe.exposed_all_to_all, recipe.collective_overhead};
+}
+
+SourcedTime sourced_collective_time(const Cluster& cluster, Collective collective, Bytes whole,
+                                    const DeviceGroup& group) {
+  const Seconds modelled = modelled_collective_time(cluster, collective, whole, group);
+  if (!cluster.measured) return {modelled, TimeSource::modelled};
+  return cluster.measured->of(collective, whole, group, modelled);
+}
+
+Seconds collective_time(const Cluster& cluster, Collective collective, Bytes whole, const DeviceGroup& group) {
+  return sourced_collective_time(cluster, collective, whole, group).time;
 }
 
 double send_lanes(const Cluster& cluster, const Submesh& stage, LinkClass link) {

@@ -12,6 +12,7 @@
 #include "costmodel/cluster.hpp"
 #include "costmodel/device_mesh.hpp"
 #include "costmodel/recipe.hpp"
+#include "costmodel/time_source.hpp"
 
 namespace meshloom {
 
@@ -44,6 +45,10 @@ BytesPerSecond ring_bandwidth(const Cluster& cluster, const DeviceGroup& group);
 // latency of `nic` (at least that of `intra_host`), the others inside hosts. An all-to-all across hosts
 // takes the longer of what a device sends inside its host and what its host sends through its NICs; a permutation
 // across hosts is taken as the worst one, which sends every shard to another host.
+Seconds modelled_collective_time(const Cluster& cluster, Collective collective, Bytes whole, const DeviceGroup& group);
+// What the cluster's profiles make of it.
+SourcedTime sourced_collective_time(const Cluster& cluster, Collective collective, Bytes whole,
+                                    const DeviceGroup& group);
 Seconds collective_time(const Cluster& cluster, Collective collective, Bytes whole, const DeviceGroup& group);
 
 // What of a collective's time computing waits for: a share, and what the framework adds to each.

@@ -20,8 +20,8 @@ auto one_of(const JsonInput& json, const Values& values) {
 }
 
 DType read_dtype(const JsonInput& json) {
-  constexpr DType allowed[] = {DType::bf16, DType::fp16,  DType::fp32, DType::fp8,
-                               DType::int8, DType::int32, DType::int64};
+  constexpr DType allowed[] = {DType::bf16, DType::fp16, DType::fp32,  DType::fp8,
+                               DType::fp4,  DType::int8, DType::int32, DType::int64};
   return one_of(json, allowed);
 }
 

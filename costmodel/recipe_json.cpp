@@ -235,6 +235,8 @@ Recipe recipe_from(const JsonInput& root, const std::string& kernels) {
   if (const auto value = root.find("frameworks")) recipe.frameworks = value->strings();
   read_values(root, recipe);
   const auto stated = root.find("kernels");
+  if (!kernels.empty() && !root.find("kernel_sets"))
+    root.fail(fmt::format("has no kernel sets, so \"{}\" names none; leave --kernels out", kernels));
   read_kernel_sets(root, kernels.empty() && stated ? stated->string() : kernels, recipe);
   read_sources(root, recipe);
   return recipe;

@@ -468,6 +468,8 @@ OpTime times_imbalance(OpTime time, const Recipe& recipe) {
   time.forward *= recipe.expert_imbalance;
   time.backward *= recipe.expert_imbalance;
   time.backward_weight *= recipe.expert_imbalance;
+  for (TimeBySource* by_source : {&time.forward_source, &time.backward_source})
+    for (Seconds& seconds : by_source->seconds) seconds *= recipe.expert_imbalance;
   return time;
 }
 

@@ -55,7 +55,8 @@ struct ParameterCost {
   // What those of each microbatch take where they run beside computing (Recipe::overlap_parameters).
   Seconds forward_beside, backward_beside;
   ParameterCollectives per_step;
-  Seconds update;         // optimizer step
+  Seconds update;  // optimizer step
+  TimeSource update_source = TimeSource::modelled;
   unsigned axis_set = 0;  // the axes that form the collectives' groups: those where it is R/P
 };
 
@@ -68,6 +69,9 @@ ParameterCost parameter_cost(const Cluster& cluster, const Recipe& recipe, const
 // A collective of one tensor within the recipe's buckets.
 Seconds bucketed_collective_time(const Cluster& cluster, const Recipe& recipe, Collective kind, Bytes whole,
                                  const DeviceGroup& group);
+// Profiles speak of the bucket that the tensor is sent in.
+SourcedTime sourced_bucketed_time(const Cluster& cluster, const Recipe& recipe, Collective kind, Bytes whole,
+                                  const DeviceGroup& group);
 
 // Bytes of one element of the working copy.
 Bytes stored_element(const Recipe& recipe, DType dtype);

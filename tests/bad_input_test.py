@@ -41,8 +41,8 @@ BAD_FILES = {
                            'file, the order is GRAPH CLUSTER'),
     "unknown schema": ({"graph.json": changed(GRAPH, ["schema"], "meshloom.grap/1")}, ["validate", "graph.json"],
                        'graph.json: /schema: unknown schema "meshloom.grap/1"; expected one of: meshloom.graph/1, '
-                       'meshloom.cluster/1, meshloom.recipe/1, meshloom.plan/1, meshloom.pins/1, '
-                       'meshloom.stages/1, meshloom.stage_table/1; did you mean "meshloom.graph/1"?'),
+                       'meshloom.cluster/1, meshloom.device/1, meshloom.recipe/1, meshloom.plan/1, meshloom.profile/1, '
+                       'meshloom.pins/1, meshloom.stages/1, meshloom.stage_table/1; did you mean "meshloom.graph/1"?'),
     "unknown key": ({"graph.json": changed(GRAPH, ["ops", 0, "input"], ["x"])}, PLAN,
                     'graph.json: /ops/0: unknown key "input"; did you mean "inputs"?'),
     "unknown tensor": ({"graph.json": changed(GRAPH, ["ops", 2, "inputs"], ["a", "w3"])}, PLAN,
@@ -75,6 +75,16 @@ BAD_FILES = {
         {"cluster.json": changed(CLUSTER, ["device", "memory"], 16)}, PLAN,
         'cluster.json: /device/memory: expected bytes, found the number 16; write a number and a unit in a string, '
         'such as "5 B" (B, kB, MB, GB, TB, KiB, MiB, GiB, TiB)'),
+    "a kernel set that the recipe lacks": (
+        {"r.json": '{"schema": "meshloom.recipe/1", "name": "r", "kernel_sets": {"fused": {"norm_traffic": 2}}}'},
+        PLAN + ["--recipe", "r.json", "--kernels", "fusd"],
+        'r.json: has no kernel set "fusd"; it has: fused; did you mean "fused"?'),
+    "a kernel set of a recipe without any": (
+        {}, BASELINE + ["--tp", "4", "--recipe", "neutral", "--kernels", "fused"],
+        'training_recipes/neutral.json: has no kernel sets, so "fused" names none; leave --kernels out'),
+    "a cluster that names an unknown device": (
+        {"cluster.json": changed(CLUSTER, ["device"], "A100-SXM")}, PLAN,
+        'cluster.json: /device: no device file is named "A100-SXM"; write the device as an object or name one of: …'),
     "wrong unit": ({"cluster.json": changed(CLUSTER, ["nic", "latency"], "20 GB")}, PLAN,
                    'cluster.json: /nic/latency: "20 GB" is not a quantity of seconds; write a number and a unit in a '
                    'string, such as "5 s" (s, ms, us, µs, ns, h, min)'),
@@ -163,7 +173,7 @@ BAD_FILES |= {
 }
 BAD_WORDS = {
     "no command": ([], "meshloom needs a command: plan, baseline, simulate, compare, graph, problem, validate, explain, "
-                       "solve, completion; see meshloom --help"),
+                       "solve, import, accuracy, calibrate, completion; see meshloom --help"),
     "missing graph": (["plan", "absent.json", *PLAN[2:]],
                       "GRAPH absent.json: cannot be read: No such file or directory"),
     "missing cluster": (["plan", "graph.json", "absent.json", *PLAN[3:]],
@@ -198,7 +208,7 @@ BAD_WORDS = {
                                     "interleaved-1f1b"),
     "one chunk to interleave": ([*PLAN, "--vpp", "1"], "--vpp: needs chunks to interleave, 2 or more, not 1"),
     "unknown recipe": ([*PLAN, "--recipe", "megatrom"], '--recipe: unknown recipe "megatrom"; give the path of a file '
-                                                        'or one of: neutral, megatron, alpa; did you mean "megatron"?'),
+                                                        'or one of: neutral, alpa, deepspeed, …'),
     "degrees that do not multiply to the devices": ([*BASELINE, "--tp", "2"],
                                                     "--tp, --pp, --dp: 2 x 1 x 1 = 2, but the cluster has 4 devices; "
                                                     "change a degree or --hosts"),

@@ -71,8 +71,8 @@ TEST_CASE("groups that run at once share their host's NICs") {
   // Four rings over one NIC of 4 B/s: 1 B/s each. All-gather of 10 B over 2 hosts: 1 step of 3 s, 5 B at 1 B/s.
   CHECK(ring_bandwidth(cluster, rings_of_hosts) == BytesPerSecond(1));
   CHECK(collective_time(cluster, Collective::all_gather, Bytes(10), rings_of_hosts) == Seconds(8));
-  // One ring over both hosts has the NIC for itself: 7 steps of 3 s, 14 B at 4 B/s.
-  CHECK(collective_time(cluster, Collective::all_gather, Bytes(16), two_hosts) == Seconds(24.5));
+  // One ring over both hosts has the NIC for itself: a step of 3 s between hosts, 6 of 1 s inside, 14 B at 4 B/s.
+  CHECK(collective_time(cluster, Collective::all_gather, Bytes(16), two_hosts) == Seconds(12.5));
   // With four NICs of 4 B/s the ring is as fast as the link inside the host, 10 B/s, not 16.
   cluster.nics_per_host = 4;
   CHECK(ring_bandwidth(cluster, two_hosts) == BytesPerSecond(10));
@@ -81,10 +81,10 @@ TEST_CASE("groups that run at once share their host's NICs") {
 TEST_CASE("an all-to-all over hosts takes the longer of its parts inside and across") {
   Cluster cluster = toy();
   // 64 B on 8 devices: 1 B from each to each. A host's 4 devices send 4 B each across: 16 B at 4 B/s; inside 3 B at 10
-  // B/s.
-  CHECK(collective_time(cluster, Collective::all_to_all, Bytes(64), two_hosts) == Seconds(7 * 3 + 4));
+  // B/s. A step of 3 s between hosts and 6 of 1 s.
+  CHECK(collective_time(cluster, Collective::all_to_all, Bytes(64), two_hosts) == Seconds(3 + 6 + 4));
   cluster.nic.bandwidth = BytesPerSecond(1600);  // 16 B in 0.01 s; inside 0.3 s
-  CHECK(collective_time(cluster, Collective::all_to_all, Bytes(64), two_hosts).value() == Approx(7 * 3 + 0.3));
+  CHECK(collective_time(cluster, Collective::all_to_all, Bytes(64), two_hosts).value() == Approx(3 + 6 + 0.3));
 }
 
 TEST_CASE("a permutation over hosts sends every shard through the NICs") {
@@ -177,9 +177,9 @@ TEST_CASE("a ring over neighbouring hosts leaves a switch once, so it has the up
   cluster.switch_levels = {{2, 4}};
   CHECK(collective_time(cluster, Collective::all_reduce, Bytes(16), four_hosts) > free);
   // An all-to-all sends from each of 16 devices 1/16 B to 8 behind the switch: 8 devices · 0.5 B over 8 / 4 B/s; inside
-  // the host's NICs 4 · 12/16 B over 4 B/s would take 0.75 s.
+  // the host's NICs 4 · 12/16 B over 4 B/s would take 0.75 s. 3 steps of 3 s between hosts, 12 of 1 s inside.
   const DeviceGroup& group = four_hosts;
-  CHECK(collective_time(cluster, Collective::all_to_all, Bytes(16), group).value() == Approx(15 * 3 + 2));
+  CHECK(collective_time(cluster, Collective::all_to_all, Bytes(16), group).value() == Approx(3 * 3 + 12 + 2));
 }
 
 TEST_CASE("levels multiply: what leaves the second passed the first") {
@@ -189,6 +189,36 @@ TEST_CASE("levels multiply: what leaves the second passed the first") {
   CHECK(share_of_switches(cluster, 1) == Approx(1 / 6.0));
   // One device of hosts 0 and 4: past both levels, a sixth of the NICs' 1 B/s for 8 B.
   CHECK(collective_time(cluster, Collective::all_gather, Bytes(16), {2, 2, 4, 4, 5}).value() == Approx(3 + 48));
+}
+
+TEST_CASE("a round of a ring pays a hop between hosts for each further host and hops inside hosts otherwise") {
+  Cluster cluster = toy();
+  const auto latency = [&](Collective collective, const DeviceGroup& group) {
+    return collective_time(cluster, collective, Bytes(0), group);
+  };
+  // Two hosts of four devices: 7 hops a round, 1 of 3 s between the hosts and 6 of 1 s inside.
+  CHECK(latency(Collective::all_gather, two_hosts) == Seconds(9));
+  CHECK(latency(Collective::reduce_scatter, two_hosts) == Seconds(9));
+  CHECK(latency(Collective::all_reduce, two_hosts) == Seconds(18));  // two rounds
+  // One device of each of two hosts: the only hop is between them.
+  CHECK(latency(Collective::all_gather, rings_of_hosts) == Seconds(3));
+  // Four hosts of four: 3 hops of 3 s, 12 of 1 s.
+  CHECK(latency(Collective::all_gather, {16, 4, 1}) == Seconds(21));
+  // NICs that are said to be quicker than the links inside are not: no hop is quicker than one inside.
+  cluster.nic.latency = Seconds(0);
+  CHECK(latency(Collective::all_gather, two_hosts) == Seconds(7));
+}
+
+TEST_CASE("computing waits for the exposed share of a collective and for what the framework adds to it") {
+  Recipe recipe;
+  recipe.exposed_activations = 0.4;
+  recipe.exposed_all_to_all = 0.9;
+  recipe.collective_overhead = Seconds(2);
+  const Waiting waiting = waiting_for_activations(recipe);
+  CHECK(waiting.of(Collective::all_reduce, Seconds(10)) == Seconds(6));  // 0.4 · 10 + 2
+  CHECK(waiting.of(Collective::all_gather, Seconds(10)) == Seconds(6));
+  CHECK(waiting.of(Collective::all_to_all, Seconds(10)) == Seconds(11));  // 0.9 · 10 + 2
+  CHECK(Waiting{}.of(Collective::all_reduce, Seconds(10)) == Seconds(10));
 }
 
 TEST_CASE("collectives and links have distinct names") {

@@ -408,7 +408,8 @@ class Surroundings(unittest.TestCase):
         self.assertEqual(["--max-slowdown"], completions("meshloom", "compare", "a", "b", "--max"))
         self.assertEqual(["auto", "1f1b", "gpipe", "interleaved-1f1b", "zb-h1", "zb-h2", "zb-1p", "zb-2p"],
                          completions("meshloom", "plan", "g", "c", "--schedule", '""'))
-        self.assertEqual(["megatron"], completions("meshloom", "baseline", "--recipe", "me"))
+        self.assertEqual(["megatron", "megatron-deepspeed"],
+                         sorted(completions("meshloom", "baseline", "--recipe", "me")))
         self.assertEqual(["none", "selective", "full"], completions("meshloom", "baseline", "--recompute", '""'))
         self.assertEqual(["zero1", "zero2", "zero3"], completions("meshloom", "plan", "--parameter-state", "z"))
         self.assertEqual(["markdown"], completions("meshloom", "compare", "--format", "m"))

@@ -20,6 +20,11 @@ MonotonicityCase random_case(std::uint32_t seed) {
   MonotonicityCase result;
   result.input = random_input(random, draw(random, 2, 4), draw(random, 0, 1) == 0 ? Tying::some : Tying::none);
   if (draw(random, 0, 1) == 0) result.input.cluster.device.launch = Seconds(1e-8);
+  if (seed % 3 == 0) {  // hosts that limit stages, parameters gathered beside computing
+    result.input.recipe.launch = Seconds(5e-7);
+    result.input.recipe.overlap_parameters = true;
+    result.input.recipe.exposed_parameters = 0.2;
+  }
   result.options.global_batch = 16;
   if (draw(random, 0, 2) > 0) result.options.microbatch_size = std::int64_t{2} << draw(random, 0, 2);
   result.options.max_mesh_axes = 1;

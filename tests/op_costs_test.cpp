@@ -1,24 +1,13 @@
 #include "costmodel/op_costs.hpp"
 
-#include <algorithm>
 #include <catch2/catch.hpp>
 
 #include "graphs/builders.hpp"
+#include "tests/one_op.hpp"
 
 using namespace meshloom;
 
 namespace {
-
-// 100 FLOP/s in 16 bits, 10 B/s, every efficiency 1, no curve, no launch floor.
-Cluster toy() {
-  Cluster cluster;
-  cluster.device.memory_bandwidth = BytesPerSecond(10);
-  cluster.device.memory_efficiency = 1;
-  cluster.device.peak = {{DType::fp16, FlopsPerSecond(100)}, {DType::fp32, FlopsPerSecond(25)}};
-  cluster.device.gemm = {.of_peak = 1, .wave_penalty = 0, .depth_penalty = 0};
-  cluster.device.attention_of_peak = 0.5;
-  return cluster;
-}
 
 Recipe computing_in(DType dtype) {
   Recipe recipe;
@@ -32,57 +21,11 @@ Recipe half_fused() {
   return recipe;
 }
 
-// One op whose factors are single letters: operands({"mk", "kn"}) are the matrices of a product.
-struct OneOp {
-  Graph graph;
-  OpGradient gradient;
-  std::vector<std::int64_t> sizes;
-
-  OneOp(OpKind kind, const std::vector<std::string>& inputs, const std::string& output,
-        const std::vector<std::int64_t>& factor_sizes)
-      : sizes(factor_sizes) {
-    Op op;
-    op.kind = kind;
-    for (const std::string& text : inputs) op.inputs.push_back(add(op.rule.inputs, op.rule.factors, text));
-    op.outputs.push_back(add(op.rule.outputs, op.rule.factors, output));
-    REQUIRE(op.rule.factors.size() == sizes.size());
-    graph.ops.push_back(op);
-  }
-
-  Op& op() { return graph.ops[0]; }
-  DType& dtype(std::size_t tensor) { return graph.tensors[tensor].dtype; }
-  OneOp& differentiate(std::size_t input) {
-    gradient.kernels.push_back({.of_inputs = {input}, .rule = std::nullopt, .cost_of_forward = 0});
-    return *this;
-  }
-  OneOp& joint_kernel(double cost_of_forward) {
-    gradient.kernels.push_back({.of_inputs = {0}, .rule = std::nullopt, .cost_of_forward = cost_of_forward});
-    return *this;
-  }
-  OpTime time(const Cluster& cluster, const Recipe& recipe = {}) const {
-    return op_time(cluster, recipe, graph, gradient, OpId{0}, sizes);
-  }
-
- private:
-  TensorId add(std::vector<RuleOperand>& operands, std::vector<RuleFactor>& factors, const std::string& letters) {
-    RuleOperand operand;
-    for (const char letter : letters) {
-      const RuleFactor factor{std::string(1, letter), FactorMark::none};
-      auto found = std::find(factors.begin(), factors.end(), factor);
-      if (found == factors.end()) found = factors.insert(factors.end(), factor);
-      operand.push_back({FactorId(found - factors.begin())});
-    }
-    operands.push_back(operand);
-    graph.tensors.emplace_back();
-    return TensorId(graph.tensors.size() - 1);
-  }
-};
-
 }  // namespace
 
 TEST_CASE("a matrix product takes its FLOPs over the peak") {
   // 2·10·20·30 = 12000 FLOP at 100 FLOP/s; 2 B·(10·20 + 20·30 + 10·30) = 2200 B at 1000 B/s take 2.2 s.
-  Cluster cluster = toy();
+  Cluster cluster = toy_device();
   cluster.device.memory_bandwidth = BytesPerSecond(1000);
   const OneOp product(OpKind::einsum, {"mk", "kn"}, "mn", {10, 20, 30});
   CHECK(product.time(cluster).forward == Seconds(120));
@@ -91,11 +34,11 @@ TEST_CASE("a matrix product takes its FLOPs over the peak") {
 
 TEST_CASE("a product that moves more than it computes takes its bytes over the bandwidth") {
   // 2·10·2·10 = 400 FLOP, 4 s; 2 B·(20 + 20 + 100) = 280 B at 10 B/s.
-  CHECK(OneOp(OpKind::einsum, {"mk", "kn"}, "mn", {10, 2, 10}).time(toy()).forward == Seconds(28));
+  CHECK(OneOp(OpKind::einsum, {"mk", "kn"}, "mn", {10, 2, 10}).time(toy_device()).forward == Seconds(28));
 }
 
 TEST_CASE("each gradient of a product is a product whose contracted size is its own") {
-  Cluster cluster = toy();
+  Cluster cluster = toy_device();
   cluster.device.memory_bandwidth = BytesPerSecond(1e9);
   cluster.device.gemm.depth_penalty = 10;
   OneOp product(OpKind::einsum, {"mk", "kn"}, "mn", {10, 20, 40});
@@ -106,7 +49,7 @@ TEST_CASE("each gradient of a product is a product whose contracted size is its 
 }
 
 TEST_CASE("the wave penalty goes by the elements of the result, batch included") {
-  Cluster cluster = toy();
+  Cluster cluster = toy_device();
   cluster.device.memory_bandwidth = BytesPerSecond(1e9);
   cluster.device.gemm.wave_penalty = 300;
   // Factors b m k n = 3 10 20 10: 12000 FLOP, 120 s, result 300 elements: doubled.
@@ -114,14 +57,14 @@ TEST_CASE("the wave penalty goes by the elements of the result, batch included")
 }
 
 TEST_CASE("a product without contraction is priced by bytes, not by the depth of its loop") {
-  Cluster cluster = toy();
+  Cluster cluster = toy_device();
   cluster.device.gemm.depth_penalty = 100;
   // 2 B·(10 + 10 + 100) at 10 B/s; 200 FLOP would take 2 s, times 101.
   CHECK(OneOp(OpKind::einsum, {"m", "n"}, "mn", {10, 10}).time(cluster).forward == Seconds(24));
 }
 
 TEST_CASE("16-bit floats are computed in the recipe's dtype, 32-bit ones in their own") {
-  Cluster cluster = toy();
+  Cluster cluster = toy_device();
   cluster.device.memory_bandwidth = BytesPerSecond(1e9);
   OneOp product(OpKind::einsum, {"mk", "kn"}, "mn", {10, 20, 30});
   CHECK(product.time(cluster, computing_in(DType::fp16)).forward == Seconds(120));
@@ -135,7 +78,7 @@ TEST_CASE("16-bit floats are computed in the recipe's dtype, 32-bit ones in thei
 }
 
 TEST_CASE("fused attention runs at its own share of the peak, half of it when causal") {
-  Cluster cluster = toy();
+  Cluster cluster = toy_device();
   cluster.device.memory_bandwidth = BytesPerSecond(1e9);
   // b s n d t = 1 10 2 4 10: 4·800 = 3200 FLOP at 50 FLOP/s.
   OneOp attention(OpKind::attention, {"bsnd", "btnd", "btnd"}, "bsnd", {1, 10, 2, 4, 10});
@@ -150,48 +93,48 @@ TEST_CASE("elementwise ops take their bytes times what the recipe's fusion leave
   // 2 B·(100 + 100) at 10 B/s.
   OneOp gelu(OpKind::gelu, {"bh"}, "bh", {10, 10});
   gelu.joint_kernel(1.5);
-  CHECK(gelu.time(toy()).forward == Seconds(40));
-  CHECK(gelu.time(toy()).backward == Seconds(60));
-  CHECK(gelu.time(toy(), half_fused()).forward == Seconds(20));
+  CHECK(gelu.time(toy_device()).forward == Seconds(40));
+  CHECK(gelu.time(toy_device()).backward == Seconds(60));
+  CHECK(gelu.time(toy_device(), half_fused()).forward == Seconds(20));
 }
 
 TEST_CASE("an add passes its gradient on, and sums it only for an operand that lacks dimensions") {
   // Forward 2 B·(100 + 10 + 100) = 420 B. Backward: nothing for x; for the bias reads 200 B and writes 20 B.
   OneOp add(OpKind::add, {"bh", "h"}, "bh", {10, 10});
-  CHECK(add.time(toy()).forward == Seconds(42));
+  CHECK(add.time(toy_device()).forward == Seconds(42));
   add.differentiate(0);
-  CHECK(add.time(toy()).backward == Seconds(0));
+  CHECK(add.time(toy_device()).backward == Seconds(0));
   add.differentiate(1);
-  CHECK(add.time(toy()).backward == Seconds(22));
+  CHECK(add.time(toy_device()).backward == Seconds(22));
 }
 
 TEST_CASE("splitting and joining dimensions is free, a transposition moves the tensor twice") {
   OneOp split(OpKind::reshape, {"bnd"}, "bnd", {2, 5, 10});
   split.op().rule.inputs[0] = {{FactorId{0}}, {FactorId{1}, FactorId{2}}};
   split.differentiate(0);
-  CHECK(split.time(toy()).forward == Seconds(0));
-  CHECK(split.time(toy()).backward == Seconds(0));
+  CHECK(split.time(toy_device()).forward == Seconds(0));
+  CHECK(split.time(toy_device()).backward == Seconds(0));
   OneOp transposed(OpKind::reshape, {"bnd"}, "bdn", {2, 5, 10});
   transposed.differentiate(0);
-  CHECK(transposed.time(toy()).forward == Seconds(40));  // 200 B read, 200 B written
-  CHECK(transposed.time(toy()).backward == Seconds(40));
+  CHECK(transposed.time(toy_device()).forward == Seconds(40));  // 200 B read, 200 B written
+  CHECK(transposed.time(toy_device()).backward == Seconds(40));
   // With one head on each device there is nothing to transpose.
   transposed.sizes[1] = 1;
-  CHECK(transposed.time(toy()).forward == Seconds(0));
+  CHECK(transposed.time(toy_device()).forward == Seconds(0));
 }
 
 TEST_CASE("a broadcast is a view, and its gradient a sum") {
   OneOp broadcast(OpKind::broadcast, {"h"}, "bh", {10, 5});
   broadcast.differentiate(0);
-  CHECK(broadcast.time(toy()).forward == Seconds(0));
-  CHECK(broadcast.time(toy()).backward == Seconds(12));  // 100 B read, 20 B written
+  CHECK(broadcast.time(toy_device()).forward == Seconds(0));
+  CHECK(broadcast.time(toy_device()).backward == Seconds(12));  // 100 B read, 20 B written
 }
 
 TEST_CASE("sums and scalings take their bytes in both directions") {
   OneOp sum(OpKind::sum, {"bh"}, "b", {10, 5});
   sum.differentiate(0);
-  CHECK(sum.time(toy()).forward == Seconds(12));  // 100 B read, 20 B written
-  CHECK(sum.time(toy()).backward == Seconds(12));
+  CHECK(sum.time(toy_device()).forward == Seconds(12));  // 100 B read, 20 B written
+  CHECK(sum.time(toy_device()).backward == Seconds(12));
 }
 
 TEST_CASE("a gather reads the rows it takes, not the table") {
@@ -199,22 +142,22 @@ TEST_CASE("a gather reads the rows it takes, not the table") {
   OneOp gather(OpKind::gather, {"vh", "b"}, "bh", {1000, 10, 5});
   gather.dtype(1) = DType::int32;
   gather.differentiate(0);
-  CHECK(gather.time(toy()).forward == Seconds(22));
-  CHECK(gather.time(toy()).backward == Seconds(32));  // reads the gradient's rows, reads and writes the table's
+  CHECK(gather.time(toy_device()).forward == Seconds(22));
+  CHECK(gather.time(toy_device()).backward == Seconds(32));  // reads the gradient's rows, reads and writes the table's
 }
 
 TEST_CASE("a custom op costs what it states") {
   OneOp custom(OpKind::custom, {"b"}, "b", {100});
   custom.op().custom_bytes_per_element = 5;
   custom.joint_kernel(3);
-  CHECK(custom.time(toy()).forward == Seconds(50));
-  CHECK(custom.time(toy()).backward == Seconds(150));
+  CHECK(custom.time(toy_device()).forward == Seconds(50));
+  CHECK(custom.time(toy_device()).backward == Seconds(150));
   custom.op().custom_flops_per_element = 70;  // 7000 FLOP at 100 FLOP/s
-  CHECK(custom.time(toy()).forward == Seconds(70));
+  CHECK(custom.time(toy_device()).forward == Seconds(70));
 }
 
 TEST_CASE("a kernel takes at least its launch, and what is free launches none") {
-  Cluster cluster = toy();
+  Cluster cluster = toy_device();
   cluster.device.launch = Seconds(1000);
   OneOp product(OpKind::einsum, {"mk", "kn"}, "mn", {10, 20, 30});
   product.differentiate(0).differentiate(1);
@@ -266,9 +209,9 @@ TEST_CASE("of a product's gradients the parameter's is the weight gradient, of a
   OneOp product(OpKind::einsum, {"mk", "kn"}, "mn", {40, 40, 40});
   product.graph.tensors[1].role = TensorRole::parameter;
   product.differentiate(0).differentiate(1);
-  const OpTime time = product.time(toy(), computing_in(DType::fp16));
+  const OpTime time = product.time(toy_device(), computing_in(DType::fp16));
   CHECK(time.backward_weight.value() == Approx(time.backward.value() / 2));
   OneOp norm(OpKind::layer_norm, {"m"}, "m", {40});
   norm.joint_kernel(2);
-  CHECK(norm.time(toy(), computing_in(DType::fp16)).backward_weight == Seconds(0));
+  CHECK(norm.time(toy_device(), computing_in(DType::fp16)).backward_weight == Seconds(0));
 }

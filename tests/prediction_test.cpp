@@ -19,7 +19,7 @@ RunCase case_of(const MeasuredRun& run) { return std::get<RunCase>(make_case(run
 
 TEST_CASE("a prediction is the simulated baseline of the run's layout", "[accuracy]") {
   const RunCase made = case_of(run_with());
-  Plan plan = baseline_plan({build_graph(made.model), made.cluster, made.recipe, {}, {}, {}}, made.layout, 64);
+  Plan plan = baseline_plan({build_transformer(made.model), made.cluster, made.recipe, {}, {}, {}}, made.layout, 64);
   apply_simulation(plan, simulate(plan));
   const Prediction prediction = predict(made);
   CHECK(prediction.iteration_time == plan.iteration_time);
@@ -33,7 +33,7 @@ TEST_CASE("one planner serves clusters and layouts in any order", "[accuracy]") 
   run.gpus = 32, run.data_parallel = 4, run.recompute = Recompute::full, run.between_hosts = BytesPerSecond(12.5e9);
   const RunCase second = case_of(run);
   REQUIRE(second.model == first.model);
-  BaselinePlanner planner({build_graph(first.model), first.cluster, first.recipe, {}, {}, {}});
+  BaselinePlanner planner({build_transformer(first.model), first.cluster, first.recipe, {}, {}, {}});
   for (const RunCase* each : {&first, &second, &first})
     CHECK(predict(*each, planner).iteration_time == predict(*each).iteration_time);
 }
@@ -66,7 +66,8 @@ TEST_CASE("chunks of an uneven pipeline differ by one block, the ends have fewer
   MeasuredRun run = run_with();
   run.model.layers = 7, run.pipeline_parallel = 4, run.gpus = 32;
   const RunCase made = case_of(run);
-  const Plan plan = baseline_plan({build_graph(made.model), made.cluster, made.recipe, {}, {}, {}}, made.layout, 64);
+  const Plan plan =
+      baseline_plan({build_transformer(made.model), made.cluster, made.recipe, {}, {}, {}}, made.layout, 64);
   // Seven blocks on four stages: 2, 2, 2 and 1; the embedding is layer 0, the head layer 8.
   std::vector<std::int64_t> last;
   for (const Stage& stage : plan.stages) last.push_back(stage.last_layer);

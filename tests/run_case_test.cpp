@@ -31,16 +31,16 @@ TEST_CASE("a run's graph has the parameters of its model", "[accuracy]") {
   // Per layer: queries and output 2·4096², keys and values 2·4096·1024, MLP 3·4096·14336, two norms of 4096. Outside:
   // embedding and head of 32256·4096 each (32000 padded to a multiple of 128·4), the last norm.
   const double layer = 2.0 * 4096 * 4096 + 2.0 * 4096 * 1024 + 3.0 * 4096 * 14336 + 2 * 4096;
-  CHECK(summarize(build_graph(made.model)).parameters == 8 * layer + 2.0 * 32256 * 4096 + 4096);
+  CHECK(summarize(build_transformer(made.model)).parameters == 8 * layer + 2.0 * 32256 * 4096 + 4096);
 }
 
 TEST_CASE("a plain MLP makes a GPT, whose unfused kernels keep the scores", "[accuracy]") {
   MeasuredRun run = run_with();
   run.model.gated_mlp = false, run.model.kv_heads = 32, run.model.ffn_hidden = 16384;
   run.attention_kernel = "torch";
-  const CaseModel model = case_of(run).model;
+  const TransformerOptions model = case_of(run).model;
   CHECK_FALSE(model.fused_attention);
-  const Graph graph = build_graph(model);
+  const Graph graph = build_transformer(model);
   const auto count = [&](OpKind kind) {
     return std::count_if(graph.ops.begin(), graph.ops.end(), [&](const Op& op) { return op.kind == kind; });
   };
@@ -101,11 +101,14 @@ TEST_CASE("an uneven pipeline counts its ends where that makes it even, else spr
 TEST_CASE("products in 8 bits run at their peak, the rest in 16", "[accuracy]") {
   MeasuredRun run = run_with();
   run.gpu = "H100-80GB-SXM";
-  const Cluster wide = case_of(run).cluster;
+  const RunCase wide = case_of(run);
+  CHECK(!wide.recipe.linear_dtype);
   run.precision = "FP8-CS";
-  const Cluster narrow = case_of(run).cluster;
-  CHECK(narrow.device.gemm.of_peak / wide.device.gemm.of_peak == Approx(1979.0 / 989.0));
-  CHECK(case_of(run).recipe.compute_dtype == DType::bf16);
+  const RunCase narrow = case_of(run);
+  CHECK(narrow.recipe.linear_dtype == DType::fp8);
+  CHECK(narrow.recipe.compute_dtype == DType::bf16);
+  CHECK(narrow.cluster == wide.cluster);
+  CHECK(peak_for(narrow.cluster.device, DType::fp8) == FlopsPerSecond(1979e12));
 }
 
 TEST_CASE("names decide nothing", "[accuracy]") {

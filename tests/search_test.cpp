@@ -1,5 +1,4 @@
 #include "planner/search.hpp"
-#include "planner/shared_parameters.hpp"
 
 #include <fmt/format.h>
 
@@ -12,6 +11,7 @@
 #include "graphs/graph_draft.hpp"
 #include "planner/materialize.hpp"
 #include "planner/plan/plan_json.hpp"
+#include "planner/shared_parameters.hpp"
 #include "planner/stage_costs.hpp"
 #include "planner/state_choices.hpp"
 #include "tests/random_chain.hpp"

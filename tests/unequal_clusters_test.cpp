@@ -52,6 +52,7 @@ PlanningInput on_groups(Graph graph, std::vector<Cluster> groups) {
   input.cluster.name = "mixed";
   input.cluster.groups = std::move(groups);
   input.recipe = find_recipe("neutral");
+  input.recipe.launch = Seconds(0);
   return input;
 }
 
@@ -234,8 +235,8 @@ TEST_CASE("two groups of equal hosts are planned as one cluster", "[groups]") {
 TEST_CASE("a stage of a uniform plan that would straddle two groups is refused", "[groups]") {
   Cluster wide = toy_cluster({.devices = 4}), narrow = toy_cluster({.devices = 2});
   wide.name = "wide", narrow.name = "narrow";
-  // Three equal layers between the first and the last: one in each of three stages.
-  const PlanningInput input = on_groups(chain(5), {wide, narrow});
+  // Six layers: two in each of three stages.
+  const PlanningInput input = on_groups(chain(6), {wide, narrow});
   CHECK_THROWS_WITH(baseline_plan(input, {.tensor_parallel = 1, .pipeline_parallel = 1, .data_parallel = 6}, 24),
                     Catch::Contains("--tp, --dp"));
   // Three stages of two devices do lie within the groups.

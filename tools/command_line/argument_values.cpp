@@ -1,11 +1,13 @@
 #include "tools/command_line/argument_values.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 
+#include "costmodel/recipe.hpp"
 #include "graphs/input_error.hpp"
 #include "graphs/json_input.hpp"
 #include "tools/command_line/output.hpp"
@@ -175,6 +177,8 @@ double parse_seconds(const std::string& option, const std::string& text) {
                      fmt::format("expected a number of seconds above 0, such as 60 or 0.5, found \"{}\"", text));
   return value;
 }
+
+std::string recipe_choices() { return fmt::format("{}|FILE", fmt::join(recipe_presets(), "|")); }
 
 std::vector<std::string> choices_of(const std::string& type) {
   std::vector<std::string> choices;

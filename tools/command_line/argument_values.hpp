@@ -28,6 +28,8 @@ void check_choice(const std::string& place, const std::string& text, const std::
 
 // The parts of "auto|1f1b|gpipe"; not those that stand for values, as in "auto|N".
 std::vector<std::string> choices_of(const std::string& type);
+// Of --recipe: the recipes that come with the program, or a file.
+std::string recipe_choices();
 // "help plan" is "plan --help".
 std::vector<std::string> with_help_as_option(std::vector<std::string> words);
 

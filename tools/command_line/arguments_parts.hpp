@@ -82,6 +82,7 @@ struct Parsed {
   ExplainCommand explain;
   SolveIntraOpCommand intra_op;
   SolveInterOpCommand inter_op;
+  ImportCommand import;
   AccuracyCommand accuracy;
   CalibrateCommand calibrate;
   std::string shell;
@@ -102,11 +103,28 @@ inline void add_json(CLI::App& app, bool& json, const std::string& what) {
   app.add_flag("--json", json, "Print " + what + " as one JSON object on standard output");
 }
 
+inline CLI::Option* add_profiles(CLI::App& app, ProfilePaths& profiles) {
+  CLI::Option* files =
+      app.add_option("--profile", profiles.files, "Measured times to price with (meshloom.profile/1); repeat for more")
+          ->type_name("FILE")
+          ->expected(1)
+          ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  app.add_option("--profile-device-is", profiles.stand_ins,
+                 "With --profile: use profiles of this device though the cluster has another; repeat for more")
+      ->type_name("NAME")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->needs(files);
+  return files;
+}
+
 inline void add_inputs(CLI::App& app, InputPaths& inputs) {
   app.add_option("GRAPH", inputs.graph, "Graph file (meshloom.graph/1); - for standard input")->required();
   app.add_option("CLUSTER", inputs.cluster, "Cluster file (meshloom.cluster/1); - for standard input")->required();
-  app.add_option("--recipe", inputs.recipe, "What the training framework does: neutral, megatron, alpa or a file")
-      ->type_name("neutral|megatron|alpa|FILE");
+  app.add_option("--recipe", inputs.recipe, "What the training framework does; neutral unless told")
+      ->type_name(recipe_choices());
+  app.add_option("--kernels", inputs.kernels, "One of the recipe's kernel sets, instead of its own choice")
+      ->type_name("NAME");
   add_text(app, "--hosts", "N", "Number of hosts, instead of the cluster file's",
            [&inputs](const std::string& text) { inputs.hosts = parse_integer("--hosts", text, most_hosts); });
   add_text(app, "--device-memory", "BYTES", "Memory of each device, as in \"96 GiB\", instead of the cluster file's",
@@ -119,7 +137,7 @@ inline void add_outputs(CLI::App& app, PlanOutputs& outputs) {
   add_json(app, outputs.json, "the summary");
 }
 
-// Of arguments_graph.cpp and arguments_files.cpp.
+// Of arguments_graph.cpp, arguments_files.cpp and arguments_import.cpp.
 void add_graph(CLI::App& root, Parsed& parsed);
 void add_transformer(CLI::App& group, Parsed& parsed);
 void add_hf(CLI::App& group, Parsed& parsed);
@@ -127,6 +145,7 @@ void add_graph_outputs(CLI::App& app, GraphCommand& graph);
 void add_problem(CLI::App& root, Parsed& parsed);
 void add_readers(CLI::App& root, Parsed& parsed);
 void add_solve(CLI::App& root, Parsed& parsed);
+void add_import(CLI::App& root, Parsed& parsed);
 void add_accuracy(CLI::App& root, Parsed& parsed);
 void add_calibrate(CLI::App& root, Parsed& parsed);
 
