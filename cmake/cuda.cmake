@@ -1,0 +1,52 @@
+# The profiler's CUDA backend, where the toolkit is: compiled and linked without a device, too. The library of the
+# profiler calls make_cuda_backend (costmodel/profiler/cuda_backend.hpp), which has two definitions; which one is linked
+# is decided here, so that no source asks whether there is CUDA.
+option(MESHLOOM_CUDA "Build the profiler's CUDA backend when the toolkit is found" ON)
+set(MESHLOOM_CUDA_ARCHITECTURES "80;90" CACHE STRING "Compute capabilities to build the profiler's kernels for")
+
+set(cuda_missing "")
+if(NOT MESHLOOM_CUDA)
+  set(cuda_missing "MESHLOOM_CUDA is OFF")
+elseif(MESHLOOM_SANITIZE)
+  set(cuda_missing "the sanitizers are on")
+else()
+  find_program(MESHLOOM_NVCC nvcc HINTS ENV CUDA_HOME PATHS /usr/local/cuda/bin)
+  if(NOT MESHLOOM_NVCC)
+    set(cuda_missing "no nvcc was found")
+  else()
+    get_filename_component(cuda_root ${MESHLOOM_NVCC} DIRECTORY)
+    get_filename_component(cuda_root ${cuda_root} DIRECTORY)
+    find_library(MESHLOOM_CUBLASLT cublasLt HINTS ${cuda_root}/lib64 ${cuda_root}/lib)
+    find_library(MESHLOOM_NCCL nccl HINTS ${cuda_root}/lib64 ${cuda_root}/lib)
+    find_path(MESHLOOM_NCCL_INCLUDE nccl.h HINTS ${cuda_root}/include)
+    if(NOT MESHLOOM_CUBLASLT OR NOT MESHLOOM_NCCL OR NOT MESHLOOM_NCCL_INCLUDE)
+      set(cuda_missing "cuBLASLt or NCCL was not found beside ${MESHLOOM_NVCC}")
+    endif()
+  endif()
+endif()
+
+if(cuda_missing)
+  message(STATUS "meshloom-profile: without the CUDA backend, because ${cuda_missing}")
+  target_sources(meshloom_profiler PRIVATE costmodel/profiler/cuda/absent.cpp)
+else()
+  set(CMAKE_CUDA_COMPILER ${MESHLOOM_NVCC})
+  set(CMAKE_CUDA_ARCHITECTURES ${MESHLOOM_CUDA_ARCHITECTURES})
+  if(CCACHE)
+    set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
+  endif()
+  enable_language(CUDA)
+  find_package(CUDAToolkit REQUIRED)
+  file(GLOB cuda_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/costmodel/profiler/cuda/*.cu)
+  add_library(meshloom_cuda STATIC ${cuda_sources})
+  target_include_directories(meshloom_cuda PRIVATE ${PROJECT_SOURCE_DIR} ${MESHLOOM_NCCL_INCLUDE})
+  target_compile_features(meshloom_cuda PRIVATE cuda_std_20)
+  target_compile_options(meshloom_cuda PRIVATE -O3 -Wno-deprecated-gpu-targets
+    $<$<BOOL:${MESHLOOM_WARNINGS_AS_ERRORS}>:-Werror=all-warnings>)
+  target_link_libraries(meshloom_cuda PUBLIC CUDA::cudart ${MESHLOOM_CUBLASLT} ${MESHLOOM_NCCL} ${CMAKE_DL_LIBS}
+    fmt::fmt)
+  # The profiler calls the backend, whose errors the profiler's libraries define.
+  target_link_libraries(meshloom_profiler PUBLIC meshloom_cuda)
+  target_link_libraries(meshloom_cuda PUBLIC meshloom_costmodel)
+  message(STATUS "meshloom-profile: with the CUDA backend of ${CUDAToolkit_VERSION}, compute capabilities "
+                 "${MESHLOOM_CUDA_ARCHITECTURES}")
+endif()
