@@ -1,6 +1,6 @@
-# The profiler's CUDA backend, where the toolkit is: compiled and linked without a device, too. The library of the
-# profiler calls make_cuda_backend (costmodel/profiler/cuda_backend.hpp), which has two definitions; which one is linked
-# is decided here, so that no source asks whether there is CUDA.
+# The profiler's CUDA backend, where the toolkit is: compiled and linked without a device, too. The program calls
+# make_cuda_backend (costmodel/profiler/cuda_backend.hpp), which has two definitions; which one is linked is decided
+# here, so that no source asks whether there is CUDA.
 option(MESHLOOM_CUDA "Build the profiler's CUDA backend when the toolkit is found" ON)
 set(MESHLOOM_CUDA_ARCHITECTURES "80;90" CACHE STRING "Compute capabilities to build the profiler's kernels for")
 
@@ -27,7 +27,7 @@ endif()
 
 if(cuda_missing)
   message(STATUS "meshloom-profile: without the CUDA backend, because ${cuda_missing}")
-  target_sources(meshloom_profiler PRIVATE costmodel/profiler/cuda/absent.cpp)
+  target_sources(meshloom-profile PRIVATE costmodel/profiler/cuda/absent.cpp)
 else()
   set(CMAKE_CUDA_COMPILER ${MESHLOOM_NVCC})
   set(CMAKE_CUDA_ARCHITECTURES ${MESHLOOM_CUDA_ARCHITECTURES})
@@ -35,18 +35,19 @@ else()
     set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
   endif()
   enable_language(CUDA)
+  # CMake 3.25 does not know that compilers newer than itself have C++20.
+  if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+  endif()
   find_package(CUDAToolkit REQUIRED)
   file(GLOB cuda_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/costmodel/profiler/cuda/*.cu)
   add_library(meshloom_cuda STATIC ${cuda_sources})
   target_include_directories(meshloom_cuda PRIVATE ${PROJECT_SOURCE_DIR} ${MESHLOOM_NCCL_INCLUDE})
-  target_compile_features(meshloom_cuda PRIVATE cuda_std_20)
   target_compile_options(meshloom_cuda PRIVATE -O3 -Wno-deprecated-gpu-targets
     $<$<BOOL:${MESHLOOM_WARNINGS_AS_ERRORS}>:-Werror=all-warnings>)
-  target_link_libraries(meshloom_cuda PUBLIC CUDA::cudart ${MESHLOOM_CUBLASLT} ${MESHLOOM_NCCL} ${CMAKE_DL_LIBS}
-    fmt::fmt)
-  # The profiler calls the backend, whose errors the profiler's libraries define.
-  target_link_libraries(meshloom_profiler PUBLIC meshloom_cuda)
-  target_link_libraries(meshloom_cuda PUBLIC meshloom_costmodel)
+  target_link_libraries(meshloom_cuda PUBLIC CUDA::cudart ${MESHLOOM_CUBLASLT} ${MESHLOOM_NCCL} ${CMAKE_DL_LIBS})
+  target_link_libraries(meshloom-profile PRIVATE meshloom_cuda meshloom_profiler)
   message(STATUS "meshloom-profile: with the CUDA backend of ${CUDAToolkit_VERSION}, compute capabilities "
                  "${MESHLOOM_CUDA_ARCHITECTURES}")
 endif()
