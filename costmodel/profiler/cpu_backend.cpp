@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <fstream>
 #include <functional>
 
@@ -39,12 +38,13 @@ std::size_t cache_elements() {
 
 class CpuTask : public PreparedTask {
  public:
-  CpuTask(CpuWork work, std::vector<float>& flushed) : work_(std::move(work)), flushed_(flushed) {}
+  CpuTask(CpuWork work, CpuClock clock, std::vector<float>& flushed)
+      : work_(std::move(work)), clock_(clock), flushed_(flushed) {}
 
   Seconds run(std::size_t times) override {
-    const auto begin = std::chrono::steady_clock::now();
+    const Seconds begin = read(clock_);
     for (std::size_t i = 0; i < times; ++i) work_.run();
-    return Seconds(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    return read(clock_) - begin;
   }
 
   void flush() override {
@@ -56,6 +56,7 @@ class CpuTask : public PreparedTask {
 
  private:
   CpuWork work_;
+  CpuClock clock_;
   std::vector<float>& flushed_;
 };
 
@@ -67,7 +68,8 @@ class CpuBackend : public Backend {
     DeviceDescription description;
     description.name =
         fmt::format("{}, {} thread{}", processor_name(), options_.threads, options_.threads == 1 ? "" : "s");
-    description.provenance = {{"openblas", blas_configuration()}};
+    description.provenance = {{"openblas", blas_configuration()},
+                              {"clock", options_.clock == CpuClock::wall ? "wall" : "processor time of the process"}};
     description.dtypes = {DType::fp32};
     return description;
   }
@@ -75,7 +77,7 @@ class CpuBackend : public Backend {
   std::unique_ptr<PreparedTask> prepare(const Task& task) override {
     const auto* const one = std::get_if<OperatorTask>(&task);
     if (one == nullptr) throw InputError(meshloom::describe(task), "one processor has nobody to communicate with");
-    return std::make_unique<CpuTask>(make_cpu_work(*one), flushed_);
+    return std::make_unique<CpuTask>(make_cpu_work(*one), options_.clock, flushed_);
   }
 
  private:

@@ -3,22 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 
 #include "graphs/input_error.hpp"
 
 namespace meshloom {
-namespace {
-
-Seconds now() {
-  return Seconds(std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count());
-}
-
-}  // namespace
-
-GraphStep::GraphStep(const Graph& graph, std::int64_t batch)
+GraphStep::GraphStep(const Graph& graph, std::int64_t batch, CpuClock clock)
     : graph_(graph),
       batch_(batch),
+      clock_(clock),
       training_(differentiate(graph)),
       values_(graph.tensors.size()),
       gradients_(graph.tensors.size()),
@@ -141,26 +133,26 @@ void GraphStep::update() {
 }
 
 StepTimes GraphStep::run() {
-  const Seconds begin = now();
+  const Seconds begin = read(clock_);
   for (const Kernel& kernel : forward_) kernel.run();
-  const Seconds after_forward = now();
+  const Seconds after_forward = read(clock_);
   for (const Kernel& kernel : backward_) kernel.run();
-  const Seconds after_backward = now();
+  const Seconds after_backward = read(clock_);
   update();
-  return {after_forward - begin, after_backward - after_forward, now() - after_backward};
+  return {after_forward - begin, after_backward - after_forward, read(clock_) - after_backward};
 }
 
 std::vector<KernelTime> GraphStep::run_kernel_by_kernel() {
   std::vector<KernelTime> times;
   for (const auto* kernels : {&forward_, &backward_})
     for (const Kernel& kernel : *kernels) {
-      const Seconds begin = now();
+      const Seconds begin = read(clock_);
       kernel.run();
-      times.push_back({graph_.op(kernel.op).id, kernels == &backward_, now() - begin});
+      times.push_back({graph_.op(kernel.op).id, kernels == &backward_, read(clock_) - begin});
     }
-  const Seconds begin = now();
+  const Seconds begin = read(clock_);
   update();
-  times.push_back({"update", true, now() - begin});
+  times.push_back({"update", true, read(clock_) - begin});
   return times;
 }
 

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "costmodel/profiler/cpu_clock.hpp"
 #include "costmodel/profiler/cpu_kernels.hpp"
 #include "graphs/gradients.hpp"
 #include "graphs/graph.hpp"
@@ -32,7 +33,7 @@ class GraphStep {
  public:
   // One microbatch of `batch` samples. Throws InputError naming the op: a kind or a rule that it cannot run, a graph
   // that is not of fp32. The graph must outlive it.
-  GraphStep(const Graph& graph, std::int64_t batch);
+  GraphStep(const Graph& graph, std::int64_t batch, CpuClock clock);
 
   StepTimes run();
   std::vector<KernelTime> run_kernel_by_kernel();
@@ -86,6 +87,7 @@ class GraphStep {
 
   const Graph& graph_;
   std::int64_t batch_;
+  CpuClock clock_;
   TrainingGraph training_;
   std::vector<std::int64_t> counts_;                     // elements, by tensor
   std::vector<std::unique_ptr<float[]>> floats_;         // owns every buffer of floats

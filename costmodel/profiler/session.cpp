@@ -37,9 +37,10 @@ std::string method_text(const MeasuringOptions& options) {
 
 Session::Session(Backend& backend, std::vector<Task> tasks, SessionOptions options)
     : backend_(backend), tasks_(std::move(tasks)), options_(std::move(options)), device_(backend.describe()) {
-  if (backend.writes_results())
-    journal_.emplace(options_.journal,
-                     JournalHeader{options_.device, digest_of(tasks_), method_text(options_.measuring)}, tasks_.size());
+  if (!backend.writes_results()) return;
+  std::string method = method_text(options_.measuring);
+  for (const auto& [key, value] : device_.provenance) method += fmt::format("; {} {}", key, value);
+  journal_.emplace(options_.journal, JournalHeader{options_.device, digest_of(tasks_), method}, tasks_.size());
 }
 
 TaskResult Session::measure_task(const Task& task, const SessionWorld& world) {

@@ -105,7 +105,13 @@ void add_device(CLI::App& app, ProfileArguments& arguments) {
            });
   add_text(app, "--threads", "N", "Threads of matrix products on the processor; 1 unless told",
            [&](const std::string& text) {
-             arguments.threads = static_cast<int>(parse_integer("--threads", text, 1, most_threads));
+             arguments.cpu.threads = static_cast<int>(parse_integer("--threads", text, 1, most_threads));
+           });
+  add_text(app, "--clock", "wall|processor",
+           "On the processor: time that passes, or that the program gets of it where others share the cores; wall",
+           [&](const std::string& text) {
+             check_choice("--clock", text, {"wall", "processor"});
+             arguments.cpu.clock = text == "wall" ? CpuClock::wall : CpuClock::processor;
            });
   add_text(app, "--device", "NAME", "Name of the device in the profile; as its driver says, unless told",
            [&](const std::string& text) { arguments.device = text; });
@@ -166,6 +172,8 @@ complete -o filenames -F _meshloom_profile meshloom-profile
 }
 
 void check(const ProfileArguments& arguments) {
+  if (arguments.cpu.clock == CpuClock::processor && arguments.cpu.threads > 1)
+    throw InputError("--clock", "processor time counts every thread; give --threads 1 or --clock wall");
   if (arguments.run_step) {
     if (!arguments.graph) throw InputError("--run-step", "needs the --graph whose step is to run");
     return;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "costmodel/profiler/cpu_backend.hpp"
 #include "costmodel/profiler/cuda_backend.hpp"
 #include "costmodel/profiler/session.hpp"
 #include "costmodel/profiler/work_list.hpp"
@@ -22,7 +23,7 @@ struct ProfileArguments {
   std::optional<Sweep> collectives;  // none: when there are several devices, quick with --sweep quick, else standard
   bool without_collectives = false;
   BackendChoice backend = BackendChoice::automatic;
-  int threads = 1;
+  CpuOptions cpu;
   CudaOptions cuda;
   std::optional<std::string> device;
   std::string output;

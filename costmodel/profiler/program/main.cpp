@@ -4,14 +4,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <ctime>
 #include <exception>
 #include <filesystem>
 
-#include "costmodel/profiler/cpu_backend.hpp"
 #include "costmodel/profiler/graph_step.hpp"
 #include "costmodel/profiler/program/arguments.hpp"
 #include "costmodel/profiler/program/summary_json.hpp"
@@ -22,16 +20,14 @@
 namespace meshloom {
 namespace {
 
-Seconds wall_clock() {
-  return Seconds(std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count());
-}
+Seconds wall_clock() { return read(CpuClock::wall); }
 
 std::unique_ptr<Backend> make_backend(const ProfileArguments& arguments) {
   const bool cuda = arguments.backend == BackendChoice::cuda ||
                     (arguments.backend == BackendChoice::automatic && cuda_device_present());
   if (cuda) return make_cuda_backend(arguments.cuda);
   if (arguments.cuda.ranks > 1) throw InputError("--ranks", "the processor is measured by one process; --backend cuda");
-  return make_cpu_backend({arguments.threads});
+  return make_cpu_backend(arguments.cpu);
 }
 
 std::vector<Task> work_list(const ProfileArguments& arguments, const DeviceDescription& device) {
@@ -97,9 +93,10 @@ int measure_all(const ProfileArguments& arguments, Backend& backend, std::vector
 }
 
 int run_steps(const ProfileArguments& arguments) {
-  make_cpu_backend({arguments.threads});
+  make_cpu_backend(arguments.cpu);
   const Graph graph = read_graph(*arguments.graph);
-  GraphStep step(graph, arguments.microbatch_sizes.empty() ? 1 : arguments.microbatch_sizes.front());
+  GraphStep step(graph, arguments.microbatch_sizes.empty() ? 1 : arguments.microbatch_sizes.front(),
+                 arguments.cpu.clock);
   step.run();  // touches every page
   std::vector<StepTimes> times;
   for (std::int64_t i = 0; i < *arguments.run_step; ++i) times.push_back(step.run());
