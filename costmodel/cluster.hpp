@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -63,6 +64,8 @@ struct SwitchLevel {
   bool operator==(const SwitchLevel&) const = default;
 };
 
+class MeasuredTimes;
+
 struct Cluster {
   std::string name;
   DeviceType device;
@@ -79,7 +82,9 @@ struct Cluster {
   // this.
   std::vector<Cluster> groups{};
   std::vector<GroupLink> between_groups{};  // where there is none: the slower of both sides' NICs
-  std::int64_t devices() const;             // of all groups
+  // Times that were measured, at work (costmodel/measured_times.hpp); no part of the file. None: the model alone.
+  std::shared_ptr<const MeasuredTimes> measured{};
+  std::int64_t devices() const;  // of all groups
   bool operator==(const Cluster&) const = default;
 };
 

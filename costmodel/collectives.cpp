@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "costmodel/measured_times.hpp"
+
 namespace meshloom {
 namespace {
 
@@ -149,10 +151,21 @@ BytesPerSecond ring_bandwidth(const Cluster& cluster, const DeviceGroup& group) 
   return std::min(share, cluster.intra_host.effective(group.size / group.hosts));
 }
 
-Seconds collective_time(const Cluster& cluster, Collective collective, Bytes whole, const DeviceGroup& group) {
+Seconds modelled_collective_time(const Cluster& cluster, Collective collective, Bytes whole, const DeviceGroup& group) {
   if (group.size == 1) return Seconds{};
   return double(steps(collective, group.size)) * step_latency(cluster, group) +
          transfer(cluster, collective, whole, group);
+}
+
+SourcedTime sourced_collective_time(const Cluster& cluster, Collective collective, Bytes whole,
+                                    const DeviceGroup& group) {
+  const Seconds modelled = modelled_collective_time(cluster, collective, whole, group);
+  if (!cluster.measured) return {modelled, TimeSource::modelled};
+  return cluster.measured->of(collective, whole, group, modelled);
+}
+
+Seconds collective_time(const Cluster& cluster, Collective collective, Bytes whole, const DeviceGroup& group) {
+  return sourced_collective_time(cluster, collective, whole, group).time;
 }
 
 double send_lanes(const Cluster& cluster, const Submesh& stage, LinkClass link) {

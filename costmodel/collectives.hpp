@@ -10,6 +10,7 @@
 
 #include "costmodel/cluster.hpp"
 #include "costmodel/device_mesh.hpp"
+#include "costmodel/time_source.hpp"
 
 namespace meshloom {
 
@@ -37,6 +38,10 @@ BytesPerSecond ring_bandwidth(const Cluster& cluster, const DeviceGroup& group);
 // (all-reduce), 1 (permute); each costs the latency of the slowest link the group crosses. An all-to-all across hosts
 // takes the longer of what a device sends inside its host and what its host sends through its NICs; a permutation
 // across hosts is taken as the worst one, which sends every shard to another host.
+Seconds modelled_collective_time(const Cluster& cluster, Collective collective, Bytes whole, const DeviceGroup& group);
+// What the cluster's profiles make of it.
+SourcedTime sourced_collective_time(const Cluster& cluster, Collective collective, Bytes whole,
+                                    const DeviceGroup& group);
 Seconds collective_time(const Cluster& cluster, Collective collective, Bytes whole, const DeviceGroup& group);
 
 // Point-to-point transfer between two neighbouring stages: `bytes` of unique tiles, spread evenly over `lanes`. Inside

@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "costmodel/kernel_shapes.hpp"
+#include "costmodel/measured_times.hpp"
+
 namespace meshloom {
 namespace {
 
@@ -207,6 +210,25 @@ Seconds at_least_launch(const DeviceType& device, Seconds work) {
   return work > Seconds{} ? std::max(work, device.launch) : Seconds{};
 }
 
+// What profiles make of a kernel's time.
+SourcedTime measured(const Cluster& cluster, const std::optional<KernelShape>& kernel, Seconds modelled) {
+  if (!kernel) return {modelled, TimeSource::modelled};
+  return cluster.measured->of(*kernel, modelled);
+}
+
+SourcedTime forward_time(const LocalOp& local) {
+  const Seconds modelled = at_least_launch(local.device(), forward_work(local));
+  if (!local.cluster.measured) return {modelled, TimeSource::modelled};
+  return measured(local.cluster, forward_kernel(local.recipe, local.graph, local.op, local.factor_sizes), modelled);
+}
+
+SourcedTime backward_time(const LocalOp& local, const GradientOp& kernel) {
+  const Seconds modelled = at_least_launch(local.device(), backward_work(local, kernel));
+  if (!local.cluster.measured) return {modelled, TimeSource::modelled};
+  return measured(local.cluster, gradient_kernel(local.recipe, local.graph, local.op, kernel, local.factor_sizes),
+                  modelled);
+}
+
 }  // namespace
 
 Bytes element_size(const Recipe& recipe, DType dtype) {
@@ -216,14 +238,17 @@ Bytes element_size(const Recipe& recipe, DType dtype) {
 OpTime op_time(const Cluster& cluster, const Recipe& recipe, const Graph& graph, const OpGradient& gradient, OpId op,
                std::span<const std::int64_t> factor_sizes) {
   const LocalOp local{cluster, recipe, graph, graph.op(op), factor_sizes};
-  OpTime time{at_least_launch(cluster.device, forward_work(local)), Seconds{}};
+  const SourcedTime forward = forward_time(local);
+  OpTime time{forward.time, Seconds{}};
+  time.forward_source.add(forward);
   for (const GradientOp& kernel : gradient.kernels) {
-    const Seconds taken = at_least_launch(cluster.device, backward_work(local, kernel));
-    time.backward += taken;
+    const SourcedTime taken = backward_time(local, kernel);
+    time.backward += taken.time;
+    time.backward_source.add(taken);
     const bool of_parameters = std::all_of(kernel.of_inputs.begin(), kernel.of_inputs.end(), [&](std::size_t input) {
       return graph.tensor(graph.op(op).inputs[input]).role == TensorRole::parameter;
     });
-    if (of_parameters) time.backward_weight += taken;
+    if (of_parameters) time.backward_weight += taken.time;
   }
   return time;
 }

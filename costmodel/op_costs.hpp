@@ -7,6 +7,7 @@
 
 #include "costmodel/cluster.hpp"
 #include "costmodel/recipe.hpp"
+#include "costmodel/time_source.hpp"
 #include "graphs/gradients.hpp"
 
 namespace meshloom {
@@ -15,10 +16,11 @@ struct OpTime {
   Seconds forward;
   Seconds backward;            // all its gradient kernels
   Seconds backward_weight{0};  // of these, the ones that make gradients of parameters only
+  TimeBySource forward_source{}, backward_source{};
 };
 
 // `factor_sizes[i]` is the local size of op.rule.factors[i]. Bytes are those of the local operands and results, with
-// 16-bit floats in the recipe's compute dtype.
+// 16-bit floats in the recipe's compute dtype. Each kernel's time is what the cluster's profiles make of the model's.
 OpTime op_time(const Cluster& cluster, const Recipe& recipe, const Graph& graph, const OpGradient& gradient, OpId op,
                std::span<const std::int64_t> factor_sizes);
 

@@ -82,6 +82,10 @@ OpExplanation explain_op(const Plan& plan, const Graph& graph, const std::string
   result.layer = space.layers.layers[layer].name;
   result.stage = stage - plan.stages.begin();
   result.chosen = stored->axes;
+  result.forward = stored->forward;
+  result.backward = stored->backward;
+  result.forward_source = stored->forward_source;
+  result.backward_source = stored->backward_source;
   result.rule = print_rule(op.rule);
   if (!space.pins.empty()) result.fixed_by = space.pins.place(op_id);
   std::optional<Cost> chosen, second;

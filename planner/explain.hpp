@@ -13,8 +13,10 @@ namespace meshloom {
 struct OpExplanation {
   std::string op, layer;
   std::int64_t stage = 0;
-  std::vector<std::string> chosen;                    // factor per mesh axis, "" none
-  std::optional<std::vector<std::string>> runner_up;  // none: no other strategy is possible
+  std::vector<std::string> chosen;                            // factor per mesh axis, "" none
+  std::optional<std::vector<std::string>> runner_up;          // none: no other strategy is possible
+  Seconds forward, backward;                                  // of one microbatch, inner collectives included
+  std::optional<TimeSource> forward_source, backward_source;  // none: the plan was priced without profiles
   // What the runner-up has more than the chosen sharding, the rest of the stage optimised again in both cases, under
   // the plan's pins and for what the stage was optimised for (Stage::weights). Alternatives of a baseline are those
   // that its layout allows.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "costmodel/measured_times.hpp"
+
 namespace meshloom {
 
 namespace {
@@ -12,9 +14,18 @@ Bytes at_least(Bytes bytes, DType dtype) { return dtype == DType::fp32 ? std::ma
 
 Seconds bucketed_collective_time(const Cluster& cluster, const Recipe& recipe, Collective kind, Bytes whole,
                                  const DeviceGroup& group) {
-  const Seconds full = collective_time(cluster, kind, whole, group);
-  const Seconds latency = collective_time(cluster, kind, Bytes(0), group);
-  return full - latency + latency * std::min(1.0, whole / recipe.bucket_bytes);
+  return sourced_bucketed_time(cluster, recipe, kind, whole, group).time;
+}
+
+SourcedTime sourced_bucketed_time(const Cluster& cluster, const Recipe& recipe, Collective kind, Bytes whole,
+                                  const DeviceGroup& group) {
+  const auto modelled = [&](Bytes bytes) { return modelled_collective_time(cluster, kind, bytes, group); };
+  const Seconds latency = modelled(Bytes(0));
+  const Seconds time = modelled(whole) - latency + latency * std::min(1.0, whole / recipe.bucket_bytes);
+  const Bytes bucket = std::max(whole, recipe.bucket_bytes);
+  const SourcedTime of_bucket = sourced_collective_time(cluster, kind, bucket, group);
+  if (of_bucket.source == TimeSource::modelled) return {time, TimeSource::modelled};
+  return {time * (of_bucket.time / modelled(bucket)), of_bucket.source};
 }
 
 Bytes stored_element(const Recipe& recipe, DType dtype) { return at_least(recipe.parameter_bytes, dtype); }
@@ -39,6 +50,12 @@ ParameterCost parameter_cost(const Cluster& cluster, const Recipe& recipe, const
   cost.optimizer = recipe.optimizer_bytes * local_elements * (optimizer_sharded ? share : 1);
   cost.update = Bytes(recipe.optimizer_traffic * local_elements * (optimizer_sharded ? share : 1)) /
                 (cluster.device.memory_bandwidth * cluster.device.memory_efficiency);
+  if (cluster.measured) {
+    const SourcedTime update = cluster.measured->of_update(
+        recipe.compute_dtype, local_elements * (optimizer_sharded ? share : 1), cost.update);
+    cost.update = update.time;
+    cost.update_source = update.source;
+  }
   if (group.size == 1) return cost;
   switch (state) {
     case ParameterState::replicated:

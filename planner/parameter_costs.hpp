@@ -53,7 +53,8 @@ struct ParameterCost {
   Bytes gathered;                          // zero3: the working copy while it is used
   ParameterCollectives forward, backward;  // of each microbatch
   ParameterCollectives per_step;
-  Seconds update;         // optimizer step
+  Seconds update;  // optimizer step
+  TimeSource update_source = TimeSource::modelled;
   unsigned axis_set = 0;  // the axes that form the collectives' groups: those where it is R/P
 };
 
@@ -66,6 +67,9 @@ ParameterCost parameter_cost(const Cluster& cluster, const Recipe& recipe, const
 // A collective of one tensor within the recipe's buckets.
 Seconds bucketed_collective_time(const Cluster& cluster, const Recipe& recipe, Collective kind, Bytes whole,
                                  const DeviceGroup& group);
+// Profiles speak of the bucket that the tensor is sent in.
+SourcedTime sourced_bucketed_time(const Cluster& cluster, const Recipe& recipe, Collective kind, Bytes whole,
+                                  const DeviceGroup& group);
 
 // Bytes of one element of the working copy.
 Bytes stored_element(const Recipe& recipe, DType dtype);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "costmodel/groups.hpp"
+#include "costmodel/measured_times.hpp"
 
 namespace meshloom {
 namespace {
@@ -23,7 +24,9 @@ FlopsPerSecond highest_speed(const Cluster& cluster) {
   FlopsPerSecond peak;
   for (const auto& [dtype, value] : cluster.device.peak) peak = std::max(peak, value);
   const double efficiency = std::max(1.0, cluster.device.gemm.of_peak);
-  return peak * efficiency * static_cast<double>(cluster.devices());
+  // Profiles may know faster products than the peak allows.
+  const double of_model = cluster.measured ? cluster.measured->least_ratio_of_products() : 1;
+  return peak * efficiency * static_cast<double>(cluster.devices()) / of_model;
 }
 
 }  // namespace

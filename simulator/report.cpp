@@ -8,6 +8,7 @@
 #include "planner/plan/ranks.hpp"
 #include "planner/plan/readable.hpp"
 #include "planner/plan/stage_breakdown.hpp"
+#include "planner/plan/time_shares.hpp"
 #include "simulator/report_data_json.hpp"
 #include "simulator/report_page.hpp"
 
@@ -44,6 +45,7 @@ std::string summary(const Plan& plan) {
   const MemoryUse memory = tightest_memory(plan);
   html += fact("peak memory", readable(memory.peak),
                fmt::format("{} of {}", percent(memory.peak / memory.capacity), readable(memory.capacity)));
+  if (plan.time_by_source) html += fact("times", time_shares_text(plan));
   return html + "</dl>\n";
 }
 
@@ -95,6 +97,8 @@ std::string provenance(const Plan& plan) {
         plan.cluster.groups.empty() ? "" : fmt::format("{}: {} × ", group.name, group.devices());
     html += row("device", fmt::format("{}{}, {}", of_group, group.device.name, readable(group.device.memory)));
   }
+  for (const ProfileReference& each : plan.profiles)
+    html += row("profile", fmt::format("{}, measured {}, {}", each.device, each.measured, file_text(each.file)));
   html += row("recipe", plan.recipe.name);
   html += row("options", plan.options) + row("origin", plan.origin);
   html += row("pins", counted(std::ssize(plan.pins), "pin"));

@@ -10,7 +10,7 @@ from meshloom_program import Workplace
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROGRAM = os.environ.get("MESHLOOM_PROGRAM", str(ROOT / "build/release/meshloom"))
-GROUPS = ["graph", "solve"]
+GROUPS = ["graph", "solve", "import"]
 LONG_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 
 

@@ -14,6 +14,7 @@
 #include "costmodel/device_mesh.hpp"
 #include "costmodel/layout.hpp"
 #include "costmodel/recipe.hpp"
+#include "costmodel/time_source.hpp"
 #include "planner/plan/pins.hpp"
 #include "planner/plan/prices.hpp"
 #include "planner/plan/program.hpp"
@@ -30,6 +31,13 @@ struct FileReference {
   bool operator==(const FileReference&) const = default;
 };
 
+// A profile that the plan was priced with.
+struct ProfileReference {
+  FileReference file;
+  std::string device, measured;  // as in its provenance
+  bool operator==(const ProfileReference&) const = default;
+};
+
 // A strategy: for each mesh axis the factor of the op's rule it shards, or "" for none.
 struct OpSharding {
   std::string op;
@@ -38,6 +46,7 @@ struct OpSharding {
   std::vector<Layout> outputs;
   Seconds forward;  // compute and inner collectives
   Seconds backward;
+  std::optional<TimeSource> forward_source{}, backward_source{};  // of most of it; none: priced without profiles
   bool operator==(const OpSharding&) const = default;
 };
 
@@ -50,6 +59,7 @@ struct CollectiveStep {
   std::vector<std::string> axes;  // the mesh axes that form its groups
   Bytes whole;                    // as in collectives.hpp
   Seconds time;
+  std::optional<TimeSource> source{};  // none: priced without profiles
   bool operator==(const CollectiveStep&) const = default;
 };
 
@@ -155,6 +165,8 @@ struct Plan {
   std::string origin = "search";    // "search" or "baseline tp=8 …": says when a baseline won
   std::vector<Pin> pins;            // what was fixed before the search
   std::vector<std::string> layers;  // names, in order
+  std::vector<ProfileReference> profiles;
+  std::optional<TimeBySource> time_by_source;  // device time of a step without sends; none: priced without profiles
 
   PlanStatus status = PlanStatus::feasible;
   Schedule schedule;

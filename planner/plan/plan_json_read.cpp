@@ -59,13 +59,16 @@ std::vector<Layout> read_layouts(const JsonInput& input, std::size_t dimensions)
 }
 
 OpSharding read_op(const JsonInput& input, std::size_t dimensions) {
-  input.only_keys({"op", "axes", "inputs", "outputs", "forward_s", "backward_s"});
+  input.only_keys({"op", "axes", "inputs", "outputs", "forward_s", "backward_s", "forward_source", "backward_source"});
   OpSharding op{.op = input.at("op").string(),
                 .axes = input.at("axes").strings(),
                 .inputs = read_layouts(input.at("inputs"), dimensions),
                 .outputs = read_layouts(input.at("outputs"), dimensions),
                 .forward = seconds_at(input, "forward_s"),
                 .backward = seconds_at(input, "backward_s")};
+  if (const auto source = input.find("forward_source")) op.forward_source = read_enumerator(*source, all_time_sources);
+  if (const auto source = input.find("backward_source"))
+    op.backward_source = read_enumerator(*source, all_time_sources);
   if (op.axes.size() != dimensions)
     input.at("axes").fail(fmt::format("names {} factors; the stage's mesh has {} axes", op.axes.size(), dimensions));
   return op;
@@ -86,12 +89,13 @@ std::vector<CollectiveStep> read_steps(const JsonInput& input, const std::vector
   for (const MeshAxis& axis : mesh) known.push_back(axis.name);
   std::vector<CollectiveStep> steps;
   for (const JsonInput& element : input.elements()) {
-    element.only_keys({"collective", "axes", "whole_bytes", "time_s"});
+    element.only_keys({"collective", "axes", "whole_bytes", "time_s", "source"});
     CollectiveStep step;
     step.collective = read_enumerator(element.at("collective"), collectives);
     for (const JsonInput& axis : element.at("axes").elements()) step.axes.push_back(known[axis.one_of(known)]);
     step.whole = bytes_at(element, "whole_bytes");
     step.time = seconds_at(element, "time_s");
+    if (const auto source = element.find("source")) step.source = read_enumerator(*source, all_time_sources);
     steps.push_back(std::move(step));
   }
   return steps;
@@ -422,6 +426,20 @@ void read_results(const JsonInput& root, Plan& plan) {
   if (!root.at("gap").is_null()) expect_derived(root.at("gap"), plan.gap());
 }
 
+void read_profiles(const JsonInput& root, Plan& plan) {
+  const auto profiles = root.find("profiles");
+  if (!profiles) return;
+  for (const JsonInput& each : profiles->elements()) {
+    each.only_keys({"path", "digest", "device", "measured"});
+    plan.profiles.push_back({read_file_reference(each), each.at("device").string(), each.at("measured").string()});
+  }
+  const JsonInput times = root.at("time_by_source");
+  times.only_keys({"modelled_s", "extrapolated_s", "interpolated_s", "measured_s"});
+  plan.time_by_source.emplace();
+  for (const TimeSource source : all_time_sources)
+    plan.time_by_source->add({Seconds(times.at(fmt::format("{}_s", name(source))).number(0)), source});
+}
+
 void read_reasons(const JsonInput& root, Plan& plan) {
   for (const JsonInput& reason : root.at("reasons").elements()) {
     reason.only_keys({"first_layer", "last_layer", "needs_bytes", "has_bytes"});
@@ -443,7 +461,7 @@ Plan parse_plan(const std::string& text, const std::string& file) {
                   "iteration_time_s", "estimate_s",   "best_estimate_s", "lower_bound_s",   "gap",         "schedule",
                   "microbatch_size",  "microbatches", "global_batch",    "bubble_fraction", "model_flops", "reasons",
                   "remedies",         "pins",         "layers",          "cluster",         "recipe",      "stages",
-                  "program",          "idle_devices"});
+                  "program",          "idle_devices", "profiles",        "time_by_source"});
   root.at("graph").only_keys({"name", "path", "digest"});
   root.at("cluster_file").only_keys({"path", "digest"});
   Plan plan;
@@ -454,6 +472,7 @@ Plan parse_plan(const std::string& text, const std::string& file) {
   plan.origin = root.at("origin").string();
   read_results(root, plan);
   read_reasons(root, plan);
+  read_profiles(root, plan);
   for (const JsonInput& pin : root.at("pins").elements()) plan.pins.push_back(read_pin(pin));
   plan.layers = root.at("layers").strings();
   plan.cluster = read_inline_cluster(root.at("cluster"));

@@ -26,12 +26,15 @@ Json layouts_json(const std::vector<Layout>& layouts, std::size_t dimensions) {
 }
 
 Json op_json(const OpSharding& op, std::size_t dimensions) {
-  return {{"op", op.op},
-          {"axes", op.axes},
-          {"inputs", layouts_json(op.inputs, dimensions)},
-          {"outputs", layouts_json(op.outputs, dimensions)},
-          {"forward_s", op.forward.value()},
-          {"backward_s", op.backward.value()}};
+  Json json = {{"op", op.op},
+               {"axes", op.axes},
+               {"inputs", layouts_json(op.inputs, dimensions)},
+               {"outputs", layouts_json(op.outputs, dimensions)},
+               {"forward_s", op.forward.value()},
+               {"backward_s", op.backward.value()}};
+  if (op.forward_source) json["forward_source"] = name(*op.forward_source);
+  if (op.backward_source) json["backward_source"] = name(*op.backward_source);
+  return json;
 }
 
 Json tensor_json(const TensorLayout& tensor, std::size_t dimensions) {
@@ -45,11 +48,13 @@ Json tensor_json(const TensorLayout& tensor, std::size_t dimensions) {
 
 Json steps_json(const std::vector<CollectiveStep>& steps) {
   Json result = Json::array();
-  for (const CollectiveStep& step : steps)
+  for (const CollectiveStep& step : steps) {
     result.push_back({{"collective", name(step.collective)},
                       {"axes", step.axes},
                       {"whole_bytes", step.whole.value()},
                       {"time_s", step.time.value()}});
+    if (step.source) result.back()["source"] = name(*step.source);
+  }
   return result;
 }
 
@@ -143,6 +148,18 @@ Json remedies_json(const std::vector<Remedy>& remedies) {
   return result;
 }
 
+// Of plans that were priced with profiles.
+void add_profiles(Json& object, const Plan& plan) {
+  if (plan.profiles.empty() || !plan.time_by_source) return;
+  Json& profiles = object["profiles"] = Json::array();
+  for (const ProfileReference& each : plan.profiles)
+    profiles.push_back(
+        {{"path", each.file.path}, {"digest", each.file.digest}, {"device", each.device}, {"measured", each.measured}});
+  Json& times = object["time_by_source"] = Json::object();
+  for (const TimeSource source : all_time_sources)
+    times[fmt::format("{}_s", name(source))] = plan.time_by_source->of(source).value();
+}
+
 // The numbers that a plan file and the summary share.
 void add_results(Json& object, const Plan& plan) {
   object["status"] = name(plan.status);
@@ -229,6 +246,7 @@ std::string write_plan(const Plan& plan) {
                {"options", plan.options},
                {"origin", plan.origin}};
   add_results(root, plan);
+  add_profiles(root, plan);
   root["program"] = plan.program ? program_json(*plan.program) : Json();
   root["model_flops"] = plan.model_flops.value();
   if (!plan.cluster.groups.empty()) root["idle_devices"] = plan.idle_devices();
@@ -263,6 +281,7 @@ std::string summary_json(const Plan& plan, Seconds search_time) {
   root["cluster"] = plan.cluster.name;
   root["recipe"] = plan.recipe.name;
   root["origin"] = plan.origin;
+  add_profiles(root, plan);
   Json& stages = root["stages"] = Json::array();
   const PipelineShape shape = plan.shape();
   for (std::size_t s = 0; s < plan.stages.size(); ++s) {

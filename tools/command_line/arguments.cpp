@@ -39,6 +39,7 @@ void add_plan(CLI::App& root, Parsed& parsed) {
                   "meshloom plan gpt.json cluster_specs/aws_p3_16xlarge.json --global-batch 1024 -o plan.json", parsed,
                   [&plan] { return plan; });
   add_inputs(app, plan.inputs);
+  add_profiles(app, plan.inputs.profiles);
   add_integer(app, "--global-batch", plan.search.global_batch, most_samples, "Samples per training step")->required();
   CLI::Option* size = add_integer_or_auto(app, "--microbatch-size", plan.search.microbatch_size,
                                           "Samples per microbatch over all devices of a stage");
@@ -87,6 +88,7 @@ void add_baseline(CLI::App& root, Parsed& parsed) {
                               "4 --pp 2 -o baseline.json",
                               parsed, [&baseline] { return baseline; });
   add_inputs(app, baseline.inputs);
+  add_profiles(app, baseline.inputs.profiles);
   add_integer(app, "--global-batch", baseline.global_batch, most_samples, "Samples per training step")->required();
   add_integer(app, "--tp", layout.tensor_parallel, most_degree, "Tensor-parallel degree; 1 unless told");
   add_integer(app, "--pp", layout.pipeline_parallel, most_degree, "Pipeline stages; 1 unless told");
@@ -178,6 +180,7 @@ void add_simulate(CLI::App& root, Parsed& parsed) {
       add_path(app, "--cluster", simulate.cluster, "Cluster file to price with; the plan's number of hosts");
   graph->needs(cluster);
   cluster->needs(graph);
+  add_profiles(app, simulate.profiles)->needs(graph);
   add_disturbances(app, simulate);
   add_json(app, simulate.json, "the summary and the differences");
 }
@@ -294,6 +297,7 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
   add_problem(root, parsed);
   add_readers(root, parsed);
   add_solve(root, parsed);
+  add_import(root, parsed);
   add_completion(root, parsed);
 
   const std::vector<std::string> words = with_help_as_option(given);

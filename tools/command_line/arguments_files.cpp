@@ -28,7 +28,8 @@ void add_problem(CLI::App& root, Parsed& parsed) {
 void add_readers(CLI::App& root, Parsed& parsed) {
   ValidateCommand& validate = parsed.validate;
   CLI::App& check = add_command(
-      root, "validate", "Check graph, cluster, recipe, pins and plan files, intra-operator problems and stage tables",
+      root, "validate",
+      "Check graph, cluster, recipe, profile, pins and plan files, intra-operator problems and stage tables",
       "meshloom validate gpt.json cluster_specs/*.json", parsed, [&validate] { return validate; });
   check.add_option("FILE", validate.files, "Files; - for standard input")->required();
   add_json(check, validate.json, "the finding for each file");

@@ -77,6 +77,7 @@ struct Parsed {
   ExplainCommand explain;
   SolveIntraOpCommand intra_op;
   SolveInterOpCommand inter_op;
+  ImportCommand import;
   std::string shell;
 };
 
@@ -93,6 +94,21 @@ inline CLI::App& add_command(CLI::App& parent, const std::string& name, const st
 
 inline void add_json(CLI::App& app, bool& json, const std::string& what) {
   app.add_flag("--json", json, "Print " + what + " as one JSON object on standard output");
+}
+
+inline CLI::Option* add_profiles(CLI::App& app, ProfilePaths& profiles) {
+  CLI::Option* files =
+      app.add_option("--profile", profiles.files, "Measured times to price with (meshloom.profile/1); repeat for more")
+          ->type_name("FILE")
+          ->expected(1)
+          ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  app.add_option("--profile-device-is", profiles.stand_ins,
+                 "With --profile: use profiles of this device though the cluster has another; repeat for more")
+      ->type_name("NAME")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->needs(files);
+  return files;
 }
 
 inline void add_inputs(CLI::App& app, InputPaths& inputs) {
@@ -112,10 +128,11 @@ inline void add_outputs(CLI::App& app, PlanOutputs& outputs) {
   add_json(app, outputs.json, "the summary");
 }
 
-// Of arguments_graph.cpp and arguments_files.cpp.
+// Of arguments_graph.cpp, arguments_files.cpp and arguments_import.cpp.
 void add_graph(CLI::App& root, Parsed& parsed);
 void add_problem(CLI::App& root, Parsed& parsed);
 void add_readers(CLI::App& root, Parsed& parsed);
 void add_solve(CLI::App& root, Parsed& parsed);
+void add_import(CLI::App& root, Parsed& parsed);
 
 }  // namespace meshloom

@@ -3,6 +3,7 @@
 #include "costmodel/quantity_text.hpp"
 #include "graphs/input_error.hpp"
 #include "planner/baseline.hpp"
+#include "planner/plan_sources.hpp"
 #include "simulator/simulation.hpp"
 #include "tools/command_line/commands.hpp"
 #include "tools/command_line/input_files.hpp"
@@ -44,7 +45,7 @@ std::string canonical_options(const BaselineCommand& command, const UniformLayou
   if (command.inputs.hosts) text += fmt::format(" --hosts {}", *command.inputs.hosts);
   if (command.inputs.device_memory)
     text += fmt::format(" --device-memory \"{}\"", text_of(*command.inputs.device_memory));
-  return text;
+  return text + options_text(command.inputs.profiles);
 }
 
 }  // namespace
@@ -53,7 +54,8 @@ ExitCode run(const BaselineCommand& command) {
   check_outputs(command.inputs, command.outputs);
   UniformLayout layout = command.layout;
   layout.schedule = schedule_of(command);
-  const PlanningInput input = read_planning_input(command.inputs);
+  PlanningInput input = read_planning_input(command.inputs);
+  const std::vector<ProfileFile> profiles = apply_profiles(input, command.inputs.profiles);
   Seconds search_time;
   Plan plan;
   {
@@ -62,6 +64,7 @@ ExitCode run(const BaselineCommand& command) {
     search_time = progress.elapsed();
   }
   plan.options = canonical_options(command, layout);
+  if (!profiles.empty()) record_sources(plan, input.graph, input.cluster, profiles);
   if (is_runnable(plan)) apply_simulation(plan, simulate(plan));
   return write_outputs(plan, search_time, command.outputs);
 }

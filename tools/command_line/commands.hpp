@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "costmodel/profile_import.hpp"
 #include "graphs/builders.hpp"
 #include "graphs/units.hpp"
 #include "planner/baseline.hpp"
@@ -27,12 +28,19 @@ enum class ExitCode {
   comparison_failed = 5,
 };
 
+// Times that were measured, to price with.
+struct ProfilePaths {
+  std::vector<std::string> files;
+  std::vector<std::string> stand_ins;  // devices whose profiles are to be used though the cluster has others
+};
+
 // What `plan` and `baseline` read: paths, "-" for standard input.
 struct InputPaths {
   std::string graph, cluster;
   std::string recipe = "neutral";
   std::optional<std::int64_t> hosts;   // none: as the cluster file says
   std::optional<Bytes> device_memory;  // none: the same
+  ProfilePaths profiles;
 };
 
 // What they write; none: not written. "-" is standard output.
@@ -75,6 +83,7 @@ struct SimulateCommand {
   std::optional<std::string> trace, report;
   std::int64_t trace_limit = 200'000;         // instructions
   std::optional<std::string> graph, cluster;  // both or none: price every op again
+  ProfilePaths profiles;                      // with them
   Noise noise{.runs = 100};
   FailureOptions failures;
   bool json = false;
@@ -140,14 +149,26 @@ struct SolveInterOpCommand {
 };
 ExitCode run(const SolveInterOpCommand& command);
 
+enum class ImportFormat { nccl_tests, kineto, csv };
+struct ImportCommand {
+  ImportFormat format = ImportFormat::csv;
+  std::string file;
+  ImportOptions options;
+  std::optional<std::string> output, cluster;  // with a cluster: what the model says
+  std::string recipe = "neutral";
+  std::vector<std::string> stand_ins;  // devices that the cluster's is compared with though it is another
+  bool json = false;
+};
+ExitCode run(const ImportCommand& command);
+
 // Help, version or a completion script.
 struct PrintCommand {
   std::string text;
 };
 ExitCode run(const PrintCommand& command);
 
-using Command =
-    std::variant<PlanCommand, BaselineCommand, SimulateCommand, CompareCommand, GraphCommand, ProblemCommand,
-                 ValidateCommand, ExplainCommand, SolveIntraOpCommand, SolveInterOpCommand, PrintCommand>;
+using Command = std::variant<PlanCommand, BaselineCommand, SimulateCommand, CompareCommand, GraphCommand,
+                             ProblemCommand, ValidateCommand, ExplainCommand, SolveIntraOpCommand, SolveInterOpCommand,
+                             ImportCommand, PrintCommand>;
 
 }  // namespace meshloom

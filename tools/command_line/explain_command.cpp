@@ -135,6 +135,9 @@ std::string op_text(const Plan& plan, const OpExplanation& op) {
   std::string text = fmt::format("{} in layer {}, stage {}\n", op.op, op.layer, op.stage);
   text += fmt::format("  rule        {}\n", op.rule);
   if (!op.fixed_by.empty()) text += fmt::format("  fixed by    {}\n", op.fixed_by);
+  if (op.forward_source && op.backward_source)
+    text += fmt::format("  time        forward {} {}, backward {} {}\n", readable(op.forward), name(*op.forward_source),
+                        readable(op.backward), name(*op.backward_source));
   text += fmt::format("  chosen      {}\n", sharding_text(plan, op.stage, op.chosen));
   if (op.runner_up)
     text += fmt::format("  runner-up   {}\n  difference  {}\n", sharding_text(plan, op.stage, *op.runner_up),
@@ -147,7 +150,14 @@ std::string op_text(const Plan& plan, const OpExplanation& op) {
 
 std::optional<OpExplanation> explained_op(const ExplainCommand& command, const Plan& plan) {
   if (!command.op) return std::nullopt;
-  return explain_op(plan, read_graph_of(plan, command.plan, command.graph), *command.op);
+  const Graph graph = read_graph_of(plan, command.plan, command.graph);
+  if (plan.profiles.empty()) return explain_op(plan, graph, *command.op);
+  // Its device was consented to when the plan was made.
+  Plan with_times = plan;
+  std::vector<std::string> devices;
+  for (const ProfileReference& each : plan.profiles) devices.push_back(each.device);
+  with_times.cluster = with_profiles(plan.cluster, plan.recipe, read_profiles_of(plan, command.plan), devices);
+  return explain_op(with_times, graph, *command.op);
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "graphs/compressed_input.hpp"
 #include "graphs/files.hpp"
 #include "graphs/graph_json.hpp"
@@ -76,6 +78,44 @@ PlanningInput read_planning_input(const InputPaths& paths) {
   if (paths.device_memory) input.cluster.device.memory = *paths.device_memory;
   input.recipe = find_recipe(paths.recipe);
   return input;
+}
+
+std::vector<ProfileFile> read_profiles(const std::vector<std::string>& paths) {
+  std::vector<ProfileFile> profiles;
+  for (const std::string& path : paths) {
+    const InputFile file = read_input("--profile", path);
+    const auto same = [&](const ProfileFile& other) { return other.digest == file.reference.digest; };
+    if (std::any_of(profiles.begin(), profiles.end(), same))
+      throw InputError("--profile", fmt::format("{} was given already; give each profile once", file.shown));
+    profiles.push_back({file.shown, file.reference.digest, parse_profile(file.text, file.shown)});
+  }
+  return profiles;
+}
+
+std::vector<ProfileFile> apply_profiles(PlanningInput& input, const ProfilePaths& paths) {
+  std::vector<ProfileFile> profiles = read_profiles(paths.files);
+  if (!profiles.empty()) input.cluster = with_profiles(input.cluster, input.recipe, profiles, paths.stand_ins);
+  return profiles;
+}
+
+std::string options_text(const ProfilePaths& paths) {
+  std::string text;
+  for (const std::string& file : paths.files) text += fmt::format(" --profile {}", file);
+  for (const std::string& device : paths.stand_ins) text += fmt::format(" --profile-device-is \"{}\"", device);
+  return text;
+}
+
+std::vector<ProfileFile> read_profiles_of(const Plan& plan, const std::string& plan_path) {
+  std::vector<std::string> paths;
+  for (const ProfileReference& each : plan.profiles) paths.push_back(each.file.path);
+  std::vector<ProfileFile> profiles = read_profiles(paths);
+  for (std::size_t i = 0; i < profiles.size(); ++i)
+    if (profiles[i].digest != plan.profiles[i].file.digest)
+      throw InputError(profiles[i].path,
+                       fmt::format("is not the profile that {} was priced with (digest {}, the plan's is {}); put that "
+                                   "one there",
+                                   plan_path, profiles[i].digest, plan.profiles[i].file.digest));
+  return profiles;
 }
 
 Graph read_graph_of(const Plan& plan, const std::string& plan_path, const std::optional<std::string>& graph_path) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "costmodel/measured_times.hpp"
 #include "planner/search.hpp"
 #include "tools/command_line/commands.hpp"
 
@@ -13,6 +14,14 @@ namespace meshloom {
 // Graph, cluster with --hosts and --device-memory applied, recipe. Throws InputError: both files are standard input, a
 // bad file.
 PlanningInput read_planning_input(const InputPaths& paths);
+
+// Profiles with their digests. Throws InputError: a bad file, one that is given twice.
+std::vector<ProfileFile> read_profiles(const std::vector<std::string>& paths);
+// Reads them and puts them to work on the input's cluster.
+std::vector<ProfileFile> apply_profiles(PlanningInput& input, const ProfilePaths& paths);
+std::string options_text(const ProfilePaths& paths);  // " --profile a.json --profile-device-is …"
+// Those that the plan was priced with, from where they were. Throws InputError when a file's digest differs.
+std::vector<ProfileFile> read_profiles_of(const Plan& plan, const std::string& plan_path);
 
 // The graph of a plan: from `graph_path`, or from the path that the plan states. Throws InputError when the file's
 // digest differs from the plan's.

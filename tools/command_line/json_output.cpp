@@ -54,12 +54,18 @@ Json chosen_axes_json(const OpExplanation& op, const std::vector<MeshAxis>& mesh
   return axes;
 }
 
+Json source_json(const std::optional<TimeSource>& source) { return source ? Json(name(*source)) : Json(nullptr); }
+
 Json op_json(const OpExplanation& op, const std::vector<MeshAxis>& mesh) {
   return {{"op", op.op},
           {"layer", op.layer},
           {"stage", op.stage},
           {"rule", op.rule},
           {"fixed_by", op.fixed_by.empty() ? Json(nullptr) : Json(op.fixed_by)},
+          {"forward_s", op.forward.value()},
+          {"backward_s", op.backward.value()},
+          {"forward_source", source_json(op.forward_source)},
+          {"backward_source", source_json(op.backward_source)},
           {"chosen", op.chosen},
           {"chosen_axes", chosen_axes_json(op, mesh)},
           {"runner_up", or_null(op.runner_up)},
@@ -80,6 +86,7 @@ const std::vector<Checker>& checkers() {
       {"meshloom.cluster/1", [](const std::string& text, const std::string& file) { parse_cluster(text, file); }},
       {"meshloom.recipe/1", [](const std::string& text, const std::string& file) { parse_recipe(text, file); }},
       {"meshloom.plan/1", [](const std::string& text, const std::string& file) { parse_plan(text, file); }},
+      {"meshloom.profile/1", [](const std::string& text, const std::string& file) { parse_profile(text, file); }},
       {"meshloom.pins/1", [](const std::string& text, const std::string& file) { parse_pins(text, file); }},
       {"meshloom.stages/1", [](const std::string& text, const std::string& file) { parse_stage_list(text, file); }},
       {std::string(stage_table_schema),
@@ -177,6 +184,31 @@ std::string simulation_json(const std::string& summary, const std::optional<std:
                         {"checkpoint_interval_s", failures->interval.value()},
                         {"goodput", failures->goodput},
                         {"step_s", failures->goodput > 0 ? Json(failures->per_step.value()) : Json()}};
+  return printed(json);
+}
+
+std::string import_json(const ImportedProfile& imported, const std::optional<std::vector<Residual>>& compared) {
+  const Profile& profile = imported.profile;
+  Json keys = Json::array();
+  for (const OperatorSeries& series : profile.operators)
+    keys.push_back({{"key", describe(series.key)}, {"samples", series.samples.size()}});
+  for (const CollectiveSeries& series : profile.collectives)
+    keys.push_back({{"key", describe(series.key)}, {"samples", series.samples.size()}});
+  Json json{{"device", profile.provenance.device}, {"keys", keys}, {"skipped", Json(imported.skipped)}};
+  json["residuals"] = json["summary"] = nullptr;
+  if (!compared) return printed(json);
+  json["residuals"] = json["summary"] = Json::array();
+  for (const Residual& each : *compared)
+    json["residuals"].push_back({{"key", each.key},
+                                 {"shape", each.shape},
+                                 {"measured_s", each.measured.value()},
+                                 {"modelled_s", each.modelled.value()},
+                                 {"ratio", each.ratio()}});
+  for (const ResidualSummary& each : summarize(*compared))
+    json["summary"].push_back({{"key", each.key},
+                               {"samples", each.count},
+                               {"mape", each.mean_absolute_error},
+                               {"median_ratio", each.median_ratio}});
   return printed(json);
 }
 

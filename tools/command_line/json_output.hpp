@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "costmodel/profile_import.hpp"
+#include "costmodel/profile_residuals.hpp"
 #include "graphs/graph.hpp"
 #include "planner/explain.hpp"
 #include "planner/plan/compare.hpp"
@@ -33,6 +35,9 @@ struct FileFinding {
   std::optional<std::string> schema;  // none when the file does not say or cannot be read; see contest_schema
   std::optional<std::string> error;   // none: valid
 };
+// What was imported; `compared` with the model, if asked.
+std::string import_json(const ImportedProfile& imported, const std::optional<std::vector<Residual>>& compared);
+
 std::string findings_json(const std::vector<FileFinding>& findings);
 
 // Reads the file's "schema" and checks the file as what it says it is; problems of the contest, which say nothing, by

@@ -3,6 +3,7 @@
 #include "costmodel/quantity_text.hpp"
 #include "graphs/files.hpp"
 #include "graphs/input_error.hpp"
+#include "planner/plan_sources.hpp"
 #include "tools/command_line/commands.hpp"
 #include "tools/command_line/input_files.hpp"
 #include "tools/command_line/output.hpp"
@@ -32,6 +33,7 @@ std::string canonical_options(const PlanCommand& command, const SearchOptions& s
   if (command.inputs.hosts) text += fmt::format(" --hosts {}", *command.inputs.hosts);
   if (command.inputs.device_memory)
     text += fmt::format(" --device-memory \"{}\"", text_of(*command.inputs.device_memory));
+  text += options_text(command.inputs.profiles);
   if (command.pins) text += fmt::format(" --pin {}", *command.pins);
   if (command.time_limit) text += fmt::format(" --time-limit {}", command.time_limit->value());
   if (command.without_baselines) text += " --no-baselines";
@@ -70,6 +72,7 @@ ExitCode run(const PlanCommand& command) {
     throw InputError("--microbatch-size", fmt::format("{} does not divide the global batch {}", *search.microbatch_size,
                                                       search.global_batch));
   PlanningInput input = read_planning_input(command.inputs);
+  const std::vector<ProfileFile> profiles = apply_profiles(input, command.inputs.profiles);
   if (command.pins) input.pins = read_pins(*command.pins);
   if (command.stage_list) search.constraints.stage_list = read_stage_list(*command.stage_list);
   Seconds search_time;
@@ -81,6 +84,7 @@ ExitCode run(const PlanCommand& command) {
     search_time = progress.elapsed();
   }
   plan.options = canonical_options(command, search);
+  if (!profiles.empty()) record_sources(plan, input.graph, input.cluster, profiles);
   if (command.microbatches) say_numbers_of_microbatches(plan);
   return write_outputs(plan, search_time, command.outputs);
 }

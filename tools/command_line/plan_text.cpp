@@ -8,6 +8,7 @@
 #include "planner/pins.hpp"
 #include "planner/plan/ranks.hpp"
 #include "planner/plan/stage_breakdown.hpp"
+#include "planner/plan/time_shares.hpp"
 #include "tools/command_line/output.hpp"
 
 namespace meshloom {
@@ -74,6 +75,12 @@ std::string pins_text(const Plan& plan) {
                      of_tensors > 0 ? fmt::format(", {} of tensors", of_tensors) : "");
 }
 
+std::string sources_text(const Plan& plan) {
+  std::vector<std::string> files;
+  for (const ProfileReference& each : plan.profiles) files.push_back(each.file.path);
+  return fmt::format("{}, from {}", time_shares_text(plan), joined(files, ", "));
+}
+
 }  // namespace
 
 std::string summary_text(const Plan& plan) {
@@ -94,6 +101,7 @@ std::string summary_text(const Plan& plan) {
   text += fmt::format("  peak memory  {} of {} per device\n", readable(memory.peak), readable(memory.capacity));
   if (const auto idle = plan.idle_devices(); !idle.empty())
     text += fmt::format("  idle         {}, in no stage: faster without\n", counted(std::ssize(idle), "device"));
+  if (plan.time_by_source) text += fmt::format("  times        {}\n", sources_text(plan));
   if (!plan.pins.empty()) text += fmt::format("  pins         {}\n", pins_text(plan));
   if (plan.origin != "search") text += fmt::format("  origin       {}\n", plan.origin);
   return text + "\n" + stages_text(plan);

@@ -54,6 +54,11 @@ Differences price_again(const SimulateCommand& command, const Plan& plan) {
   for (std::size_t g = 0; g < cluster.groups.size() && cluster.groups.size() == plan.cluster.groups.size(); ++g)
     cluster.groups[g].hosts = plan.cluster.groups[g].hosts;
   check_stages_lie_on(cluster, plan, "--cluster " + *command.cluster);
+  const std::vector<ProfileFile> profiles = read_profiles(command.profiles.files);
+  if (profiles.empty() && !plan.profiles.empty())
+    fmt::print(stderr, "note: {} was priced with {}; give {} with --profile\n", command.plan,
+               counted(std::ssize(plan.profiles), "profile"), plan.profiles.size() == 1 ? "it" : "them");
+  if (!profiles.empty()) cluster = with_profiles(cluster, plan.recipe, profiles, command.profiles.stand_ins);
   return reprice(plan, graph, cluster);
 }
 
