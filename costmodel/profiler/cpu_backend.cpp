@@ -30,9 +30,11 @@ std::string processor_name() {
   return name.empty() ? "processor" : name;
 }
 
+// What has to go through the caches to empty them: a core's share of the last level is not known, and less than this on
+// processors of today.
 std::size_t cache_elements() {
   const long cache = sysconf(_SC_LEVEL2_CACHE_SIZE);
-  const std::size_t bytes = std::max<std::size_t>(std::size_t{16} << 20, cache > 0 ? 4 * cache : 0);
+  const std::size_t bytes = std::max<std::size_t>(std::size_t{128} << 20, cache > 0 ? 4 * cache : 0);
   return bytes / sizeof(float);
 }
 
