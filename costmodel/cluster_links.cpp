@@ -120,23 +120,29 @@ void ClusterLinks::add(LinkLoads& loads, std::int64_t from, std::int64_t to, Byt
   loads[border(to, *stated, 1)] += bytes;
 }
 
-void ClusterLinks::add_collective(LinkLoads& loads, const std::vector<std::int64_t>& devices, Bytes across,
-                                  Bytes inside) const {
+void ClusterLinks::add_rings(LinkLoads& loads, const std::vector<std::int64_t>& devices, const DeviceGroup& group,
+                             Bytes across, Bytes inside) const {
   std::set<std::int64_t> hosts;  // by a first device
   for (const std::int64_t device : devices) {
-    const Group& group = group_of(device);
-    hosts.insert(group.first_device + group.host_of(device) * group.cluster->devices_per_host);
+    const Group& here = group_of(device);
+    hosts.insert(here.first_device + here.host_of(device) * here.cluster->devices_per_host);
     for (const std::int64_t direction : {0, 1})
-      if (inside > Bytes(0)) loads[group.connection(device, direction)] += inside;
+      if (inside > Bytes(0)) loads[here.connection(device, direction)] += inside;
   }
   if (!(across > Bytes(0))) return;
+  std::map<std::uint32_t, double> rings;  // by uplink; hosts of one ring below a switch have one way out
   for (const std::int64_t first : hosts) {
-    const Group& group = group_of(first);
-    for (std::int64_t k = 0; k < group.lanes; ++k)
-      for (const std::int64_t direction : {0, 1})
-        loads[static_cast<std::uint32_t>(group.lane(first, direction) + 2 * k)] +=
-            across / static_cast<double>(group.lanes);
+    const Group& here = group_of(first);
+    for (const std::int64_t direction : {0, 1}) {
+      for (std::int64_t k = 0; k < here.lanes; ++k)
+        loads[static_cast<std::uint32_t>(here.lane(first, direction) + 2 * k)] +=
+            across / static_cast<double>(here.lanes);
+      for (std::size_t level = 0; level < here.upwards.size(); ++level)
+        if (const auto together = hosts_below_switch(*here.cluster, level, group))
+          rings[here.uplink(level, first, direction)] += 1 / static_cast<double>(*together);
+    }
   }
+  for (const auto& [uplink, count] : rings) loads[uplink] += std::max(1.0, count) * across;
 }
 
 Seconds ClusterLinks::longest(const LinkLoads& loads) const {

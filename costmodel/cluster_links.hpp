@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "costmodel/cluster.hpp"
+#include "costmodel/device_mesh.hpp"
 #include "costmodel/groups.hpp"
 
 namespace meshloom {
@@ -32,9 +33,11 @@ class ClusterLinks {
   Seconds latency(std::int64_t from, std::int64_t to) const;
   std::uint32_t lane_out(std::int64_t device) const;
   void add(LinkLoads& loads, std::int64_t from, std::int64_t to, Bytes bytes) const;
-  // Every host's lanes, and every device's connection, as collectives of all of these devices load them: `across` is
-  // what each host sends to others, `inside` what each device sends on its host.
-  void add_collective(LinkLoads& loads, const std::vector<std::int64_t>& devices, Bytes across, Bytes inside) const;
+  // Every host's lanes, every device's connection and the uplinks that groups like this one cross, as rings of all of
+  // these devices load them: `across` is what each host sends to others, `inside` what each device sends on its host.
+  // A ring enters and leaves each switch once.
+  void add_rings(LinkLoads& loads, const std::vector<std::int64_t>& devices, const DeviceGroup& group, Bytes across,
+                 Bytes inside) const;
   // The longest that one link needs for its load.
   Seconds longest(const LinkLoads& loads) const;
 

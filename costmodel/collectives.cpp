@@ -32,15 +32,11 @@ struct Crossing {
   double hosts = 1;  // of the group, below one switch
 };
 
-// Stages lie so that a group of at most a switch's hosts does not straddle two.
 std::vector<Crossing> crossings(const Cluster& cluster, const DeviceGroup& group) {
   std::vector<Crossing> result;
-  const std::int64_t span = std::max(group.host_span, (group.hosts - 1) * group.host_stride + 1);
   for (std::size_t level = 0; level < cluster.switch_levels.size(); ++level) {
-    const std::int64_t below = cluster.switch_levels[level].hosts_per_switch;
-    if (group.hosts == 1 || span <= below) break;
-    const std::int64_t together = std::min(group.hosts / 2, below / group.host_stride);
-    result.push_back({share_of_switches(cluster, level), static_cast<double>(std::max<std::int64_t>(1, together))});
+    const std::optional<std::int64_t> hosts = hosts_below_switch(cluster, level, group);
+    if (hosts) result.push_back({share_of_switches(cluster, level), static_cast<double>(*hosts)});
   }
   return result;
 }
@@ -133,6 +129,13 @@ Bytes wire_bytes(Collective collective, Bytes whole, std::int64_t group_size) {
 
 BytesPerSecond host_bandwidth(const Cluster& cluster) {
   return static_cast<double>(cluster.nics_per_host) * cluster.nic.effective();
+}
+
+std::optional<std::int64_t> hosts_below_switch(const Cluster& cluster, std::size_t level, const DeviceGroup& group) {
+  const std::int64_t below = cluster.switch_levels[level].hosts_per_switch;
+  const std::int64_t span = std::max(group.host_span, (group.hosts - 1) * group.host_stride + 1);
+  if (group.hosts == 1 || span <= below) return std::nullopt;
+  return std::max<std::int64_t>(1, std::min(group.hosts / 2, below / group.host_stride));
 }
 
 double share_of_switches(const Cluster& cluster, std::size_t level) {

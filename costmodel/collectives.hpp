@@ -6,6 +6,7 @@
 // group of one costs nothing. docs/cost_model.md derives each formula and says what it leaves out.
 #pragma once
 
+#include <optional>
 #include <string_view>
 
 #include "costmodel/cluster.hpp"
@@ -28,6 +29,10 @@ Bytes wire_bytes(Collective collective, Bytes whole, std::int64_t group_size);
 BytesPerSecond host_bandwidth(const Cluster& cluster);
 // What a level's uplinks carry of what the hosts below them can send.
 double share_of_switches(const Cluster& cluster, std::size_t level);
+
+// Hosts of the group below one switch of the level; none where the group does not leave it. Stages lie so that a group
+// of at most a switch's hosts does not straddle two.
+std::optional<std::int64_t> hosts_below_switch(const Cluster& cluster, std::size_t level, const DeviceGroup& group);
 
 // Ring bandwidth of a group: the least of a device's intra-host link, its share of its host's NICs, which all groups of
 // the host that run at once divide between them, and its share of the uplinks of switches that it crosses: a ring

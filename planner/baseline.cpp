@@ -396,10 +396,11 @@ Seconds estimate_of(const SearchSpace& space, const UniformLayout& layout, const
     const auto following =
         following_stages(cost, usable_memory(space, submesh.group), layout.schedule.kind, microbatches, stages - 1 - s);
     if (!following || *following < stages - 1 - s) return impossible;
-    Seconds per_step = cost.per_step();
+    Seconds shared;
     if (cost.shared_gradients > Bytes(0) && shares_parameters_outside(space.layers, first, last))
-      per_step += shared_gradient_time(cluster, cost.shared_gradients, submesh);
-    times.push_back({cost.forward, cost.backward + gradient_send, per_step, cost.backward_weight});
+      shared = shared_gradient_time(cluster, cost.shared_gradients, submesh);
+    times.push_back(
+        {cost.forward, cost.backward + gradient_send, cost.per_step() + shared, cost.backward_weight, shared});
     if (s + 1 == stages || sends_overlap(space.input.recipe, layout.schedule.kind)) continue;
     const std::int64_t end = (s + 1) * submesh.devices();
     const LinkClass link = host_of_device(cluster, end - 1) == host_of_device(cluster, end) ? LinkClass::intra_host

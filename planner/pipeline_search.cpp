@@ -58,14 +58,14 @@ std::optional<Pipeline> best_pipeline_through(const GroupOrder& order, const Sea
     const bool shares = shares_parameters_outside(space.layers, first, last);
     for (const StageCandidate& candidate : costs.candidates[c][submesh]) {
       if (!space.allowed.on(first, last, space.meshes[candidate.mesh])) continue;
-      Seconds per_step = candidate.cost.per_step();
+      Seconds shared;
       if (shares && candidate.cost.shared_gradients > Bytes(0))
-        per_step += shared_gradient_time(space.input.cluster, candidate.cost.shared_gradients, space.submeshes[submesh],
-                                         groups);
-      problem.options.push_back({first, last, submesh, candidate.cost.forward, candidate.cost.backward, per_step,
-                                 candidate.max_following_stages, candidate.cost.backward_weight,
-                                 scale * candidate.cost.fixed, scale * candidate.cost.transient(),
-                                 scale * candidate.cost.activations});
+        shared = shared_gradient_time(space.input.cluster, candidate.cost.shared_gradients, space.submeshes[submesh],
+                                      groups);
+      problem.options.push_back({first, last, submesh, candidate.cost.forward, candidate.cost.backward,
+                                 candidate.cost.per_step() + shared, candidate.max_following_stages,
+                                 candidate.cost.backward_weight, scale * candidate.cost.fixed,
+                                 scale * candidate.cost.transient(), scale * candidate.cost.activations, shared});
       origin.push_back(&candidate);
     }
   });

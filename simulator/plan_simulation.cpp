@@ -65,9 +65,9 @@ class Routes {
       if (std::count(step.axes.begin(), step.axes.end(), stage.mesh[axis].name) > 0) axis_set |= 1U << axis;
     const DeviceGroup group = group_of({stage.submesh, stage.mesh}, axis_set);
     const Bytes wire = wire_bytes(step.collective, step.whole, group.size);
-    links_.add_collective(loads, stage.devices,
-                          group.hosts > 1 ? static_cast<double>(group.groups_per_host) * wire : Bytes(0),
-                          group.size > group.hosts ? wire : Bytes(0));
+    links_.add_rings(loads, stage.devices, group,
+                     group.hosts > 1 ? static_cast<double>(group.groups_per_host) * wire : Bytes(0),
+                     group.size > group.hosts ? wire : Bytes(0));
   }
 
   void add(Route& route, const LinkLoads& loads, Seconds alone) {
@@ -160,6 +160,34 @@ void apply_simulation(Plan& plan, const Simulation& simulation) {
     idle += static_cast<double>(step - simulation.busy[rank]) * static_cast<double>(plan.stages[rank].devices.size());
   const double available = static_cast<double>(step) * static_cast<double>(plan.devices());
   plan.bubble_fraction = available > 0 ? idle / available : 0;
+}
+
+std::vector<SeenTimes> seen_times(const Plan& plan, const Simulation& simulation) {
+  const PipelineShape shape = plan.shape();
+  std::vector<Picoseconds> activations(plan.stages.size()), gradients = activations;
+  std::vector<Picoseconds> synchronizing = simulation.busy;  // what is left of it without the rest
+  const bool blocking = !sends_overlap(plan);
+  for (const TimelineEntry& entry : simulation.timeline) {
+    const Instruction each = entry.instruction;
+    const bool sends = each.kind == InstructionKind::send_activation || each.kind == InstructionKind::send_gradient;
+    if (is_receive(each.kind) || each.kind == InstructionKind::synchronize || (sends && !blocking)) continue;
+    const Picoseconds duration = entry.end - entry.start;
+    const auto stage = static_cast<std::size_t>(shape.stage_of(entry.rank, each.chunk));
+    synchronizing[static_cast<std::size_t>(entry.rank)] -= duration;
+    if (each.kind == InstructionKind::send_activation) activations[stage] += duration;
+    if (each.kind == InstructionKind::send_gradient) gradients[stage] += duration;
+  }
+  std::vector<Seconds> planned(synchronizing.size());
+  for (std::size_t s = 0; s < plan.stages.size(); ++s)
+    planned[static_cast<std::size_t>(shape.rank_of(static_cast<std::int64_t>(s)))] += plan.stages[s].synchronization;
+  const auto seconds = [](Picoseconds time) { return Seconds(static_cast<double>(time) * 1e-12); };
+  std::vector<SeenTimes> seen;
+  for (std::size_t s = 0; s < plan.stages.size(); ++s) {
+    const auto rank = static_cast<std::size_t>(shape.rank_of(static_cast<std::int64_t>(s)));
+    const double part = planned[rank] > Seconds(0) ? plan.stages[s].synchronization / planned[rank] : 0;
+    seen.push_back({seconds(activations[s]), seconds(gradients[s]), part * seconds(synchronizing[rank])});
+  }
+  return seen;
 }
 
 }  // namespace meshloom

@@ -90,7 +90,7 @@ Json ranks_json(const Plan& plan, const Simulation& simulation) {
   Json ranks = Json::array();
   const PipelineShape shape = plan.shape();
   const std::vector<MemoryTimeline> timelines = memory_timelines(plan, simulation);
-  const std::vector<StageBreakdown> stages = break_down(plan);
+  const std::vector<StageBreakdown> stages = break_down(plan, seen_times(plan, simulation));
   const std::size_t samples = std::max<std::size_t>(500, most_samples / timelines.size());
   for (std::int64_t rank = 0; rank < shape.ranks; ++rank) {
     const auto position = static_cast<std::size_t>(rank);

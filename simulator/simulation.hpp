@@ -8,6 +8,7 @@
 
 #include "planner/plan/plan.hpp"
 #include "planner/plan/program.hpp"
+#include "planner/plan/stage_breakdown.hpp"
 #include "simulator/shared_links.hpp"
 
 namespace meshloom {
@@ -86,6 +87,10 @@ Picoseconds step_time(const Plan& plan, const Simulation& simulation);
 // Sets iteration_time and bubble_fraction of the plan from its simulation.
 void apply_simulation(Plan& plan, const Simulation& simulation);
 
+// By stage, of the plan's own simulation. A rank synchronizes once: each of its stages has a part of that in proportion
+// to what it synchronizes.
+std::vector<SeenTimes> seen_times(const Plan& plan, const Simulation& simulation);
+
 // Memory of one rank over time, of one of its devices: what is held from `time` on.
 struct MemorySample {
   Picoseconds time = 0;
@@ -97,10 +102,10 @@ struct MemoryTimeline {
 };
 std::vector<MemoryTimeline> memory_timelines(const Plan& plan, const Simulation& simulation);
 
-// Chrome/Perfetto trace-event JSON. A rank is a process, named after its layers, submesh and devices; its threads, as far
-// as they have something to show, are computing, activations sent, gradients sent and synchronization. Flows lead from
-// sends to the runs that need them; a counter has the bytes held on one of the rank's devices. Of a longer timeline only
-// the first `most` instructions, and the memory until the last of them begins.
+// Chrome/Perfetto trace-event JSON. A rank is a process, named after its layers, submesh and devices; its threads, as
+// far as they have something to show, are computing, activations sent, gradients sent and synchronization. Flows lead
+// from sends to the runs that need them; a counter has the bytes held on one of the rank's devices. Of a longer
+// timeline only the first `most` instructions, and the memory until the last of them begins.
 std::string chrome_trace(const Plan& plan, const Simulation& simulation, std::size_t most = SIZE_MAX);
 
 }  // namespace meshloom

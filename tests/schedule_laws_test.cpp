@@ -29,17 +29,11 @@ struct EqualStages {
 
 EqualStages equal_stages(std::mt19937& random, std::int64_t chunks) {
   const std::int64_t ranks = draw(random, 2, 5);
-  return {ranks,
-          chunks,
-          ranks * draw(random, 2, 3),
-          draw(random, 1, 100),
-          draw(random, 1, 100),
-          draw(random, 1, 100)};
+  return {ranks, chunks, ranks * draw(random, 2, 3), draw(random, 1, 100), draw(random, 1, 100), draw(random, 1, 100)};
 }
 
 Simulation run(const Schedule& schedule, const EqualStages& stages) {
-  const PipelineProgram program =
-      make_program(schedule, stages.ranks, stages.microbatches, stages.lengths());
+  const PipelineProgram program = make_program(schedule, stages.ranks, stages.microbatches, stages.lengths());
   return simulate(program, stages.durations());
 }
 
@@ -72,8 +66,7 @@ TEST_CASE("interleaved 1F1B idles (p-1)/(v m) of the work on equal stages") {
     const EqualStages stages = equal_stages(random, chunks);
     const Simulation simulation = run({ScheduleKind::interleaved, chunks}, stages);
     // bubble / work = (p-1)/(v·m), multiplied out
-    REQUIRE((simulation.makespan - stages.work()) * chunks * stages.microbatches ==
-            (stages.ranks - 1) * stages.work());
+    REQUIRE((simulation.makespan - stages.work()) * chunks * stages.microbatches == (stages.ranks - 1) * stages.work());
     REQUIRE(simulation.most_in_flight[0] ==
             std::min(stages.ranks * chunks + stages.ranks - 1, stages.microbatches * chunks));
   }
@@ -159,6 +152,35 @@ TEST_CASE("searched zero-bubble orders are no slower than those by hand, whateve
 
 // DESIGN section 7: the first microbatch has come through the stages before before stage i begins, and when it ends its
 // last input gradient, that goes back through them.
+TEST_CASE("tied embeddings make zero-bubble steps wait for the last rank, as the formula says") {
+  std::mt19937 random(37);
+  int waits = 0;
+  for (int i = 0; i < 2'000; ++i)
+    for (const ScheduleKind kind :
+         {ScheduleKind::zb_h1, ScheduleKind::zb_h2, ScheduleKind::zb_1p, ScheduleKind::zb_2p}) {
+      const EqualStages stages = equal_stages(random, 1);
+      // All reduce 10 of their own and update 3; the first and the last then reduce 5 together.
+      std::vector<StageDurations> durations = stages.durations();
+      for (StageDurations& stage : durations) stage.synchronize = 10, stage.update = 3;
+      Conditions conditions;
+      conditions.sharing.assign(durations.size(), 0);
+      std::vector<StageTimes> times = formula_times(durations);
+      for (StageTimes& stage : times) stage.backward_weight = Seconds(static_cast<double>(stages.weight));
+      for (const std::size_t tied : {std::size_t{0}, durations.size() - 1}) {
+        durations[tied].synchronize = 15, durations[tied].shared_synchronize = 5;
+        times[tied].per_step = Seconds(18), times[tied].shared = Seconds(5);
+      }
+      const PipelineProgram program = make_program(kind, stages.ranks, stages.microbatches, stages.lengths());
+      const auto period = static_cast<double>(simulate(program, durations, conditions).period);
+      const double formula = schedule_formula(kind, times, stages.microbatches).value();
+      for (StageTimes& stage : times) stage.shared = Seconds(0);
+      waits += schedule_formula(kind, times, stages.microbatches).value() < formula;
+      CAPTURE(name(kind), stages.ranks, stages.microbatches, stages.forward, stages.input, stages.weight);
+      REQUIRE(period == formula);
+    }
+  CHECK(waits > 1000);
+}
+
 TEST_CASE("with a split backward the step takes at least what each stage and the way to it take") {
   std::mt19937 random(37);
   for (int i = 0; i < 10'000; ++i) {
@@ -239,8 +261,7 @@ TEST_CASE("the documented three-stage examples, to the picosecond") {
     EqualStages stages = example.stages;
     stages.forward *= microsecond, stages.input *= microsecond, stages.weight *= microsecond;
     const Simulation simulation = run(example.schedule, stages);
-    const std::string drawing =
-        draw_timeline(simulation, shape_of(example.schedule, stages.ranks), microsecond);
+    const std::string drawing = draw_timeline(simulation, shape_of(example.schedule, stages.ranks), microsecond);
     INFO(name(example.schedule) << "\n" << drawing);
     CHECK(simulation.makespan == example.makespan * microsecond);
     CHECK(simulation.period == example.period * microsecond);

@@ -3,6 +3,7 @@
 #include "graphs/input_error.hpp"
 #include "planner/plan/plan.hpp"
 #include "planner/plan/program.hpp"
+#include "simulator/simulation.hpp"
 
 using namespace meshloom;
 using enum InstructionKind;
@@ -103,6 +104,12 @@ TEST_CASE("a program given as data is checked, and the complaint names stage and
     std::swap(program.ranks[0][0], program.ranks[0][1]);
     message = "rank 0, instruction 0 (send_activation of microbatch 0) stands before its run_forward";
   }
+  SECTION("a send that waits until gradients are shared, for which the rank may wait itself") {
+    std::swap(program.ranks[1][3], program.ranks[1][4]);
+    message =
+        "rank 1, instruction 3 (synchronize of microbatch 0) must come right before the update that ends the rank's "
+        "list";
+  }
   SECTION("a microbatch run twice") {
     program.ranks[1].insert(program.ranks[1].begin() + 2, {run_forward, 0});
     message = "rank 1, instruction 2 (run_forward of microbatch 0) stands twice in the rank's list; keep one";
@@ -190,6 +197,14 @@ TEST_CASE("interleaved ranks wait for the slowest chunk in every turn") {
                                        {Seconds(1), Seconds(3), Seconds(3)},
                                        {Seconds(1), Seconds(1), Seconds(2)}};
   CHECK(schedule_formula({ScheduleKind::interleaved, 2}, stages, 4) == Seconds(45 + 9));
+}
+
+TEST_CASE("chunks of a single rank wait for nobody") {
+  // t = 3 and 5, work per step 1 and 9, which nothing hides.
+  const std::vector<StageTimes> stages{{Seconds(1), Seconds(2), Seconds(1)}, {Seconds(2), Seconds(3), Seconds(9)}};
+  CHECK(schedule_formula({ScheduleKind::interleaved, 2}, stages, 4) == Seconds(4 * 8 + 10));
+  const std::vector<StageDurations> durations{{1, 2, 0, 0, 1, 0}, {2, 3, 0, 0, 9, 0}};
+  CHECK(simulate(make_program({ScheduleKind::interleaved, 2}, 1, 4), durations).makespan == 42);
 }
 
 TEST_CASE("sends count, at the formula's price, into the stage that sends") {

@@ -192,6 +192,37 @@ TEST_CASE("synchronizing over NICs and a send of the same host slow each other")
   CHECK(conditions.gradients[1].links == std::vector<LinkShare>{{1, 1}});
 }
 
+TEST_CASE("ranks that synchronize over one switch share its uplink") {
+  // Two stages of six hosts of one device; switches above four hosts each, so that hosts 4 to 7 lie below one switch,
+  // two of each stage. NICs of 100 B/s, oversubscription 4: an uplink has 4 · 100 / 4 = 100 B/s.
+  Plan plan = plan_on_three_hosts();
+  plan.stages.pop_back();
+  plan.stages[0].boundary = plan.stages[1].boundary = {};
+  plan.cluster.hosts = 12, plan.cluster.devices_per_host = 1;
+  plan.cluster.switch_levels = {{4, 4}};
+  // 120 B all-reduced over six hosts: each sends 2 · 5/6 · 120 = 200 B. The price takes three hosts below a switch: of
+  // the four of the first switch a third leave, 4/3 · 200 B in 8/3 s. Over the shared switch each stage's ring leaves
+  // once: 200 B in 8/3 s, 3/4 of the uplink.
+  for (std::size_t s = 0; s < 2; ++s) {
+    Stage& stage = plan.stages[s];
+    stage.submesh = {6, 1}, stage.mesh = {{"x", 6}};
+    stage.devices.clear();
+    for (std::int64_t device = 0; device < 6; ++device)
+      stage.devices.push_back(static_cast<std::int64_t>(6 * s) + device);
+    stage.synchronization = Seconds(8.0 / 3);
+    const CollectiveStep reduce{Collective::all_reduce, {"x"}, Bytes(120), stage.synchronization};
+    stage.conversions = {{"w", "optimizer", Layout{}, Layout{}, Rate::per_step, {}, {reduce}}};
+  }
+  const Conditions conditions = conditions_of(plan);
+  REQUIRE(conditions.links == 1);  // out of the shared switch and into it carry the same
+  for (const Route& route : conditions.synchronizations) {
+    REQUIRE(route.links.size() == 1);
+    CHECK(route.links.front().share == Approx(0.75));
+  }
+  plan.cluster.switch_levels = {{6, 4}};
+  CHECK(conditions_of(plan).links == 0);  // below switches of their own
+}
+
 TEST_CASE("buckets of gradients are reduced beside the last backward, the last one after it") {
   // Forward 10, backward 40, update 1. Four buckets become ready at 20, 30, 40, 50.
   const PipelineProgram program = make_program(ScheduleKind::one_f_one_b, 1, 1);

@@ -25,6 +25,7 @@ struct StageOption {
   // For the schedules of schedules.hpp.
   Seconds backward_weight;              // the part of `backward` that makes gradients of parameters
   Bytes fixed, transient, activations;  // held always; by one run at a time; per microbatch in flight
+  Seconds shared;                       // the part of per_step that waits for other stages (StageTimes::shared)
 };
 
 // contiguous_on_hosts: a submesh inside a host must not straddle two hosts, one of several hosts has all their devices

@@ -22,7 +22,8 @@ std::optional<Seconds> objective_of(const InterOpProblem& problem, const Schedul
 std::optional<Seconds> time_of(const InterOpProblem& problem, const Schedule& schedule,
                                const std::vector<std::uint32_t>& options);
 
-// Exact. Pipelines that do not stay below `limit` need not be found.
+// Exact; zero-bubble pipelines but for the wait of stages that share gradients: the objective has it, the search for
+// the least does not. Pipelines that do not stay below `limit` need not be found.
 InterOpSolution solve_gpipe(const InterOpProblem& problem,
                             Seconds limit = Seconds(std::numeric_limits<double>::infinity()));
 InterOpSolution solve_zero_bubble(const InterOpProblem& problem, ScheduleKind kind,

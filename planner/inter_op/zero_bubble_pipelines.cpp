@@ -114,9 +114,9 @@ InterOpSolution solve_zero_bubble(const InterOpProblem& problem, ScheduleKind ki
     std::vector<std::uint32_t> options = ZeroBubbleSearch(problem, pipeline, kind).run(limit.value());
     if (options.empty()) continue;
     const Seconds objective = *objective_of(problem, kind, options);
-    if (best.feasible && !(objective < best.objective)) continue;
+    if (!(objective < limit)) continue;
     best = {true, objective, std::move(options)};
-    limit = std::min(limit, objective);
+    limit = objective;
   }
   return best;
 }

@@ -94,7 +94,8 @@ class ProgramCheck {
     if (!trains_ && is_per_step(at.instruction.kind)) fail(at, "has nothing to do in a program that runs no backward");
   }
 
-  // A rank's list ends with synchronize and update, in this order.
+  // A rank's list ends with synchronize and update, in this order: what others wait for comes before, because in
+  // synchronize the rank may wait for others.
   void check_per_step(const Placed& at, bool synchronized) const {
     const std::size_t size = program_.ranks[at.rank].size();
     if (at.instruction.kind == update) {
@@ -107,6 +108,8 @@ class ProgramCheck {
       for (std::int64_t m = 0; m < microbatches_; ++m)
         if (!is_backward_done(shape_.stage_of(static_cast<std::int64_t>(at.rank), chunk), m))
           fail(at, fmt::format("stands before run_backward of microbatch {}", m) + of_chunk(chunk));
+    if (at.position + 1 < size && !is_per_step(program_.ranks[at.rank][at.position + 1].kind))
+      fail(at, "must come right before the update that ends the rank's list");
   }
 
   bool is_backward_done(std::int64_t stage, std::int64_t m) const {

@@ -84,7 +84,8 @@ std::vector<StageTimes> stage_times(const Plan& plan) {
   times.reserve(plan.stages.size());
   Seconds gradient_send;  // of the first stage: nothing
   for (const Stage& stage : plan.stages) {
-    times.push_back({stage.forward, stage.backward, stage.synchronization + stage.update, stage.backward_weight});
+    times.push_back({stage.forward, stage.backward, stage.synchronization + stage.update, stage.backward_weight,
+                     stage.shared_gradients_time});
     if (blocking) times.back().forward += stage.boundary.formula_forward, times.back().backward += gradient_send;
     gradient_send = stage.boundary.formula_backward;
   }

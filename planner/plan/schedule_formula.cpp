@@ -1,6 +1,7 @@
 #include "planner/plan/schedule_formula.hpp"
 
 #include <algorithm>
+#include <optional>
 
 #include "planner/plan/program.hpp"
 
@@ -13,10 +14,29 @@ struct Totals {
   Seconds slowest_forward, slowest_backward, slowest;  // of one stage
   Seconds slowest_rank;                                // Σt of a rank's chunks
   Seconds bubble;                                      // of schedules with a split backward
+  Seconds shared;                                      // until the last of those that share gradients is there
   Seconds exposed, per_step;  // max_i max(0, per_step_i − Σ_{j<i} b_j), its largest; by rank
 };
 
-Totals totals_of(const Schedule& schedule, const PipelineShape& shape, const std::vector<StageTimes>& stages) {
+// Since the first of the stages that share gradients began: until each of the others has begun and run all its
+// microbatches.
+Seconds last_to_share(const std::vector<StageTimes>& stages, std::int64_t microbatches) {
+  Seconds last;
+  std::optional<Seconds> ahead;
+  for (const StageTimes& stage : stages) {
+    if (stage.shared > Seconds(0)) {
+      if (ahead)
+        last = std::max(last, *ahead + static_cast<double>(microbatches) * (stage.forward + stage.backward));
+      else
+        ahead = Seconds(0);
+    }
+    if (ahead) *ahead += stage.forward;
+  }
+  return last;
+}
+
+Totals totals_of(const Schedule& schedule, const PipelineShape& shape, const std::vector<StageTimes>& stages,
+                 std::int64_t microbatches) {
   Totals totals;
   std::vector<Seconds> rank_time(static_cast<std::size_t>(shape.ranks)), rank_step = rank_time;
   for (std::size_t s = 0; s < stages.size(); ++s) {
@@ -31,6 +51,7 @@ Totals totals_of(const Schedule& schedule, const PipelineShape& shape, const std
     totals.slowest = std::max(totals.slowest, stage.forward + stage.backward);
     totals.bubble = std::max(totals.bubble, bubble_of_stage(schedule.kind, shape.ranks, stage));
   }
+  totals.shared = last_to_share(stages, microbatches);
   Seconds backward_before;
   for (std::size_t rank = 0; rank < rank_step.size(); ++rank) {
     totals.exposed = std::max(totals.exposed, rank_step[rank] - backward_before);
@@ -44,7 +65,7 @@ Totals totals_of(const Schedule& schedule, const PipelineShape& shape, const std
 }  // namespace
 
 Seconds bubble_of_stage(ScheduleKind kind, std::int64_t ranks, const StageTimes& stage) {
-  const auto& [forward, backward, per_step, weight] = stage;
+  const auto& [forward, backward, per_step, weight, shared] = stage;
   const double count = static_cast<double>(ranks), behind = count - 1;
   const Seconds input = backward - weight, over_weight = std::max(Seconds(0), forward - weight);
   switch (kind) {
@@ -70,7 +91,7 @@ Seconds bubble_of_stage(ScheduleKind kind, std::int64_t ranks, const StageTimes&
 
 Seconds schedule_formula(const Schedule& schedule, const std::vector<StageTimes>& stages, std::int64_t microbatches) {
   const std::int64_t ranks = std::ssize(stages) / schedule.chunks;
-  const Totals totals = totals_of(schedule, shape_of(schedule, ranks), stages);
+  const Totals totals = totals_of(schedule, shape_of(schedule, ranks), stages, microbatches);
   const double repeats = static_cast<double>(microbatches - 1), count = static_cast<double>(microbatches);
   switch (schedule.kind) {
     case ScheduleKind::gpipe:
@@ -80,12 +101,13 @@ Seconds schedule_formula(const Schedule& schedule, const std::vector<StageTimes>
     case ScheduleKind::eager_one_f_one_b:
       return totals.forward + totals.backward + repeats * totals.slowest + totals.exposed;
     case ScheduleKind::interleaved:
+      if (ranks == 1) return count * totals.slowest_rank + totals.exposed;
       return static_cast<double>(microbatches * schedule.chunks + ranks - 1) * totals.slowest + totals.exposed;
     case ScheduleKind::zb_h1:
     case ScheduleKind::zb_1p:
     case ScheduleKind::zb_h2:
     case ScheduleKind::zb_2p:
-      return count * totals.slowest + totals.bubble + totals.per_step;
+      return std::max(count * totals.slowest + totals.bubble, totals.shared) + totals.per_step;
     case ScheduleKind::dualpipe:
       return count * totals.slowest_rank + totals.bubble + totals.per_step;
     case ScheduleKind::inference:

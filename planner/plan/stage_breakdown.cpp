@@ -5,27 +5,20 @@
 
 #include <algorithm>
 
-#include "planner/plan/ranks.hpp"
-
 namespace meshloom {
 namespace {
 
-// What a stage's rank is busy with for this stage. Overlapped sends keep nobody busy.
-std::vector<NamedTime> busy_times_of(const Plan& plan, std::size_t position) {
-  const Stage& stage = plan.stages[position];
+// What a stage's rank is busy with for this stage.
+std::vector<NamedTime> busy_times_of(const Plan& plan, const Stage& stage, const SeenTimes& seen) {
   const double microbatches = static_cast<double>(plan.microbatches);
-  const bool blocking = !sends_overlap(plan);
-  // The gradient travels from this stage to the one before, whose boundary states its time.
-  const Seconds gradient_send =
-      position > 0 && blocking ? plan.stages[position - 1].boundary.backward_time : Seconds(0);
   std::vector<NamedTime> times{
       {"forward_compute", microbatches * stage.forward_compute},
       {"forward_collectives", microbatches * (stage.forward - stage.forward_compute)},
       {"backward_compute", microbatches * stage.backward_compute},
       {"backward_collectives", microbatches * (stage.backward - stage.backward_compute)},
-      {"send_activations", blocking ? microbatches * stage.boundary.forward_time : Seconds(0)},
-      {"send_gradients", microbatches * gradient_send},
-      {"synchronization", stage.synchronization - overlapped_synchronization(plan, stage)},
+      {"send_activations", seen.send_activations},
+      {"send_gradients", seen.send_gradients},
+      {"synchronization", seen.synchronization},
       {"update", stage.update},
   };
   if (plan.schedule.kind == ScheduleKind::inference)
@@ -41,14 +34,14 @@ Seconds sum_of(const std::vector<NamedTime>& times) {
   return sum;
 }
 
-std::vector<NamedTime> times_of(const Plan& plan, std::size_t position) {
-  std::vector<NamedTime> times = busy_times_of(plan, position);
+std::vector<NamedTime> times_of(const Plan& plan, const std::vector<SeenTimes>& seen, std::size_t position) {
+  std::vector<NamedTime> times = busy_times_of(plan, plan.stages[position], seen[position]);
   const PipelineShape shape = plan.shape();
   const std::int64_t rank = shape.rank_of(static_cast<std::int64_t>(position));
   Seconds others;
   for (std::int64_t chunk = 0; chunk < shape.chunks; ++chunk) {
     const auto other = static_cast<std::size_t>(shape.stage_of(rank, chunk));
-    if (other != position) others += sum_of(busy_times_of(plan, other));
+    if (other != position) others += sum_of(busy_times_of(plan, plan.stages[other], seen[other]));
   }
   // The simulation counts whole picoseconds, so nothing idle may come out a rounding below 0.
   const Seconds idle = std::max(Seconds(0), plan.iteration_time - sum_of(times) - others);
@@ -115,12 +108,12 @@ std::string mesh_text(const std::vector<MeshAxis>& mesh) {
   return axes.empty() ? "-" : fmt::format("{}", fmt::join(axes, " "));
 }
 
-std::vector<StageBreakdown> break_down(const Plan& plan) {
+std::vector<StageBreakdown> break_down(const Plan& plan, const std::vector<SeenTimes>& seen) {
   std::vector<StageBreakdown> result;
   for (std::size_t position = 0; position < plan.stages.size(); ++position) {
     const Stage& stage = plan.stages[position];
     result.push_back({stage.first_layer, stage.last_layer, layer_names(plan, stage.first_layer, stage.last_layer),
-                      times_of(plan, position), memory_of(stage.memory), stage.memory.peak(),
+                      times_of(plan, seen, position), memory_of(stage.memory), stage.memory.peak(),
                       conversions_of(plan, stage), ops_of(plan, stage)});
   }
   return result;

@@ -9,6 +9,7 @@
 #include "planner/explain.hpp"
 #include "planner/plan/plan_json.hpp"
 #include "planner/plan/stage_breakdown.hpp"
+#include "simulator/simulation.hpp"
 #include "tools/command_line/commands.hpp"
 #include "tools/command_line/input_files.hpp"
 #include "tools/command_line/json_output.hpp"
@@ -170,7 +171,7 @@ ExitCode run(const ExplainCommand& command) {
     return exit_code_of(plan);
   }
   const std::optional<OpExplanation> op = explained_op(command, plan);
-  const std::vector<StageBreakdown> stages = break_down(plan);
+  const std::vector<StageBreakdown> stages = break_down(plan, seen_times(plan, simulate(plan)));
   std::string text;
   if (command.json) {
     text = explanation_json(plan, stages, op);
