@@ -41,8 +41,8 @@ BAD_FILES = {
                            'file, the order is GRAPH CLUSTER'),
     "unknown schema": ({"graph.json": changed(GRAPH, ["schema"], "meshloom.grap/1")}, ["validate", "graph.json"],
                        'graph.json: /schema: unknown schema "meshloom.grap/1"; expected one of: meshloom.graph/1, '
-                       'meshloom.cluster/1, meshloom.recipe/1, meshloom.plan/1, meshloom.pins/1, '
-                       'meshloom.stages/1, meshloom.stage_table/1; did you mean "meshloom.graph/1"?'),
+                       'meshloom.cluster/1, meshloom.recipe/1, meshloom.plan/1, meshloom.profile/1, '
+                       'meshloom.pins/1, meshloom.stages/1, meshloom.stage_table/1; did you mean "meshloom.graph/1"?'),
     "unknown key": ({"graph.json": changed(GRAPH, ["ops", 0, "input"], ["x"])}, PLAN,
                     'graph.json: /ops/0: unknown key "input"; did you mean "inputs"?'),
     "unknown tensor": ({"graph.json": changed(GRAPH, ["ops", 2, "inputs"], ["a", "w3"])}, PLAN,
@@ -163,7 +163,7 @@ BAD_FILES |= {
 }
 BAD_WORDS = {
     "no command": ([], "meshloom needs a command: plan, baseline, simulate, compare, graph, problem, validate, explain, "
-                       "solve, completion; see meshloom --help"),
+                       "solve, import, completion; see meshloom --help"),
     "missing graph": (["plan", "absent.json", *PLAN[2:]],
                       "GRAPH absent.json: cannot be read: No such file or directory"),
     "missing cluster": (["plan", "graph.json", "absent.json", *PLAN[3:]],
