@@ -127,9 +127,10 @@ TEST_CASE("activations and their slopes", "[profiler]") {
     std::vector<double> expected;
     for (const float value : x) {
       const double v = value;
-      expected.push_back(kind == Activation::relu   ? std::max(0.0, v)
-                         : kind == Activation::silu ? v / (1 + std::exp(-v))
-                                                    : 0.5 * v * (1 + std::tanh(std::sqrt(2 / M_PI) * (v + 0.044715 * v * v * v))));
+      expected.push_back(kind == Activation::relu ? std::max(0.0, v)
+                         : kind == Activation::silu
+                             ? v / (1 + std::exp(-v))
+                             : 0.5 * v * (1 + std::tanh(std::sqrt(2 / M_PI) * (v + 0.044715 * v * v * v))));
     }
     const Floats y = forward(x);
     check_equal(y, expected);

@@ -74,7 +74,8 @@ TEST_CASE("a steady task is measured as often as asked for at least", "[profiler
 }
 
 TEST_CASE("a task that varies is repeated until its median is known", "[profiler]") {
-  // Half of the runs take 1 s, half 1.1 s: the interval of the median spans both, ± 4.8 %, however often it is repeated.
+  // Half of the runs take 1 s, half 1.1 s: the interval of the median spans both, ± 4.8 %, however often it is
+  // repeated.
   const MeasuringOptions loose{.uncertainty = 0.06, .warm_up = 2, .time_limit = Seconds(1e9)};
   FakeTask task({1, 1.1});
   CHECK(measured(task, loose).repetitions == 7);

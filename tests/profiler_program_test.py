@@ -10,7 +10,7 @@ import time
 import unittest
 
 import jsonschema
-from meshloom_program import GRAPH, PROGRAM, ROOT, changed
+from meshloom_program import GRAPH, PROGRAM, ROOT
 
 PROFILER = os.environ.get("MESHLOOM_PROFILE_PROGRAM", str(pathlib.Path(PROGRAM).parent / "meshloom-profile"))
 LONG_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
@@ -121,15 +121,13 @@ class Profiler(unittest.TestCase):
         self.assertEqual(2, run.returncode, run.stderr)
         self.assertIn("--backend cpu", run.stderr)
 
-    def test_kinds_without_a_kernel_are_left_out_and_named(self):
-        graph = changed(self.read("graph.json"), ["ops", 1, "kind"], "softmax")
-        graph["ops"][1]["rule"] = "b f~ -> b f"
-        for tensor in graph["tensors"]:
-            tensor["dtype"] = "bf16" if tensor["id"] == "w2" else "fp32"
-        (self.path / "graph.json").write_text(json.dumps(graph))
-        run = self.run_profiler(*WORK, *SHORT, "--recipe", "neutral", "-o", "p.json")
-        self.assertEqual(0, run.returncode, run.stderr)
-        validate(self.read(), "profile")
+    def test_nothing_that_can_be_measured_is_bad_input_with_the_reasons(self):
+        (self.path / "graph.json").write_text(json.dumps(GRAPH))  # of bf16
+        run = self.run_profiler(*WORK, "-o", "p.json")
+        self.assertEqual(2, run.returncode)
+        self.assertIn("gemm bf16 nn batch=1 m=8 n=1024 k=256: the processor's kernels compute in fp32", run.stderr)
+        self.assertIn("no profile is written", run.stderr)
+        self.assertFalse((self.path / "p.json").exists())
 
     def test_the_page_names_the_options_of_the_help_and_every_help_has_an_example(self):
         help_text = self.run_profiler("--help").stdout

@@ -1,7 +1,7 @@
 // Runs of the profiler on a false device: the journal, resuming, limits, and what is refused.
-#include <catch2/catch.hpp>
 #include <unistd.h>
 
+#include <catch2/catch.hpp>
 #include <filesystem>
 
 #include "costmodel/profiler/session.hpp"
@@ -133,8 +133,9 @@ TEST_CASE("a journal of another device, work list or method is refused with a re
   run.of({copy_task(5)}, folder.options());
   SessionOptions other_device = folder.options();
   other_device.device = "other";
-  CHECK_THROWS_WITH(run.of({copy_task(5)}, other_device),
-                    Catch::Contains("journal of another device: \"fake\", not \"other\"") && Catch::Contains("--restart"));
+  CHECK_THROWS_WITH(
+      run.of({copy_task(5)}, other_device),
+      Catch::Contains("journal of another device: \"fake\", not \"other\"") && Catch::Contains("--restart"));
   CHECK_THROWS_WITH(run.of({copy_task(6)}, folder.options()), Catch::Contains("another work list"));
   SessionOptions other_method = folder.options();
   other_method.measuring.uncertainty = 0.5;
@@ -146,10 +147,10 @@ TEST_CASE("a journal that is none is refused with its line", "[profiler]") {
   Run run;
   run.of({copy_task(5)}, folder.options());
   const std::string header = read_file(folder.journal()).substr(0, read_file(folder.journal()).find('\n') + 1);
-  for (const auto& [line, complaint] : std::vector<std::pair<std::string, std::string>>{
-           {"{\"task\": 0, \"median_s\": -1}", "median_s"},
-           {"{\"task\": 7, \"skipped\": \"no\"}", "/task"},
-           {"nonsense", ".journal:2"}}) {
+  for (const auto& [line, complaint] :
+       std::vector<std::pair<std::string, std::string>>{{"{\"task\": 0, \"median_s\": -1}", "median_s"},
+                                                        {"{\"task\": 7, \"skipped\": \"no\"}", "/task"},
+                                                        {"nonsense", ".journal:2"}}) {
     write_file(folder.journal(), header + line + "\n");
     CHECK_THROWS_WITH(run.of({copy_task(5)}, folder.options()), Catch::Contains(complaint));
   }

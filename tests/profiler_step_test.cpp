@@ -14,8 +14,15 @@ GptOptions tiny_gpt() {
 }
 
 LlamaOptions tiny_llama() {
-  return {.layers = 1, .hidden = 16, .heads = 4, .kv_heads = 2, .seq_len = 5, .vocab = 11, .ffn_hidden = 24,
-          .causal = true, .dtype = DType::fp32};
+  return {.layers = 1,
+          .hidden = 16,
+          .heads = 4,
+          .kv_heads = 2,
+          .seq_len = 5,
+          .vocab = 11,
+          .ffn_hidden = 24,
+          .causal = true,
+          .dtype = DType::fp32};
 }
 
 // The loss with one parameter's element moved; a step of its own, because a step changes all parameters.
@@ -44,7 +51,9 @@ void check_gradients(const Graph& graph) {
 
 }  // namespace
 
-TEST_CASE("a step of a GPT computes the gradients of its loss", "[profiler]") { check_gradients(build_gpt(tiny_gpt())); }
+TEST_CASE("a step of a GPT computes the gradients of its loss", "[profiler]") {
+  check_gradients(build_gpt(tiny_gpt()));
+}
 
 TEST_CASE("a step of a GPT with scores of their own, untied embeddings", "[profiler]") {
   GptOptions options = tiny_gpt();
@@ -78,7 +87,7 @@ TEST_CASE("a step refuses what it cannot run", "[profiler]") {
   options.dtype = DType::bf16;
   const Graph graph = build_gpt(options);
   CHECK_THROWS_WITH(GraphStep(graph, 1, CpuClock::wall), Catch::Contains("build the graph with --dtype fp32"));
-  const Graph moe = build_moe({.gpt = {.layers = 2, .hidden = 16, .heads = 2, .seq_len = 4, .vocab = 8, .dtype = DType::fp32},
-                               .experts = 2});
+  const Graph moe = build_moe(
+      {.gpt = {.layers = 2, .hidden = 16, .heads = 2, .seq_len = 4, .vocab = 8, .dtype = DType::fp32}, .experts = 2});
   CHECK_THROWS_AS(GraphStep(moe, 1, CpuClock::wall), InputError);
 }

@@ -33,15 +33,14 @@ std::vector<std::string> texts(const std::vector<Task>& tasks, const std::string
 }  // namespace
 
 TEST_CASE("on one device a graph's kernels are measured as they stand, each shape once", "[profiler]") {
-  const std::vector<Task> tasks =
-      tasks_of_graph(parse_graph(mlp, "mlp.json"), cluster(1), find_recipe("neutral"), {8});
+  const std::vector<Task> tasks = tasks_of_graph(parse_graph(mlp, "mlp.json"), cluster(1), find_recipe("neutral"), {8});
   // x is an input: of the first product only the weight has a gradient.
-  CHECK(texts(tasks, "gemm") == std::vector<std::string>{
-                                    "gemm fp32 nn batch=1 m=8 n=256 k=64",   // up
-                                    "gemm fp32 tn batch=1 m=64 n=256 k=8",   // its weight's gradient
-                                    "gemm fp32 nn batch=1 m=8 n=64 k=256",   // down
-                                    "gemm fp32 nt batch=1 m=8 n=256 k=64",   // its operand's gradient
-                                    "gemm fp32 tn batch=1 m=256 n=64 k=8"});  // its weight's gradient
+  CHECK(texts(tasks, "gemm") ==
+        std::vector<std::string>{"gemm fp32 nn batch=1 m=8 n=256 k=64",    // up
+                                 "gemm fp32 tn batch=1 m=64 n=256 k=8",    // its weight's gradient
+                                 "gemm fp32 nn batch=1 m=8 n=64 k=256",    // down
+                                 "gemm fp32 nt batch=1 m=8 n=256 k=64",    // its operand's gradient
+                                 "gemm fp32 tn batch=1 m=256 n=64 k=8"});  // its weight's gradient
   // Reads and writes 8·256 floats each.
   CHECK(texts(tasks, "gelu") ==
         std::vector<std::string>{"gelu fp32 forward bytes=16384", "gelu fp32 backward bytes=16384"});
@@ -50,8 +49,7 @@ TEST_CASE("on one device a graph's kernels are measured as they stand, each shap
 }
 
 TEST_CASE("on two devices every factor may be halved", "[profiler]") {
-  const std::vector<Task> tasks =
-      tasks_of_graph(parse_graph(mlp, "mlp.json"), cluster(2), find_recipe("neutral"), {8});
+  const std::vector<Task> tasks = tasks_of_graph(parse_graph(mlp, "mlp.json"), cluster(2), find_recipe("neutral"), {8});
   // Forward products: whole, b, h or f halved, of two ops.
   CHECK(texts(tasks, "gemm fp32 nn") ==
         std::vector<std::string>{"gemm fp32 nn batch=1 m=8 n=256 k=64", "gemm fp32 nn batch=1 m=8 n=64 k=256",
@@ -80,7 +78,11 @@ TEST_CASE("rows are found again from the bytes of operands and results", "[profi
   CHECK(rows(MeasuredOperator::softmax, {2 * 12'800, 64}, 0) == std::pair(100L, 64L));
   // Logits, a label of 4 bytes and a loss of 2 for each row.
   CHECK(rows(MeasuredOperator::cross_entropy, {12'800 + 600, 64}, 0) == std::pair(100L, 64L));
-  CHECK(rows(MeasuredOperator::add, {2 * 12'800 + 128, }, 64) == std::pair(100L, 64L));
+  CHECK(rows(MeasuredOperator::add,
+             {
+                 2 * 12'800 + 128,
+             },
+             64) == std::pair(100L, 64L));
   CHECK(rows(MeasuredOperator::add, {3 * 12'800}, 0) == std::pair(6400L, 1L));
   CHECK(rows(MeasuredOperator::gather, {2 * 12'800 + 400}, 64) == std::pair(100L, 64L));
   CHECK(rows(MeasuredOperator::multiply, {3 * 12'800}, 0) == std::pair(6400L, 1L));

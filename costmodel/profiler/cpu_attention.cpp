@@ -93,8 +93,8 @@ void forward_block(const AttentionShape& shape, const AttentionInputs& inputs, c
       block_product(block.count, block.keys, d, {false, at.query_leading}, {true, at.key_leading}, block.keys),
       inputs.query + rows, inputs.key + at.key, scores.data(), Store::write);
   for (std::int64_t r = 0; r < block.count; ++r)
-    log_sums[block.first + r] = shares_of_row(keys_seen(shape, block, r), block.keys, score_factor(shape),
-                                              scores.data() + r * block.keys);
+    log_sums[block.first + r] =
+        shares_of_row(keys_seen(shape, block, r), block.keys, score_factor(shape), scores.data() + r * block.keys);
   multiply_matrices(
       block_product(block.count, d, block.keys, {false, block.keys}, {false, at.key_leading}, at.query_leading),
       scores.data(), inputs.value + at.key, output + rows, Store::write);
@@ -135,9 +135,7 @@ std::vector<float>& scratch(std::size_t which, std::int64_t size) {
   return buffers[which];
 }
 
-std::int64_t scratch_size(const AttentionShape& shape) {
-  return std::max<std::int64_t>(block_scores, 16 * shape.keys);
-}
+std::int64_t scratch_size(const AttentionShape& shape) { return std::max<std::int64_t>(block_scores, 16 * shape.keys); }
 
 }  // namespace
 

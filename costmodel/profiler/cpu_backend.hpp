@@ -10,7 +10,7 @@
 namespace meshloom {
 
 struct CpuOptions {
-  int threads = 1;  // of matrix products; every other kernel runs in one
+  int threads = 1;                  // of matrix products; every other kernel runs in one
   CpuClock clock = CpuClock::wall;  // processor: with one thread
 };
 

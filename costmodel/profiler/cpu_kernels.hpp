@@ -1,8 +1,9 @@
 // The processor's kernels, in 32-bit floats: matrix products by OpenBLAS, everything else as loops that the compiler
-// turns into vector instructions of the machine at hand. The profiler measures them and a training step (graph_step.hpp)
-// runs them: one source, so that the one predicts the other.
+// turns into vector instructions of the machine at hand. The profiler measures them and a training step
+// (graph_step.hpp) runs them: one source, so that the one predicts the other.
 //
-// Matrices are row-major; `Rows` are `count` rows of `width` neighbouring floats. Buffers are as long as the shapes say.
+// Matrices are row-major; `Rows` are `count` rows of `width` neighbouring floats. Buffers are as long as the shapes
+// say.
 #pragma once
 
 #include <cstdint>

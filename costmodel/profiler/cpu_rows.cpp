@@ -139,8 +139,7 @@ void rms_norm_backward(Rows rows, const float* x, const float* weight, const flo
       dweight[i] += slope[i] * in[i] * factor;
     }
     const float share = product * factor * factor * factor / static_cast<float>(rows.width);
-    for (std::int64_t i = 0; i < rows.width; ++i)
-      put(store_dx, dx[i], factor * slope[i] * weight[i] - in[i] * share);
+    for (std::int64_t i = 0; i < rows.width; ++i) put(store_dx, dx[i], factor * slope[i] * weight[i] - in[i] * share);
   }
 }
 

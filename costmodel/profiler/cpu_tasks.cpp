@@ -187,11 +187,10 @@ CpuWork make_norm(const OperatorTask& task) {
   const float* const dy = buffers.floats(rows.elements());
   const NormGradients gradients{y, buffers.floats(rows.width), buffers.floats(rows.width)};
   if (has_mean)
-    return work(buffers, [=] {
-      layer_norm_backward(rows, x, weight, statistics, dy, gradients, Store::write, Store::write);
-    });
-  return work(
-      buffers, [=] { rms_norm_backward(rows, x, weight, statistics, dy, gradients, Store::write, Store::write); });
+    return work(buffers,
+                [=] { layer_norm_backward(rows, x, weight, statistics, dy, gradients, Store::write, Store::write); });
+  return work(buffers,
+              [=] { rms_norm_backward(rows, x, weight, statistics, dy, gradients, Store::write, Store::write); });
 }
 
 CpuWork make_cross_entropy(const OperatorTask& task) {
@@ -206,8 +205,7 @@ CpuWork make_cross_entropy(const OperatorTask& task) {
     return work(buffers, [=] { cross_entropy(rows, logits, labels, loss, statistics); });
   cross_entropy(rows, logits, labels, loss, statistics);
   float* const dlogits = buffers.floats(rows.elements());
-  return work(buffers,
-              [=] { cross_entropy_backward(rows, logits, labels, statistics, loss, dlogits, Store::write); });
+  return work(buffers, [=] { cross_entropy_backward(rows, logits, labels, statistics, loss, dlogits, Store::write); });
 }
 
 CpuWork make_rotary(const OperatorTask& task) {
@@ -266,7 +264,8 @@ CpuWork make_stream(const OperatorTask& task) {
 }  // namespace
 
 CpuWork make_cpu_work(const OperatorTask& task) {
-  if (task.key.dtype != DType::fp32) refuse(task, "the processor's kernels compute in fp32; give a graph of --dtype fp32");
+  if (task.key.dtype != DType::fp32)
+    refuse(task, "the processor's kernels compute in fp32; give a graph of --dtype fp32");
   check_memory(task);
   switch (task.key.kind) {
     case MeasuredOperator::gemm:

@@ -13,8 +13,8 @@ namespace meshloom {
 
 // One process drives all devices of its host, or a part of several hosts' devices.
 struct CudaOptions {
-  std::int64_t ranks = 1, rank = 0;         // processes, one for each host
-  std::optional<std::string> unique_id;     // a file that all of them see: rank 0 writes NCCL's id into it
+  std::int64_t ranks = 1, rank = 0;      // processes, one for each host
+  std::optional<std::string> unique_id;  // a file that all of them see: rank 0 writes NCCL's id into it
 };
 
 // Throws InputError: the program was built without CUDA; no driver; no device; more than one rank without a file.

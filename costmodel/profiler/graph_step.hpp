@@ -89,14 +89,14 @@ class GraphStep {
   std::int64_t batch_;
   CpuClock clock_;
   TrainingGraph training_;
-  std::vector<std::int64_t> counts_;                     // elements, by tensor
-  std::vector<std::unique_ptr<float[]>> floats_;         // owns every buffer of floats
-  std::vector<float*> values_, gradients_;               // by tensor; null: none yet
-  std::vector<std::vector<std::int32_t>> labels_;        // by tensor
-  std::vector<std::vector<std::uint8_t>> masks_;         // by op: dropout's
-  std::vector<float*> extras_;                           // by op: statistics, log-sums
-  std::vector<std::pair<float*, TensorId>> sharing_;     // tensors whose gradients lie in a shared buffer
-  std::vector<std::pair<float*, float*>> moments_;       // by tensor: Adam's, of parameters
+  std::vector<std::int64_t> counts_;                  // elements, by tensor
+  std::vector<std::unique_ptr<float[]>> floats_;      // owns every buffer of floats
+  std::vector<float*> values_, gradients_;            // by tensor; null: none yet
+  std::vector<std::vector<std::int32_t>> labels_;     // by tensor
+  std::vector<std::vector<std::uint8_t>> masks_;      // by op: dropout's
+  std::vector<float*> extras_;                        // by op: statistics, log-sums
+  std::vector<std::pair<float*, TensorId>> sharing_;  // tensors whose gradients lie in a shared buffer
+  std::vector<std::pair<float*, float*>> moments_;    // by tensor: Adam's, of parameters
   std::vector<Kernel> forward_, backward_;
 };
 

@@ -76,7 +76,8 @@ void GraphStep::forward_of_product(OpId id) {
 void GraphStep::backward_of_product(OpId id, const GradientOp& kernel) {
   const Op& op = graph_.op(id);
   const std::size_t input = kernel.of_inputs[0], other = 1 - input;
-  const auto product = lower_product(op.rule.outputs[0], op.rule.inputs[other], op.rule.inputs[input], factor_sizes(op));
+  const auto product =
+      lower_product(op.rule.outputs[0], op.rule.inputs[other], op.rule.inputs[input], factor_sizes(op));
   if (!product) refuse(op, "an einsum whose gradient is no matrix product without transposing an operand");
   const float* const dy = gradient_of_result(op);
   const float* const operand = value(op.inputs[other]);

@@ -13,7 +13,8 @@ namespace {
 constexpr const char* schema = "meshloom.profile_journal/1";
 
 std::string header_line(const JournalHeader& header) {
-  return Json{{"schema", schema}, {"device", header.device}, {"tasks", header.tasks}, {"method", header.method}}.dump() +
+  return Json{{"schema", schema}, {"device", header.device}, {"tasks", header.tasks}, {"method", header.method}}
+             .dump() +
          "\n";
 }
 

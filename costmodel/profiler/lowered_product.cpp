@@ -96,8 +96,9 @@ std::optional<LoweredProduct> lower_product(const RuleOperand& a, const RuleOper
 
   LoweredProduct lowered;
   lowered.swapped = swapped;
-  lowered.product = {1, swapped ? columns->size : rows->size, swapped ? rows->size : columns->size, depth->size,
-                     *first, *second, *result};
+  lowered.product = {
+      1,      swapped ? columns->size : rows->size, swapped ? rows->size : columns->size, depth->size, *first, *second,
+      *result};
   std::vector<PlacedFactor> batch = roles->batch;
   merge_neighbours(batch);
   if (!batch.empty()) {
@@ -107,8 +108,8 @@ std::optional<LoweredProduct> lower_product(const RuleOperand& a, const RuleOper
     lowered.product.b.stride = swapped ? inner.a : inner.b;
     lowered.product.c.stride = inner.c;
     for (std::size_t i = 0; i + 1 < batch.size(); ++i)
-      lowered.loops.push_back({batch[i].size, swapped ? batch[i].b : batch[i].a, swapped ? batch[i].a : batch[i].b,
-                               batch[i].c});
+      lowered.loops.push_back(
+          {batch[i].size, swapped ? batch[i].b : batch[i].a, swapped ? batch[i].a : batch[i].b, batch[i].c});
   }
   return lowered;
 }

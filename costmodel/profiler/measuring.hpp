@@ -14,7 +14,7 @@ struct MeasuringOptions {
   std::size_t warm_up = 3;            // runs before the first sample
   std::size_t least_repetitions = 7;  // samples before the uncertainty is looked at
   std::size_t most_repetitions = 500;
-  Seconds time_limit{2};     // for the samples of one task; least_repetitions are taken all the same
+  Seconds time_limit{2};       // for the samples of one task; least_repetitions are taken all the same
   Seconds least_sample{2e-5};  // shorter tasks are repeated within one sample: a clock's resolution is no measurement
   CacheState cache = CacheState::as_left;
 };

@@ -28,11 +28,12 @@ void add_to(Profile& profile, const Task& task, const Timing& timing) {
 }  // namespace
 
 std::string method_text(const MeasuringOptions& options) {
-  return fmt::format("meshloom-profile: {} warm-up runs, then the median of {} to {} repetitions until its 95 % interval "
-                     "is within {:.3g} % or {:.3g} s are over; caches {}",
-                     options.warm_up, options.least_repetitions, options.most_repetitions, 100 * options.uncertainty,
-                     options.time_limit.value(),
-                     options.cache == CacheState::flushed ? "emptied before each" : "as the run before left them");
+  return fmt::format(
+      "meshloom-profile: {} warm-up runs, then the median of {} to {} repetitions until its 95 % interval "
+      "is within {:.3g} % or {:.3g} s are over; caches {}",
+      options.warm_up, options.least_repetitions, options.most_repetitions, 100 * options.uncertainty,
+      options.time_limit.value(),
+      options.cache == CacheState::flushed ? "emptied before each" : "as the run before left them");
 }
 
 Session::Session(Backend& backend, std::vector<Task> tasks, SessionOptions options)
@@ -46,9 +47,8 @@ Session::Session(Backend& backend, std::vector<Task> tasks, SessionOptions optio
 TaskResult Session::measure_task(const Task& task, const SessionWorld& world) {
   try {
     const std::unique_ptr<PreparedTask> prepared = backend_.prepare(task);
-    const SampleSummary summary = measure(*prepared, options_.measuring, [&] {
-      return Seconds(backend_.agreed(world.now().value()));
-    });
+    const SampleSummary summary =
+        measure(*prepared, options_.measuring, [&] { return Seconds(backend_.agreed(world.now().value())); });
     if (!is_measurement(summary)) return Skipped{"the clock did not move"};
     return Measured{summary, prepared->implementation(), backend_.state_now()};
   } catch (const InputError& error) {

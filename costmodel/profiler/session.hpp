@@ -14,7 +14,7 @@
 namespace meshloom {
 
 struct SessionOptions {
-  std::string device;  // the name in the profile
+  std::string device;   // the name in the profile
   std::string journal;  // path
   MeasuringOptions measuring;
   std::optional<Seconds> limit;  // for the run; what was measured until then is the profile

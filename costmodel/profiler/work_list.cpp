@@ -14,7 +14,8 @@ constexpr std::size_t mesh_axes = 2;  // of the search's meshes, unless told oth
 
 std::vector<Submesh> submeshes(const Cluster& cluster, std::uint32_t group) {
   std::vector<Submesh> result;
-  for (std::int64_t devices = 1; devices < cluster.devices_per_host; devices *= 2) result.push_back({1, devices, group});
+  for (std::int64_t devices = 1; devices < cluster.devices_per_host; devices *= 2)
+    result.push_back({1, devices, group});
   for (std::int64_t hosts = 1; hosts <= cluster.hosts; hosts = hosts < 8 ? hosts + 1 : hosts * 2)
     result.push_back({hosts, cluster.devices_per_host, group});
   return result;
@@ -90,12 +91,8 @@ class GraphTasks {
 
 void add_strategies(GraphTasks& tasks, const Graph& graph, const TrainingGraph& training,
                     const DimensionMeanings& meanings, const DeviceMesh& mesh, std::int64_t batch) {
-  const StrategyContext context{graph,
-                                training,
-                                meanings,
-                                mesh,
-                                std::vector<AxisRole>(mesh.dimensions(), AxisRole::free),
-                                batch};
+  const StrategyContext context{
+      graph, training, meanings, mesh, std::vector<AxisRole>(mesh.dimensions(), AxisRole::free), batch};
   for (std::uint32_t i = 0; i < graph.ops.size(); ++i)
     for (const Strategy& strategy : enumerate_strategies(context, OpId{i}))
       tasks.add(training, OpId{i}, strategy.local_sizes);
@@ -128,7 +125,8 @@ std::vector<Task> gemms(Sweep sweep, DType dtype) {
   std::vector<Task> tasks;
   const bool quick = sweep == Sweep::quick;
   const auto add = [&](OperandOrder order, std::vector<std::int64_t> shape) {
-    tasks.push_back(OperatorTask{{.kind = MeasuredOperator::gemm, .dtype = dtype, .operands = order}, std::move(shape)});
+    tasks.push_back(
+        OperatorTask{{.kind = MeasuredOperator::gemm, .dtype = dtype, .operands = order}, std::move(shape)});
   };
   for (const std::int64_t tokens : quick ? std::vector<std::int64_t>{1024} : sizes(512, 16'384, 2))
     for (const std::int64_t hidden : quick ? std::vector<std::int64_t>{512, 1024} : sizes(1024, 16'384, 2))

@@ -1,6 +1,6 @@
-// Fused attention on tensor cores: scores never leave the chip [Dao 2023, FlashAttention-2]. Correct tiling and traffic,
-// through the portable matrix instructions: it does not reach what kernels made for one architecture do, which the
-// profile's provenance says.
+// Fused attention on tensor cores: scores never leave the chip [Dao 2023, FlashAttention-2]. Correct tiling and
+// traffic, through the portable matrix instructions: it does not reach what kernels made for one architecture do, which
+// the profile's provenance says.
 #include <mma.h>
 
 #include <algorithm>
@@ -97,8 +97,7 @@ __device__ HeadOffsets offsets(const Shape& shape, int sample, int head) {
 }
 
 __device__ bool visible(const Shape& shape, int query, int key) {
-  return query < shape.queries && key < shape.keys &&
-         (!shape.causal || key <= query + shape.keys - shape.queries);
+  return query < shape.queries && key < shape.keys && (!shape.causal || key <= query + shape.keys - shape.queries);
 }
 
 template <typename T, int size>
@@ -283,9 +282,12 @@ struct Operands {
 
 Operands operands_of(const OperatorTask& task) {
   const auto size = [&](std::size_t i) { return static_cast<std::size_t>(task.shape[i]); };
-  const Shape shape{static_cast<int>(size(1)), static_cast<int>(size(2)),
-                    static_cast<int>(size(3)), static_cast<int>(size(4)),
-                    1.0F / sqrtf(static_cast<float>(size(5))), task.key.causal};
+  const Shape shape{static_cast<int>(size(1)),
+                    static_cast<int>(size(2)),
+                    static_cast<int>(size(3)),
+                    static_cast<int>(size(4)),
+                    1.0F / sqrtf(static_cast<float>(size(5))),
+                    task.key.causal};
   if (size(0) > 65'535 || size(1) > 65'535) refuse(task, "more samples or heads than the kernel's grid has");
   return {shape, static_cast<unsigned>(size(0)), size(0) * size(1) * size(3) * size(5),
           size(0) * size(2) * size(4) * size(5), size(0) * size(1) * size(3)};
@@ -299,7 +301,8 @@ Work make(const OperatorTask& task) {
   work.implementation = "meshloom's flash-style kernel through wmma; slower than kernels made for one architecture";
   const auto numbers = [&](std::size_t count) { return static_cast<T*>(work.buffers.numbers(task.key.dtype, count)); };
   const auto floats = [&](std::size_t count) { return static_cast<float*>(work.buffers.zeros(count * sizeof(float))); };
-  const T *const query = numbers(of.query_count), *const key = numbers(of.key_count), *const value = numbers(of.key_count);
+  const T *const query = numbers(of.query_count), *const key = numbers(of.key_count),
+                 *const value = numbers(of.key_count);
   T* const output = numbers(of.query_count);
   float* const log_sums = floats(of.rows);
   const auto grid_of = [&](int whole, int block) {
@@ -308,8 +311,8 @@ Work make(const OperatorTask& task) {
   const dim3 grid = grid_of(shape.queries, query_block);
   allow_shared_memory(forward_kernel<T, size>, sizeof(ForwardMemory<T, size>), task);
   work.launch = [=](cudaStream_t stream) {
-    forward_kernel<T, size><<<grid, threads, sizeof(ForwardMemory<T, size>), stream>>>(shape, query, key, value, output,
-                                                                                       log_sums);
+    forward_kernel<T, size>
+        <<<grid, threads, sizeof(ForwardMemory<T, size>), stream>>>(shape, query, key, value, output, log_sums);
     check_launch("forward_kernel");
   };
   if (task.key.direction == Direction::forward) return work;
@@ -317,8 +320,8 @@ Work make(const OperatorTask& task) {
   work.launch(nullptr);  // the backward reads a true output and its log-sums
   const T* const doutput = numbers(of.query_count);
   float* const dots = floats(of.rows);
-  const BackwardOperands<T> operands{query,    key,  value, doutput, log_sums, dots, floats(of.query_count),
-                                     floats(of.key_count), floats(of.key_count)};
+  const BackwardOperands<T> operands{
+      query, key, value, doutput, log_sums, dots, floats(of.query_count), floats(of.key_count), floats(of.key_count)};
   T *const dquery = numbers(of.query_count), *const dkey = numbers(of.key_count), *const dvalue = numbers(of.key_count);
   const dim3 backward_grid = grid_of(shape.keys, key_block);
   const auto dot_blocks = static_cast<unsigned>((of.rows + warps - 1) / warps);

@@ -33,7 +33,8 @@ ncclUniqueId exchanged_id(const CudaOptions& options) {
   const auto begin = std::chrono::steady_clock::now();
   while (!std::filesystem::exists(*options.unique_id)) {
     if (std::chrono::steady_clock::now() - begin > longest_wait)
-      throw InputError("--unique-id", *options.unique_id + " does not appear; does rank 0 run, and do all hosts see it?");
+      throw InputError("--unique-id",
+                       *options.unique_id + " does not appear; does rank 0 run, and do all hosts see it?");
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
   }
   const std::string text = read_file(*options.unique_id);
@@ -208,7 +209,8 @@ class CollectiveWork : public PreparedTask {
 
   Seconds run(std::size_t times) override {
     state_.meet(0, ncclSum);
-    for_members([](const Place& place, std::size_t) { check(cudaEventRecord(place.begin, place.stream), "cudaEventRecord"); });
+    for_members(
+        [](const Place& place, std::size_t) { check(cudaEventRecord(place.begin, place.stream), "cudaEventRecord"); });
     for (std::size_t t = 0; t < times; ++t) {
       check(ncclGroupStart(), "ncclGroupStart");
       for_members([&](const Place& place, std::size_t i) {
@@ -216,7 +218,8 @@ class CollectiveWork : public PreparedTask {
       });
       check(ncclGroupEnd(), "ncclGroupEnd");
     }
-    for_members([](const Place& place, std::size_t) { check(cudaEventRecord(place.end, place.stream), "cudaEventRecord"); });
+    for_members(
+        [](const Place& place, std::size_t) { check(cudaEventRecord(place.end, place.stream), "cudaEventRecord"); });
     double longest = 0;
     for_members([&](const Place& place, std::size_t) {
       check(cudaEventSynchronize(place.end), "cudaEventSynchronize");

@@ -1,5 +1,3 @@
-#include "costmodel/profiler/cuda_backend.hpp"
-
 #include <cublasLt.h>
 #include <nccl.h>
 
@@ -9,6 +7,7 @@
 #include "costmodel/profiler/cuda/collectives.hpp"
 #include "costmodel/profiler/cuda/management.hpp"
 #include "costmodel/profiler/cuda/work.hpp"
+#include "costmodel/profiler/cuda_backend.hpp"
 #include "graphs/input_error.hpp"
 
 namespace meshloom {

@@ -108,7 +108,8 @@ template <typename T>
 __global__ void add_bias_kernel(const T* x, const T* bias, T* y, std::size_t packs, std::size_t row_packs) {
   const std::size_t step = static_cast<std::size_t>(gridDim.x) * blockDim.x;
   for (std::size_t p = static_cast<std::size_t>(blockIdx.x) * blockDim.x + threadIdx.x; p < packs; p += step) {
-    const Pack<T> in = reinterpret_cast<const Pack<T>*>(x)[p], added = reinterpret_cast<const Pack<T>*>(bias)[p % row_packs];
+    const Pack<T> in = reinterpret_cast<const Pack<T>*>(x)[p],
+                  added = reinterpret_cast<const Pack<T>*>(bias)[p % row_packs];
     Pack<T> out;
     for (int e = 0; e < pack_size<T>; ++e)
       out.values[e] = from_float<T>(to_float(in.values[e]) + to_float(added.values[e]));
@@ -268,7 +269,8 @@ Work gather(const OperatorTask& task) {
   Work work;
   work.implementation = "meshloom's kernel; the gradient by atomic additions in fp32";
   const bool forward = task.key.direction == Direction::forward;
-  const auto* const table = static_cast<const T*>(work.buffers.numbers(task.key.dtype, forward ? table_rows * shape.columns : 1));
+  const auto* const table =
+      static_cast<const T*>(work.buffers.numbers(task.key.dtype, forward ? table_rows * shape.columns : 1));
   auto* const dtable = static_cast<float*>(work.buffers.numbers(DType::fp32, forward ? 1 : table_rows * shape.columns));
   const auto* const indices = static_cast<const std::int32_t*>(work.buffers.indices(shape.rows, table_rows));
   auto* const y = static_cast<T*>(work.buffers.numbers(task.key.dtype, shape.elements()));
@@ -374,9 +376,8 @@ Work optimizer(const OperatorTask& task) {
   const auto floats = [&] { return static_cast<float4*>(work.buffers.numbers(DType::fp32, 4 * packs)); };
   const float4* const gradient = floats();
   float4 *const master = floats(), *const first = floats(), *const second = floats();
-  T* const working = task.key.dtype == DType::fp32
-                         ? nullptr
-                         : static_cast<T*>(work.buffers.numbers(task.key.dtype, 4 * packs));
+  T* const working =
+      task.key.dtype == DType::fp32 ? nullptr : static_cast<T*>(work.buffers.numbers(task.key.dtype, 4 * packs));
   work.launch = [=](cudaStream_t stream) {
     adam_kernel<<<blocks_for(packs), threads, 0, stream>>>(gradient, master, first, second, working, packs);
     check_launch("adam_kernel");

@@ -13,8 +13,8 @@ class Management {
   Management(const Management&) = delete;
   Management& operator=(const Management&) = delete;
 
-  std::string driver_version() const;         // "" when unknown
-  std::string state_of(int device) const;     // "SM 1980 MHz, memory 2619 MHz, 412 W, not throttled"; "" when unknown
+  std::string driver_version() const;      // "" when unknown
+  std::string state_of(int device) const;  // "SM 1980 MHz, memory 2619 MHz, 412 W, not throttled"; "" when unknown
 
  private:
   void* library_ = nullptr;

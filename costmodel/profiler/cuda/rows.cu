@@ -27,8 +27,8 @@ __global__ void norm_kernel(const T* x, const T* weight, const T* bias, T* y, fl
   if (threadIdx.x == 0) statistics[blockIdx.x] = make_float2(mean, factor);
   T* const out = y + static_cast<std::size_t>(blockIdx.x) * columns;
   for (int i = threadIdx.x; i < columns; i += threads)
-    out[i] = from_float<T>((to_float(row[i]) - mean) * factor * to_float(weight[i]) +
-                           (has_mean ? to_float(bias[i]) : 0.0F));
+    out[i] =
+        from_float<T>((to_float(row[i]) - mean) * factor * to_float(weight[i]) + (has_mean ? to_float(bias[i]) : 0.0F));
 }
 
 // dx of each row.
@@ -132,8 +132,8 @@ __global__ void cross_entropy_backward_kernel(const T* logits, const std::int32_
   const float2 numbers = statistics[blockIdx.x];
   const float slope = dloss[blockIdx.x], factor = slope / numbers.y;
   for (int i = threadIdx.x; i < columns; i += threads)
-    dlogits[at + i] = from_float<T>(factor * __expf(to_float(logits[at + i]) - numbers.x) -
-                                    (i == labels[blockIdx.x] ? slope : 0.0F));
+    dlogits[at + i] =
+        from_float<T>(factor * __expf(to_float(logits[at + i]) - numbers.x) - (i == labels[blockIdx.x] ? slope : 0.0F));
 }
 
 struct Size {
@@ -172,8 +172,8 @@ Work norm(const OperatorTask& task) {
   const unsigned columns = (static_cast<unsigned>(size.columns) + threads - 1) / threads;
   work.launch = [=](cudaStream_t stream) {
     norm_backward_kernel<T, has_mean><<<size.rows, threads, 0, stream>>>(x, weight, statistics, dy, y, size.columns);
-    norm_parameters_kernel<<<dim3(columns, blocks), threads, 0, stream>>>(
-        x, statistics, dy, partial, static_cast<int>(size.rows), size.columns);
+    norm_parameters_kernel<<<dim3(columns, blocks), threads, 0, stream>>>(x, statistics, dy, partial,
+                                                                          static_cast<int>(size.rows), size.columns);
     sum_partial_kernel<<<columns, threads, 0, stream>>>(partial, sums, static_cast<int>(blocks), size.columns);
     check_launch("norm_backward_kernel");
   };
@@ -218,7 +218,7 @@ Work cross_entropy(const OperatorTask& task) {
   auto* const dlogits = static_cast<T*>(work.buffers.numbers(task.key.dtype, size.elements));
   work.launch = [=](cudaStream_t stream) {
     cross_entropy_backward_kernel<<<size.rows, threads, 0, stream>>>(logits, labels, statistics, loss, dlogits,
-                                                                      size.columns);
+                                                                     size.columns);
     check_launch("cross_entropy_backward_kernel");
   };
   return work;

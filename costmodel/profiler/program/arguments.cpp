@@ -56,14 +56,13 @@ std::vector<std::int64_t> parse_sizes(const std::string& option, const std::stri
 
 void check_choice(const std::string& option, const std::string& text, const std::vector<std::string>& choices) {
   if (std::find(choices.begin(), choices.end(), text) != choices.end()) return;
-  throw InputError(option, fmt::format("\"{}\" is none of {}{}", text, fmt::join(choices, ", "),
-                                       did_you_mean(text, choices)));
+  throw InputError(option,
+                   fmt::format("\"{}\" is none of {}{}", text, fmt::join(choices, ", "), did_you_mean(text, choices)));
 }
 
 using Setter = std::function<void(const std::string&)>;
 
-void add_text(CLI::App& app, const std::string& option, const std::string& type, const std::string& help,
-              Setter set) {
+void add_text(CLI::App& app, const std::string& option, const std::string& type, const std::string& help, Setter set) {
   app.add_option_function<std::string>(option, std::move(set), help)->type_name(type);
 }
 
@@ -115,12 +114,10 @@ void add_device(CLI::App& app, ProfileArguments& arguments) {
            });
   add_text(app, "--device", "NAME", "Name of the device in the profile; as its driver says, unless told",
            [&](const std::string& text) { arguments.device = text; });
-  add_text(app, "--ranks", "N", "Processes, one for each host; 1 unless told", [&](const std::string& text) {
-    arguments.cuda.ranks = parse_integer("--ranks", text, 1, most_ranks);
-  });
-  add_text(app, "--rank", "N", "This process, from 0", [&](const std::string& text) {
-    arguments.cuda.rank = parse_integer("--rank", text, 0, most_ranks);
-  });
+  add_text(app, "--ranks", "N", "Processes, one for each host; 1 unless told",
+           [&](const std::string& text) { arguments.cuda.ranks = parse_integer("--ranks", text, 1, most_ranks); });
+  add_text(app, "--rank", "N", "This process, from 0",
+           [&](const std::string& text) { arguments.cuda.rank = parse_integer("--rank", text, 0, most_ranks); });
   add_text(app, "--unique-id", "FILE", "A file that all hosts see, for processes to find each other",
            [&](const std::string& text) { arguments.cuda.unique_id = text; });
 }
@@ -184,10 +181,11 @@ void check(const ProfileArguments& arguments) {
   if (arguments.graph && !arguments.cluster)
     throw InputError("--graph", "needs the --cluster on which the graph is sharded");
   if (arguments.cluster && !arguments.graph) throw InputError("--cluster", "needs the --graph that is sharded on it");
-  if (arguments.output.empty() && !arguments.list) throw InputError("--output", "is missing: where does the profile go?");
+  if (arguments.output.empty() && !arguments.list)
+    throw InputError("--output", "is missing: where does the profile go?");
   if (arguments.cuda.rank >= arguments.cuda.ranks)
-    throw InputError("--rank", fmt::format("{} is none of {} ranks, which count from 0", arguments.cuda.rank,
-                                           arguments.cuda.ranks));
+    throw InputError(
+        "--rank", fmt::format("{} is none of {} ranks, which count from 0", arguments.cuda.rank, arguments.cuda.ranks));
 }
 
 }  // namespace
@@ -201,10 +199,11 @@ ProfileArguments parse_profile_arguments(const std::vector<std::string>& given) 
   add_work(app, arguments);
   add_device(app, arguments);
   add_measuring(app, arguments);
-  add_text(app, "--completion", "bash|zsh|fish", "Print the completion script of a shell", [&](const std::string& text) {
-    check_choice("--completion", text, {"bash", "zsh", "fish"});
-    shell = text;
-  });
+  add_text(app, "--completion", "bash|zsh|fish", "Print the completion script of a shell",
+           [&](const std::string& text) {
+             check_choice("--completion", text, {"bash", "zsh", "fish"});
+             shell = text;
+           });
   std::vector<std::string> words(given.rbegin(), given.rend());  // CLI11 takes them from the end
   try {
     app.parse(words);

@@ -62,8 +62,8 @@ void describe_run(Profile& profile) {
 
 void print_result(const ProfileArguments& arguments, const SessionResult& result) {
   if (arguments.json) return write_file("-", summary_json(arguments.output, result));
-  std::string text = fmt::format("{}: {} tasks measured on {}\n", arguments.output, result.measured,
-                                 result.profile.provenance.device);
+  std::string text =
+      fmt::format("{}: {} tasks measured on {}\n", arguments.output, result.measured, result.profile.provenance.device);
   if (result.resumed > 0) text += fmt::format("  {} of these by the run before\n", result.resumed);
   if (result.uncertain > 0)
     text += fmt::format("  {} less certain than {:.3g} %\n", result.uncertain, 100 * arguments.measuring.uncertainty);
@@ -83,6 +83,7 @@ int measure_all(const ProfileArguments& arguments, Backend& backend, std::vector
   if (result.measured == 0) {
     for (const SkippedTask& skipped : result.skipped) fmt::print(stderr, "not measured: {}\n", skipped.reason);
     if (result.left == 0) throw InputError(arguments.output, "nothing could be measured; no profile is written");
+    fmt::print(stderr, "nothing was measured within the time limit; give a longer --limit-s\n");
     return 4;
   }
   describe_run(result.profile);
