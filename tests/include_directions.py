@@ -29,7 +29,7 @@ CONFINED = [
     (r"^cblas", r"^costmodel/profiler/cpu_matrix\.cpp$", "OpenBLAS is private to costmodel/profiler/cpu_matrix.cpp"),
     (r"arguments_parts\.hpp$", r"^tools/command_line/arguments[a-z_]*\.cpp$",
      "CLI11 is private to tools/command_line/arguments*.cpp"),
-    (r"^(cuda|cublas|nccl|nvml|mma\.h)", r"^costmodel/profiler/cuda/", "CUDA is private to costmodel/profiler"),
+    (r"^(cuda|cublas|nccl|nvml|mma\.h)", r"^costmodel/profiler/cuda/", "CUDA is private to costmodel/profiler/cuda"),
 ]
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]+)[">]', re.MULTILINE)
 
@@ -41,7 +41,7 @@ def folder_of(path):
 
 def offences(root):
     for source in sorted(path for folder in ("graphs", "costmodel", "planner", "simulator", "tools")
-                         for path in (root / folder).rglob("*") if path.suffix in (".cpp", ".hpp", ".h", ".cu")):
+                         for path in (root / folder).rglob("*") if path.suffix in (".cpp", ".hpp", ".h", ".cu", ".cuh")):
         path = source.relative_to(root).as_posix()
         for included in INCLUDE.findall(source.read_text()):
             target = folder_of(included)

@@ -111,7 +111,7 @@ struct ForwardMemory {
 template <typename T, int size>
 __global__ void __launch_bounds__(threads)
     forward_kernel(Shape shape, const T* query, const T* key, const T* value, T* output, float* log_sums) {
-  extern __shared__ __align__(16) unsigned char memory[];
+  extern __shared__ __align__(128) unsigned char memory[];
   auto& shared = *reinterpret_cast<ForwardMemory<T, size>*>(memory);
   const int first = static_cast<int>(blockIdx.x) * query_block, rows = min(query_block, shape.queries - first);
   const HeadOffsets at = offsets<size>(shape, static_cast<int>(blockIdx.z), static_cast<int>(blockIdx.y));
@@ -201,7 +201,7 @@ struct BackwardOperands {
 // One block of keys of one query head; blocks: (key blocks, heads, samples).
 template <typename T, int size>
 __global__ void __launch_bounds__(threads) backward_kernel(Shape shape, BackwardOperands<T> of) {
-  extern __shared__ __align__(16) unsigned char memory[];
+  extern __shared__ __align__(128) unsigned char memory[];
   auto& shared = *reinterpret_cast<BackwardMemory<T, size>*>(memory);
   constexpr int rows_at_once = backward_query_block;
   const int keys = static_cast<int>(blockIdx.x) * key_block, count = min(key_block, shape.keys - keys);
