@@ -320,6 +320,11 @@ OpTime op_time(const Cluster& cluster, const Recipe& recipe, const Graph& graph,
   return time;
 }
 
+DType computed_in(const Cluster& cluster, const Recipe& recipe, const Graph& graph, const OpGradient& gradient,
+                  OpId op) {
+  return LocalOp{cluster, recipe, graph, gradient, graph.op(op), {}}.dtype();
+}
+
 Launches launches(const Recipe& recipe, const Graph& graph, const OpGradient& gradient, OpId op) {
   Launches time;
   if (price_of(graph.op(op)) == Price::view) return time;

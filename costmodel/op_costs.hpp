@@ -30,6 +30,10 @@ struct Launches {
 };
 Launches launches(const Recipe& recipe, const Graph& graph, const OpGradient& gradient, OpId op);
 
+// What its products are computed in on this device: the dtype of its floating operands, 16-bit ones, and those of linear
+// layers, as the recipe says.
+DType computed_in(const Cluster& cluster, const Recipe& recipe, const Graph& graph, const OpGradient& gradient, OpId op);
+
 // Size of one element as computed under the recipe.
 Bytes element_size(const Recipe& recipe, DType dtype);
 

@@ -11,6 +11,7 @@ import sys
 ALLOWED = {
     "graphs": {"graphs"},
     "costmodel": {"graphs", "costmodel"},
+    "costmodel/profiler": {"graphs", "costmodel", "planner/plan", "planner", "costmodel/profiler"},
     "planner/plan": {"graphs", "costmodel", "planner/plan"},
     "planner/intra_op": {"graphs", "planner/intra_op"},
     "planner/inter_op": {"graphs", "costmodel", "planner/plan", "planner/inter_op"},
@@ -26,10 +27,12 @@ CONFINED = [
     (r"^Eigen/", r"^accuracy/least_squares\.cpp$", "Eigen is private to accuracy/least_squares.cpp"),
     (r"^(nlohmann/|graphs/json_input\.hpp$)", r"(_json[a-z_]*|json_[a-z_]*)\.(cpp|hpp)$|^tools/|^graphs/json_input\.",
      "JSON is read and written in *_json.cpp files and tools"),
-    (r"^CLI/", r"^tools/command_line/arguments_parts\.hpp$", "CLI11 is private to tools/command_line/arguments*.cpp"),
+    (r"^CLI/", r"^tools/command_line/arguments_parts\.hpp$|^costmodel/profiler/program/arguments\.cpp$",
+     "CLI11 is private to the files that read the words of a command line"),
+    (r"^cblas", r"^costmodel/profiler/cpu_matrix\.cpp$", "OpenBLAS is private to costmodel/profiler/cpu_matrix.cpp"),
     (r"arguments_parts\.hpp$", r"^tools/command_line/arguments[a-z_]*\.[ch]pp$",
      "CLI11 is private to tools/command_line/arguments*.cpp"),
-    (r"^(cuda|nccl)", r"^costmodel/profiler/", "CUDA is private to costmodel/profiler"),
+    (r"^(cuda|cublas|nccl|nvml|mma\.h)", r"^costmodel/profiler/cuda/", "CUDA is private to costmodel/profiler/cuda"),
 ]
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]+)[">]', re.MULTILINE)
 
@@ -41,7 +44,7 @@ def folder_of(path):
 
 def offences(root):
     for source in sorted(path for folder in ("graphs", "costmodel", "planner", "simulator", "accuracy", "tools")
-                         for path in (root / folder).rglob("*") if path.suffix in (".cpp", ".hpp", ".h", ".cu")):
+                         for path in (root / folder).rglob("*") if path.suffix in (".cpp", ".hpp", ".h", ".cu", ".cuh")):
         path = source.relative_to(root).as_posix()
         for included in INCLUDE.findall(source.read_text()):
             target = folder_of(included)

@@ -12,12 +12,22 @@ class IncludeDirections(unittest.TestCase):
     def planted(self, path, text):
         with tempfile.TemporaryDirectory() as folder:
             source = pathlib.Path(folder, path)
-            source.parent.mkdir(parents=True)
+            source.parent.mkdir(parents=True, exist_ok=True)
             source.write_text(text)
             return list(include_directions.offences(pathlib.Path(folder)))
 
     def test_the_repository_keeps_them(self):
         self.assertEqual([], list(include_directions.offences(ROOT)))
+
+    def test_cuda_and_blas_are_private_to_the_profiler(self):
+        self.assertEqual(["costmodel/profiler/session.cpp: includes cublasLt.h; CUDA is private to costmodel/profiler/cuda"],
+                         self.planted("costmodel/profiler/session.cpp", "#include <cublasLt.h>\n"))
+        self.assertEqual(["costmodel/a.cpp: includes cblas.h; OpenBLAS is private to costmodel/profiler/cpu_matrix.cpp"],
+                         self.planted("costmodel/a.cpp", "#include <cblas.h>\n"))
+
+    def test_the_cost_model_may_not_include_the_profiler(self):
+        self.assertEqual(["costmodel/a.cpp: includes costmodel/profiler/task.hpp; costmodel may not know costmodel/profiler"],
+                         self.planted("costmodel/a.cpp", '#include "costmodel/profiler/task.hpp"\n'))
 
     def test_the_simulator_may_not_include_the_planner(self):
         self.assertEqual(["simulator/a.cpp: includes planner/search.hpp; simulator may not know planner"],

@@ -69,6 +69,7 @@ def run_python_tests():
 def main():
     build = pathlib.Path(sys.argv[1]).resolve()
     os.environ["MESHLOOM_PROGRAM"] = str(build / "meshloom")
+    os.environ["MESHLOOM_PROFILE_PROGRAM"] = str(build / "meshloom-profile")
     counts = [run_cpp_tests(str(build / "tests" / "meshloom_tests")), run_python_tests()]
     passed, failed = (sum(column) for column in zip(*counts))
     print(f"{passed} passed, {failed} failed")

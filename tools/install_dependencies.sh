@@ -5,7 +5,7 @@ set -euo pipefail
 
 # zlib1g-dev: CBC's pkg-config asks for -lz without depending on it.
 packages=(g++ cmake ninja-build ccache pkg-config
-  libfmt-dev nlohmann-json3-dev libcli11-dev libboost-graph-dev libtbb-dev libeigen3-dev coinor-libcbc-dev zlib1g-dev catch2
+  libfmt-dev nlohmann-json3-dev libcli11-dev libboost-graph-dev libtbb-dev libeigen3-dev coinor-libcbc-dev zlib1g-dev libopenblas-dev catch2
   python3 python3-jsonschema "$@")
 
 missing=()
