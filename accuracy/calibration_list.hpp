@@ -41,6 +41,10 @@ std::vector<CalibratedConstant> parse_calibration_list(const std::string& text, 
 ConstantFiles with_values(const ConstantFiles& files, const std::vector<CalibratedConstant>& constants,
                           const std::vector<double>& values);
 
+// The files with a source for each of these numbers: that it was fitted, and what was believed before. Numbers of kernel
+// sets have none of their own.
+ConstantFiles with_sources(const ConstantFiles& files, const std::vector<CalibratedConstant>& constants);
+
 // To six digits, as files have it.
 double rounded_constant(double value);
 

@@ -128,4 +128,31 @@ ConstantFiles with_values(const ConstantFiles& files, const std::vector<Calibrat
   return result;
 }
 
+namespace {
+
+// Devices name what a source is of by its pointer, recipes by its key.
+std::string source_key(const std::string& file, const std::string& pointer) {
+  return file.starts_with("devices/") ? pointer : pointer.substr(1);
+}
+
+}  // namespace
+
+ConstantFiles with_sources(const ConstantFiles& files, const std::vector<CalibratedConstant>& constants) {
+  ConstantFiles result = files;
+  for (const CalibratedConstant& constant : constants) {
+    if (constant.pointer.starts_with("/kernel_sets")) continue;
+    for (const std::string& file : constant.files) {
+      Json document = Json::parse(result.at(file));
+      Json sources = document.value("sources", Json::object());
+      document.erase("sources");
+      sources[source_key(file, constant.pointer)] = fmt::format(
+          "fitted by `meshloom calibrate` to published, measured runs (docs/accuracy.md); believed before: {}",
+          constant.source);
+      document["sources"] = std::move(sources);
+      result[file] = document.dump(2) + "\n";
+    }
+  }
+  return result;
+}
+
 }  // namespace meshloom

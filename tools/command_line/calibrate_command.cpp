@@ -27,10 +27,11 @@ std::vector<CalibratedConstant> constants_of(const CalibrateCommand& command, co
   return parse_calibration_list(std::string(embedded_calibration_list()), "training_recipes/calibration.json", files);
 }
 
-void write_results(const std::string& output, const std::vector<MeasuredRun>& runs, const PreparedRuns& prepared,
-                   const Calibration& calibration, const CalibrationReport& report, const std::string& markdown) {
+void write_results(const std::string& output, const std::vector<CalibratedConstant>& constants,
+                   const std::vector<MeasuredRun>& runs, const PreparedRuns& prepared, const Calibration& calibration,
+                   const CalibrationReport& report, const std::string& markdown) {
   const auto path = [&](const std::string& name) { return (fs::path(output) / name).string(); };
-  for (const auto& [name, text] : calibration.files) write_file(path(name + ".json"), text);
+  for (const auto& [name, text] : with_sources(calibration.files, constants)) write_file(path(name + ".json"), text);
   write_file(path("uncertainty.json"), write_uncertainty(calibration.uncertainty));
   write_file(path("residuals.csv"), residuals_csv(runs, prepared, calibration));
   write_file(path("calibration_report.json"), report_json(report, calibration));
@@ -55,7 +56,7 @@ ExitCode run(const CalibrateCommand& command) {
   const Calibration calibration = calibrate(prepared.rows, constants, files, compiler_of(runs, prepared), options);
   const CalibrationReport report = make_report(runs, prepared, calibration);
   const std::string markdown = report_markdown(report, calibration, static_cast<std::size_t>(command.worst));
-  write_results(command.output, runs, prepared, calibration, report, markdown);
+  write_results(command.output, constants, runs, prepared, calibration, report, markdown);
   write_file("-", command.json ? report_json(report, calibration) : markdown);
   return ExitCode::done;
 }

@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+"""Writes docs/accuracy.md from what `meshloom calibrate RUNS.json -o FOLDER --leave-out source` wrote.
+
+    tests/bench/accuracy_page.py FOLDER > docs/accuracy.md
+"""
+import csv
+import json
+import pathlib
+import re
+import sys
+
+# Calculon's seconds: Isaev et al. 2023, validation against Korthikanti et al. 2022, table 5.
+CALCULON = {"22B full": 1.40, "22B selective": 1.14, "175B full": 18.03, "175B selective": 13.64,
+            "530B full": 49.89, "530B selective": 34.47, "1T full": 90.08, "1T selective": 66.04}
+MEASURED = {"22B full": 1.42, "22B selective": 1.10, "175B full": 18.13, "175B selective": 13.75,
+            "530B full": 49.05, "530B selective": 37.83, "1T full": 94.42, "1T selective": 71.49}
+CALCULON_VTRAIN_MULTI = 12.9  # MAPE of Calculon on vTrain's runs on several hosts
+
+INTRODUCTION = """# How close predictions come to measured runs
+
+`meshloom accuracy RUNS.json` turns each published, measured training run into a graph, a cluster and a manual plan, prices
+and simulates that plan as every plan is, and compares. The runs are those of `tests/data/measured`: {runs} with a measured
+step (V100 to GB300, 1 to 2,304 GPUs, dense and MoE, eleven frameworks) and {oom} that ran out of memory. The constants of
+devices and recipes were fitted to them by `meshloom calibrate` ([how](calibration.md)), so what counts is the column
+**unseen**: each run is predicted by constants that were fitted without its configuration (four folds). **Source left
+out** is stricter still: constants fitted without any run of its source. Errors are of the step time, in percent; runs with
+a stated reason to doubt them are left out where nothing else is said.
+
+This page is written by `tests/bench/accuracy_page.py` from the files of
+
+    meshloom calibrate tests/data/measured/published_runs.json.gz -o calibrated --leave-out source
+"""
+
+
+def percent(value):
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def mape(errors):
+    return sum(map(abs, errors)) / len(errors) if errors else None
+
+
+def table(header, rows):
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join(lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows]) + "\n"
+
+
+def number(text):
+    return float(text) if text else None
+
+
+def beside_calculon(rows):
+    found = {}
+    for row in rows:
+        if "Korthikanti" not in row["source"]:
+            continue
+        for case, measured in MEASURED.items():
+            if abs(float(row["measured_s"]) / measured - 1) < 1e-3:
+                found[case] = row
+    lines = []
+    for case, row in found.items():
+        calculon = CALCULON[case] / MEASURED[case] - 1
+        lines.append([case, MEASURED[case], percent(calculon), percent(number(row["fitted_error"])),
+                      percent(number(row["unseen_error"]))])
+    lines.append(["mean of absolute errors", "", percent(mape([CALCULON[c] / MEASURED[c] - 1 for c in found])),
+                  percent(mape([float(r["fitted_error"]) for r in found.values()])),
+                  percent(mape([float(r["unseen_error"]) for r in found.values()]))])
+    multi = [r for r in rows if r["id"].startswith("vtrain-multi") and r["measured_s"]]
+    lines.append([f"vTrain, several hosts ({len(multi)} runs)", "", f"{CALCULON_VTRAIN_MULTI}",
+                  percent(mape([float(r["fitted_error"]) for r in multi])),
+                  percent(mape([float(r["unseen_error"]) for r in multi]))])
+    return table(["run", "measured, s", "Calculon", "fitted", "unseen"], lines)
+
+
+def left_out(rows):
+    sources = {}
+    for row in rows:
+        if row["measured_s"] and not row["suspect"] and row["without_source_error"]:
+            sources.setdefault(row["source"], []).append(
+                (float(row["fitted_error"]), float(row["unseen_error"]), float(row["without_source_error"])))
+    if not sources:
+        return "", None
+    lines = [[source, len(errors)] + [percent(mape(column)) for column in zip(*errors)]
+             for source, errors in sources.items()]
+    means = [sum(mape([e[k] for e in errors]) for errors in sources.values()) / len(sources) for k in range(3)]
+    lines.append(["**mean over sources**", ""] + [f"**{percent(mean)}**" for mean in means])
+    return table(["source", "runs", "fitted", "unseen", "source left out"], lines), means
+
+
+def main():
+    folder = pathlib.Path(sys.argv[1])
+    rows = list(csv.DictReader((folder / "residuals.csv").open()))
+    report = (folder / "calibration_report.md").read_text()
+    ran = sum(1 for row in rows if row["measured_s"])
+    print(INTRODUCTION.format(runs=ran, oom=len(rows) - ran))
+    sections = re.split(r"\n\n", report)
+    titles = {"| % |": "## In all", "| group |": "## By kind of run",
+              "| GPU,": "## By GPU", "| framework,": "## By framework", "| memory |": "## Memory",
+              "| intervals": "## Intervals", "| largest unseen": "## Largest errors"}
+    for section in sections:
+        for start, title in titles.items():
+            if section.startswith(start):
+                print(title + "\n\n" + section.rstrip() + "\n")
+                if start == "| group |":
+                    print("## By source\n\n" + left_out(rows)[0])
+                    print("## Beside Calculon\n\nThe eight runs of Korthikanti et al. 2022, table 5, and vTrain's runs "
+                          "on several hosts; Calculon's errors as published.\n\n" + beside_calculon(rows))
+
+
+if __name__ == "__main__":
+    main()
