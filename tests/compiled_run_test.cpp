@@ -120,7 +120,7 @@ TEST_CASE("a compiled run's price is what planning and simulating says, whatever
     INFO(each.name);
     const Plan plan = planned(each.run);
     CompiledRun compiled(
-        std::make_shared<const CompiledGraph>(build_transformer(each.run.model), each.run.recipe.recompute_scope),
+        std::make_shared<const CompiledGraph>(build_transformer(each.run.model), each.run.recipe),
         plan);
     for (const double by : {0.0, 0.05, 0.2, -0.1}) {
       RunCase changed = each.run;
@@ -145,7 +145,7 @@ TEST_CASE("prices do not depend on what was priced before", "[compiled_run]") {
     INFO(each.name);
     const Plan plan = planned(each.run);
     const auto graph =
-        std::make_shared<const CompiledGraph>(build_transformer(each.run.model), each.run.recipe.recompute_scope);
+        std::make_shared<const CompiledGraph>(build_transformer(each.run.model), each.run.recipe);
     CompiledRun used(graph, plan), fresh(graph, plan);
     RunCase changed = each.run;
     perturb(changed.cluster, changed.recipe, 0.3);
@@ -195,7 +195,7 @@ TEST_CASE("the estimate for derivatives changes as the price does", "[compiled_r
   for (const NamedCase& each : cases()) {
     INFO(each.name);
     CompiledRun compiled(
-        std::make_shared<const CompiledGraph>(build_transformer(each.run.model), each.run.recipe.recompute_scope),
+        std::make_shared<const CompiledGraph>(build_transformer(each.run.model), each.run.recipe),
         planned(each.run));
     RunCase changed = each.run;
     perturb(changed.cluster, changed.recipe, 0.05);
