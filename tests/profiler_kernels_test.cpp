@@ -118,7 +118,7 @@ TEST_CASE("an einsum whose operand would have to be transposed first is no produ
 
 TEST_CASE("activations and their slopes", "[profiler]") {
   const Floats x = numbers(40, 1), dy = numbers(40, 2);
-  for (const Activation kind : {Activation::gelu, Activation::relu, Activation::silu}) {
+  for (const ActivationKernel kind : {ActivationKernel::gelu, ActivationKernel::relu, ActivationKernel::silu}) {
     const auto forward = [&](const Floats& at) {
       Floats y(at.size());
       activate(kind, 40, at.data(), y.data());
@@ -127,14 +127,14 @@ TEST_CASE("activations and their slopes", "[profiler]") {
     std::vector<double> expected;
     for (const float value : x) {
       const double v = value;
-      expected.push_back(kind == Activation::relu ? std::max(0.0, v)
-                         : kind == Activation::silu
+      expected.push_back(kind == ActivationKernel::relu ? std::max(0.0, v)
+                         : kind == ActivationKernel::silu
                              ? v / (1 + std::exp(-v))
                              : 0.5 * v * (1 + std::tanh(std::sqrt(2 / M_PI) * (v + 0.044715 * v * v * v))));
     }
     const Floats y = forward(x);
     check_equal(y, expected);
-    if (kind == Activation::relu) continue;  // its slope has a jump, which a difference steps over
+    if (kind == ActivationKernel::relu) continue;  // its slope has a jump, which a difference steps over
     Floats dx(40);
     activate_backward(kind, 40, x.data(), dy.data(), dx.data(), Store::write);
     std::vector<double> by_difference;
@@ -147,7 +147,7 @@ TEST_CASE("activations and their slopes", "[profiler]") {
     check_equal(dx, by_difference, of_differences);
   }
   Floats dx(3, 9);
-  activate_backward(Activation::relu, 3, Floats{2, 0, 1}.data(), Floats{5, 6, 7}.data(), dx.data(), Store::add);
+  activate_backward(ActivationKernel::relu, 3, Floats{2, 0, 1}.data(), Floats{5, 6, 7}.data(), dx.data(), Store::add);
   CHECK(dx == Floats{14, 9, 16});
 }
 

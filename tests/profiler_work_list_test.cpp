@@ -20,6 +20,7 @@ const char* mlp = R"({"schema": "meshloom.graph/1", "name": "mlp", "batch_dim": 
 Cluster cluster(int devices) {
   Cluster result;
   result.devices_per_host = devices;
+  result.device.peak = {{DType::fp32, FlopsPerSecond(1e12)}};
   return result;
 }
 

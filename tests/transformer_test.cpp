@@ -285,7 +285,10 @@ TEST_CASE("expert parallelism of dropless experts is an all-to-all of the tokens
   UniformLayout layout{1, 1, 8};
   layout.expert_parallel = 8;
   layout.micro_batch_per_replica = 1;
-  const Plan plan = baseline_plan(small_latent_experts(), layout, 32);
+  PlanningInput input = small_latent_experts();
+  // Where all of a collective's time is waited for, whichever it is.
+  input.recipe.exposed_activations = input.recipe.exposed_all_to_all = 1;
+  const Plan plan = baseline_plan(input, layout, 32);
   std::vector<std::string> moved;
   for (const Conversion& conversion : plan.stages[0].conversions)
     if (conversion.rate == Rate::per_microbatch)

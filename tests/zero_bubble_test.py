@@ -25,7 +25,7 @@ def write_graph(folder, run):
     path = pathlib.Path(folder) / f"{run['model']}.json"
     if not path.exists():  # attention of single kernels, as the paper counts activations: sb(34h + 5as)
         output_of("graph", "gpt", "--layers", run["layers"], "--hidden", run["hidden"], "--heads", run["heads"],
-                  "--seq-len", run["seq_len"], "--vocab", 50257, "--pad-vocab-to", 128, "--unfused-attention",
+                  "--seq-len", run["seq_len"], "--vocab", 32000, "--pad-vocab-to", 128, "--unfused-attention",
                   "-o", path)
     return path
 

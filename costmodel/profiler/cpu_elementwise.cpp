@@ -29,16 +29,16 @@ __attribute__((always_inline)) inline float gelu_slope(float x) {
 __attribute__((always_inline)) inline float sigmoid(float x) { return 1.0F / (1.0F + vector_exp(-x)); }
 
 template <typename Put>
-__attribute__((always_inline)) inline void backward_loop(Activation kind, std::int64_t count, const float* saved,
+__attribute__((always_inline)) inline void backward_loop(ActivationKernel kind, std::int64_t count, const float* saved,
                                                          const float* dy, float* dx) {
   switch (kind) {
-    case Activation::gelu:
+    case ActivationKernel::gelu:
       for (std::int64_t i = 0; i < count; ++i) Put::put(dx[i], dy[i] * gelu_slope(saved[i]));
       return;
-    case Activation::relu:
+    case ActivationKernel::relu:
       for (std::int64_t i = 0; i < count; ++i) Put::put(dx[i], saved[i] > 0 ? dy[i] : 0.0F);
       return;
-    case Activation::silu:
+    case ActivationKernel::silu:
       for (std::int64_t i = 0; i < count; ++i) {
         const float share = sigmoid(saved[i]);
         Put::put(dx[i], dy[i] * share * (1.0F + saved[i] * (1.0F - share)));
@@ -113,22 +113,22 @@ void multiply(std::int64_t count, const float* a, const float* b, float* y, Stor
 }
 
 MESHLOOM_VECTOR_VARIANTS
-void activate(Activation kind, std::int64_t count, const float* x, float* y) {
+void activate(ActivationKernel kind, std::int64_t count, const float* x, float* y) {
   switch (kind) {
-    case Activation::gelu:
+    case ActivationKernel::gelu:
       for (std::int64_t i = 0; i < count; ++i) y[i] = x[i] * gelu_share(x[i]);
       return;
-    case Activation::relu:
+    case ActivationKernel::relu:
       for (std::int64_t i = 0; i < count; ++i) y[i] = x[i] > 0 ? x[i] : 0.0F;
       return;
-    case Activation::silu:
+    case ActivationKernel::silu:
       for (std::int64_t i = 0; i < count; ++i) y[i] = x[i] * sigmoid(x[i]);
       return;
   }
 }
 
 MESHLOOM_VECTOR_VARIANTS
-void activate_backward(Activation kind, std::int64_t count, const float* saved, const float* dy, float* dx,
+void activate_backward(ActivationKernel kind, std::int64_t count, const float* saved, const float* dy, float* dx,
                        Store store) {
   if (store == Store::write)
     backward_loop<Writing>(kind, count, saved, dy, dx);

@@ -49,10 +49,10 @@ void repeat_columns(Rows rows, const float* dy, float* dx, Store store);
 void scale(std::int64_t count, float factor, const float* x, float* y, Store store);
 void multiply(std::int64_t count, const float* a, const float* b, float* y, Store store);
 
-enum class Activation { gelu, relu, silu };  // gelu by its tanh formula [Hendrycks & Gimpel 2016]
-void activate(Activation kind, std::int64_t count, const float* x, float* y);
+enum class ActivationKernel { gelu, relu, silu };  // gelu by its tanh formula [Hendrycks & Gimpel 2016]
+void activate(ActivationKernel kind, std::int64_t count, const float* x, float* y);
 // `saved` is x, for relu y.
-void activate_backward(Activation kind, std::int64_t count, const float* saved, const float* dy, float* dx,
+void activate_backward(ActivationKernel kind, std::int64_t count, const float* saved, const float* dy, float* dx,
                        Store store);
 
 void softmax(Rows rows, const float* x, float* y);

@@ -134,7 +134,7 @@ CpuWork make_add(const OperatorTask& task) {
   return work(buffers, [=] { add(rows.elements(), x, other, y); });
 }
 
-CpuWork make_activation(const OperatorTask& task, Activation kind) {
+CpuWork make_activation(const OperatorTask& task, ActivationKernel kind) {
   const std::int64_t count = rows_of(task).elements();
   Buffers buffers;
   const float* const x = buffers.floats(count);
@@ -282,11 +282,11 @@ CpuWork make_cpu_work(const OperatorTask& task) {
     case MeasuredOperator::multiply:
       return make_multiply(task);
     case MeasuredOperator::gelu:
-      return make_activation(task, Activation::gelu);
+      return make_activation(task, ActivationKernel::gelu);
     case MeasuredOperator::relu:
-      return make_activation(task, Activation::relu);
+      return make_activation(task, ActivationKernel::relu);
     case MeasuredOperator::silu:
-      return make_activation(task, Activation::silu);
+      return make_activation(task, ActivationKernel::silu);
     case MeasuredOperator::softmax:
       return make_softmax(task);
     case MeasuredOperator::layer_norm:

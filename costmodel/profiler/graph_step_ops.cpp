@@ -10,10 +10,10 @@
 namespace meshloom {
 namespace {
 
-std::optional<Activation> activation_of(OpKind kind) {
-  if (kind == OpKind::gelu) return Activation::gelu;
-  if (kind == OpKind::relu) return Activation::relu;
-  if (kind == OpKind::silu) return Activation::silu;
+std::optional<ActivationKernel> activation_of(OpKind kind) {
+  if (kind == OpKind::gelu) return ActivationKernel::gelu;
+  if (kind == OpKind::relu) return ActivationKernel::relu;
+  if (kind == OpKind::silu) return ActivationKernel::silu;
   return std::nullopt;
 }
 
@@ -245,7 +245,7 @@ void GraphStep::backward_of_rest(OpId id) {
   }
   const GradientPlace dx = gradient_place(op.inputs[0]);
   if (const auto kind = activation_of(op.kind)) {
-    const float* const saved = *kind == Activation::relu ? y : x;
+    const float* const saved = *kind == ActivationKernel::relu ? y : x;
     return add_backward(id, [=] { activate_backward(*kind, size, saved, dy, dx.place, dx.store); });
   }
   if (op.kind == OpKind::softmax) return add_backward(id, [=] { softmax_backward(rows, y, dy, dx.place, dx.store); });
