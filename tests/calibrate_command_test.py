@@ -13,7 +13,7 @@ CONSTANTS = {"schema": "meshloom.calibration/1", "constants": [
     {"files": ["devices/a100_sxm4_40gb", "devices/a100_sxm4_80gb"], "pointer": "/gemm/of_peak",
      "prior": 0.8, "spread": 0.1, "low": 0.3, "high": 1, "source": "a test"},
     {"each_of": ["recipes/megatron", "recipes/llm-foundry"], "pointer": "/elementwise_traffic",
-     "prior": 0.7, "spread": 0.4, "low": 0.05, "high": 6, "source": "a test"},
+     "prior": 0.1, "spread": 1.0, "low": 0.05, "high": 6, "source": "a test, far off on purpose"},
     {"files": ["recipes/megatron"], "pointer": "/context_memory", "unit": "GB", "fitted_to": "memory",
      "prior": 2.5, "spread": 0.5, "low": 0.3, "high": 12, "source": "a test"},
     {"files": ["devices/b200_sxm_180gb"], "pointer": "/gemm/of_peak",
