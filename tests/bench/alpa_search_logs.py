@@ -53,7 +53,7 @@ class Bench:
         self.meshloom, self.recipe, self.folder = arguments.meshloom, arguments.recipe, pathlib.Path(folder)
         self.overhead = arguments.stage_overhead / 1e3
         cluster = json.loads((ROOT / "cluster_specs/aws_p3_16xlarge.json").read_text())
-        cluster["device"]["memory"] = "32 GiB"
+        cluster["device"] = "V100-SXM2-32GB"
         cluster["nic"]["bandwidth"] = arguments.nic
         self.cluster = self.folder / "cluster.json"
         self.cluster.write_text(json.dumps(cluster))
