@@ -21,30 +21,35 @@ def output_of(*arguments):
     return subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True, check=True).stdout
 
 
-def write_graph(folder, run):
+VOCABULARIES = (32000, 50257)  # the paper prints none; its sizes fit the first, `meshloom accuracy` takes the second
+# With each: (model, microbatches, schedules) of the pairs whose winner is not the measured one.
+MISSES = {32000: [], 50257: [("GPT-1.5B", 24, "zb-2p", "interleaved-1f1b")]}
+
+
+def write_graph(folder, run, vocabulary):
     path = pathlib.Path(folder) / f"{run['model']}.json"
     if not path.exists():  # attention of single kernels, as the paper counts activations: sb(34h + 5as)
         output_of("graph", "gpt", "--layers", run["layers"], "--hidden", run["hidden"], "--heads", run["heads"],
-                  "--seq-len", run["seq_len"], "--vocab", 32000, "--pad-vocab-to", 128, "--unfused-attention",
+                  "--seq-len", run["seq_len"], "--vocab", vocabulary, "--pad-vocab-to", 128, "--unfused-attention",
                   "-o", path)
     return path
 
 
-def predict(folder, run):
+def predict(folder, run, vocabulary):
     # The first and the last stage hold one layer fewer, also as chunks.
     return json.loads(output_of(
-        "baseline", write_graph(folder, run), ROOT / "cluster_specs/dgx_a100.json", "--hosts", run["hosts"],
+        "baseline", write_graph(folder, run, vocabulary), ROOT / "cluster_specs/dgx_a100.json", "--hosts", run["hosts"],
         "--recipe", "megatron", "--global-batch", run["global_batch"], "--pp", run["pp"], "--vpp", run["vpp"],
         "--microbatch-size", run["micro_batch"], "--schedule", run["schedule"],
         "--account-for-embedding-in-pipeline-split", "--account-for-loss-in-pipeline-split", "--json"))
 
 
-def groups():
+def groups(vocabulary):
     """{(model, microbatches): {schedule: (measured, predicted, measured memory, predicted memory)}}"""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for run in DATA["runs"]:
-            plan = predict(folder, run)
+            plan = predict(folder, run, vocabulary)
             found.setdefault((run["model"], run["global_batch"] // run["micro_batch"]), {})[run["schedule"]] = (
                 run["iteration_time_s"], plan["iteration_time_s"], run["peak_memory_gb"],
                 plan["peak_memory_bytes"] / 1e9)
@@ -66,22 +71,25 @@ def is_miss(pair):
 class ZeroBubblePaper(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.groups = groups()
-        cls.pairs = list(pairs(cls.groups))
+        cls.groups = {vocabulary: groups(vocabulary) for vocabulary in VOCABULARIES}
+        cls.pairs = {vocabulary: list(pairs(found)) for vocabulary, found in cls.groups.items()}
 
     def test_all_rows_are_compared(self):
-        self.assertEqual(sum(len(each) for each in self.groups.values()), 36)
-        self.assertGreaterEqual(len(self.pairs), 45)
+        for vocabulary in VOCABULARIES:
+            self.assertEqual(sum(len(each) for each in self.groups[vocabulary].values()), 36)
+            self.assertGreaterEqual(len(self.pairs[vocabulary]), 45)
 
-    def test_the_same_schedule_wins(self):
-        self.assertEqual([pair for pair in self.pairs if is_miss(pair)], [])
+    def test_the_same_schedule_wins_but_for_the_misses_that_are_listed(self):
+        for vocabulary in VOCABULARIES:
+            self.assertEqual([pair[:4] for pair in self.pairs[vocabulary] if is_miss(pair)], MISSES[vocabulary])
 
     def test_the_median_error_of_a_ratio_is_within_5_percent(self):
-        self.assertLessEqual(statistics.median(abs(p / m - 1) for *_, m, p in self.pairs), 0.05)
+        for vocabulary in VOCABULARIES:
+            self.assertLessEqual(statistics.median(abs(p / m - 1) for *_, m, p in self.pairs[vocabulary]), 0.05)
 
 
 def print_table():
-    found = groups()
+    found = groups(VOCABULARIES[0])
     print("| model, microbatches | schedule | measured s | predicted s | error | measured GB | predicted GB |")
     print("|---|---|---|---|---|---|---|")
     for (model, microbatches), schedules in found.items():
