@@ -94,18 +94,28 @@ bool role_allows(const StrategyContext& context, const Op& op, std::size_t axis,
   return false;
 }
 
+// As the loss of a sample does: what lies behind is of no token.
+bool adds_up_tokens(const StrategyContext& context, const Op& op) {
+  for (std::uint32_t f = 0; f < op.rule.factors.size(); ++f)
+    if (op.kind == OpKind::sum && is_token_factor(context, op, FactorId{f}) && !in_outputs(op.rule, FactorId{f}))
+      return true;
+  return false;
+}
+
 // Roles that oblige: data, context and expert parallelism shard whatever they can, tensor parallelism every product
-// with a parameter, and sequence parallelism whatever lies between them, too.
+// with a parameter, and sequence parallelism whatever lies between them, too. Tokens' losses are whole where their
+// logits are sharded; adding up a part of them would cost an all-gather of their gradient.
 bool role_obliges(const StrategyContext& context, const Op& op, std::size_t axis) {
   switch (context.roles[axis]) {
     case AxisRole::free:
       return false;
     case AxisRole::data_parallel:
-    case AxisRole::sequence_parallel:
     case AxisRole::context_parallel:
     case AxisRole::expert_parallel:
     case AxisRole::context_and_expert_parallel:
       return true;
+    case AxisRole::sequence_parallel:
+      return !adds_up_tokens(context, op);
     case AxisRole::tensor_parallel:
       return multiplies_a_parameter(context.graph, op);
   }

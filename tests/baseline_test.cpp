@@ -63,6 +63,26 @@ TEST_CASE("sequence parallelism turns each all-reduce into a reduce-scatter and 
   CHECK(collectives.size() == 18);
 }
 
+// The inner all-reduce of the loss leaves the tokens' losses whole; every device adds up all of them, and their
+// gradient is whole, too.
+TEST_CASE("sequence parallelism communicates neither the loss nor its gradient", "[baseline]") {
+  PlanningInput input = small_gpt_on_v100s();
+  UniformLayout layout{8, 1, 1};
+  layout.sequence_parallel = true;
+  const Plan plan = baseline_plan(input, sized(layout, 2), 32);
+  CHECK(sharding_of(plan, "head.token_loss").axes == std::vector<std::string>{"v"});
+  CHECK(sharding_of(plan, "head.loss").axes == std::vector<std::string>{""});
+  for (const Conversion& conversion : plan.stages[0].conversions) CHECK(conversion.tensor != "head.token_loss");
+  // Where no device can have a part of the vocabulary, each has the losses of its part of the tokens.
+  GptOptions options;
+  options.layers = 2, options.hidden = 1024, options.heads = 16, options.seq_len = 512, options.vocab = 50257;
+  input.graph = build_gpt(options);
+  const Plan undivided = baseline_plan(input, sized(layout, 2), 32);
+  CHECK(sharding_of(undivided, "head.token_loss").axes == std::vector<std::string>{"s"});
+  CHECK(sharding_of(undivided, "head.loss").axes == std::vector<std::string>{"s"});
+  for (const Conversion& conversion : undivided.stages[0].conversions) CHECK(conversion.tensor != "head.token_loss");
+}
+
 TEST_CASE("data parallelism communicates gradients once per step and nothing else", "[baseline]") {
   const Plan plan = baseline_plan(small_gpt_on_v100s(), sized({1, 1, 8}, 1), 32);
   CHECK(forward_collectives(plan).empty());
