@@ -90,7 +90,8 @@ void add_baseline(CLI::App& root, Parsed& parsed) {
   add_inputs(app, baseline.inputs);
   add_profiles(app, baseline.inputs.profiles);
   add_integer(app, "--global-batch", baseline.global_batch, most_samples, "Samples per training step")->required();
-  add_integer(app, "--tp", layout.tensor_parallel, most_degree, "Tensor-parallel degree; 1 unless told");
+  add_integer(app, "--tp", layout.tensor_parallel, most_degree,
+              "Tensor-parallel degree, which divides heads and hidden sizes of MLPs; 1 unless told");
   add_integer(app, "--pp", layout.pipeline_parallel, most_degree, "Pipeline stages; 1 unless told");
   add_integer(app, "--dp", layout.data_parallel, most_degree, "Data-parallel degree; 1 unless told");
   add_integer(app, "--cp", layout.context_parallel, most_degree,
