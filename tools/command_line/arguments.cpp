@@ -216,14 +216,15 @@ std::vector<std::string> option_names(const CLI::App& app) {
   return names;
 }
 
-// What the names of the options' types say: "auto|1f1b|gpipe".
+// What the names of the options' types say: "auto|1f1b|gpipe", "source|device[,...]".
 std::vector<OptionValues> option_values(const CLI::App& app) {
   std::vector<OptionValues> values;
   for (const CLI::Option* option : app.get_options()) {
-    std::vector<std::string> choices = choices_of(option->get_type_name());
+    const bool several = option->get_type_name().ends_with(several_choices);
+    const std::vector<std::string> choices = choices_of(option->get_type_name());
     if (choices.size() < 2) continue;
-    for (const std::string& name : option->get_lnames()) values.push_back({"--" + name, choices});
-    if (option->get_positional()) values.push_back({"", choices});
+    for (const std::string& name : option->get_lnames()) values.push_back({"--" + name, choices, several});
+    if (option->get_positional()) values.push_back({"", choices, several});
   }
   return values;
 }
