@@ -90,7 +90,7 @@ SourcedTime MeasuredTimes::of(const KernelShape& kernel, Seconds modelled) const
   const Series* copy = find({.kind = MeasuredOperator::copy, .dtype = kernel.key.dtype});
   if (copy == nullptr) return {modelled, TimeSource::modelled};
   SourcedTime time = from(*copy, {kernel.shape[0]}, modelled);
-  time.source = TimeSource::extrapolated;
+  time.source = std::min(time.source, TimeSource::extrapolated);
   return time;
 }
 

@@ -11,7 +11,7 @@ namespace meshloom {
 
 enum class TimeSource {
   modelled,      // by formula alone
-  extrapolated,  // by formula, times what samples far from it were measured to take of theirs
+  extrapolated,  // by formula, times a part of what samples around or beside it were measured to take of theirs
   interpolated,  // by formula, times what samples around it were measured to take of theirs
   measured,      // this very shape
 };

@@ -1,4 +1,5 @@
 #include <catch2/catch.hpp>
+#include <cmath>
 
 #include "costmodel/device_files.hpp"
 #include "costmodel/measured_times.hpp"
@@ -82,9 +83,18 @@ TEST_CASE("a product of another operand order lends its ratio, not its certainty
   const OpTime time = Linear().time(with(quad(), profile));
   CHECK(time.forward.value() == Approx(3 * modelled.value()));
   CHECK(time.forward_source.main() == TimeSource::interpolated);
-  // The gradients' shapes were not measured; the only ratio known is 3.
-  CHECK(time.backward.value() == Approx(3 * Linear().time(quad()).backward.value()));
+  // The gradients' shapes have one size twice and another half as large: √2 doublings away from the ratio 3.
+  const double ratio = std::pow(3, 1 - std::sqrt(2) / 4);
+  CHECK(time.backward.value() == Approx(ratio * Linear().time(quad()).backward.value()));
   CHECK(time.backward_source.main() == TimeSource::extrapolated);
+}
+
+TEST_CASE("a product far from every measured one is modelled", "[profile]") {
+  Profile profile;
+  add_sample(profile, gemm(OperandOrder::nn), {{1, 4096, 4096, 4096}, {Seconds(1e3)}});
+  const OpTime time = Linear().time(with(quad(), profile));
+  CHECK(time.forward == Linear().time(quad()).forward);
+  CHECK(time.forward_source.main() == TimeSource::modelled);
 }
 
 TEST_CASE("elementwise kinds that were not measured take the ratio of copies", "[profile]") {

@@ -59,18 +59,43 @@ TEST_CASE("between scattered samples the nearer ones count more, and none is lef
   CHECK(source(table, {8, 8}) == TimeSource::interpolated);
 }
 
-TEST_CASE("outside of the samples the nearest ratio holds, flagged", "[profile]") {
-  const RatioTable table({sample({8}, 1, 2), sample({64}, 8, 4)});
-  CHECK(ratio(table, {1}, 0.1) == 2);
-  CHECK(ratio(table, {1024}, 128) == 0.5);
-  CHECK(source(table, {1}) == TimeSource::extrapolated);
-  CHECK(source(table, {1024}) == TimeSource::extrapolated);
+TEST_CASE("outside of the samples the nearest ratio fades over four doublings", "[profile]") {
+  // Ratio 16 at 64; the model takes as long as the size, so that no larger one is faster than the sample.
+  const RatioTable table({sample({32}, 32, 32), sample({64}, 64, 1024)});
+  CHECK(ratio(table, {128}, 128) == Approx(8));  // 16^(3/4)
+  CHECK(ratio(table, {256}, 256) == Approx(4));  // 16^(2/4)
+  CHECK(source(table, {256}, 256) == TimeSource::extrapolated);
+  CHECK(ratio(table, {4096}, 4096) == 1);
+  CHECK(source(table, {4096}, 4096) == TimeSource::modelled);
+  // Distances of several sizes add up as squares: 3 and 4 doublings are 5, too far; 1 and 1 are √2.
+  const RatioTable square({sample({8, 8}, 1, 16)});
+  CHECK(source(square, {64, 128}, 128) == TimeSource::modelled);
+  CHECK(ratio(square, {16, 4}, 1) == Approx(std::exp2(4 * (1 - std::sqrt(2) / 4))));
 }
 
-TEST_CASE("a shape in the box but far from every sample is extrapolated", "[profile]") {
-  const RatioTable table({sample({1, 4096}, 1, 1), sample({4096, 1}, 1, 1)});
-  CHECK(source(table, {4096, 4096}) == TimeSource::extrapolated);
+TEST_CASE("a shape beyond the samples is not faster than a smaller one that was measured", "[profile]") {
+  // Model 1 for all. Measured 16 at 8: at 32 the half of it in logs would be 4, at 1024 the model's 1.
+  const RatioTable slow({sample({8}, 1, 16)});
+  CHECK(ratio(slow, {32}, 1) == 16);
+  CHECK(ratio(slow, {1024}, 1) == 16);
+  CHECK(source(slow, {1024}) == TimeSource::extrapolated);
+  CHECK(ratio(slow, {2}, 1) == Approx(4));  // a smaller one may be
+  // Measured 1/16: a smaller shape takes no more.
+  const RatioTable fast({sample({8}, 1, 1.0 / 16)});
+  CHECK(ratio(fast, {2}, 1) == 1.0 / 16);
+  CHECK(ratio(fast, {32}, 1) == Approx(0.25));
+  // Where the model says that the smaller one takes longer nothing is known of their order.
+  CHECK(ratio(slow, {1024}, 0.5) == 1);
+  // Samples that contradict each other bound nothing: 4 took longer than 16.
+  const RatioTable crossed({sample({1, 4}, 1, 16), sample({4096, 16}, 1, 2)});
+  CHECK(ratio(crossed, {64, 8}, 1) < 16);
+}
+
+TEST_CASE("a shape in the box but far from every sample is extrapolated, then modelled", "[profile]") {
+  const RatioTable table({sample({1, 4096}, 1, 2), sample({4096, 1}, 1, 2)});
   CHECK(source(table, {2, 4096}) == TimeSource::interpolated);
+  CHECK(source(table, {16, 4096}, 1) == TimeSource::extrapolated);  // 4 doublings, 2 beyond the factor of 4
+  CHECK(source(table, {64, 64}, 0.5) == TimeSource::modelled);      // over 8
 }
 
 TEST_CASE("of several samples of one shape the geometric mean counts", "[profile]") {
