@@ -124,6 +124,7 @@ struct Recipe {
   Bytes context_memory{0};              // per device: CUDA context, communicator buffers
   double memory_fragmentation = 0;      // allocator overhead as a share of what is allocated
   double norm_bytes = 0;                // saved besides, per element of a norm's result (fp32 copies)
+  double logits_bytes = 0;              // saved besides, per entry of the logits on their device (fp32 copies)
   double gathered_logits_bytes = 0;     // on every device with the loss, per token and entry of the whole vocabulary
   std::string kernels;                  // the kernel set that was chosen; "": the recipe's default
   std::vector<std::string> frameworks;  // what tables of measured runs call frameworks that this describes

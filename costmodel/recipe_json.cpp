@@ -114,6 +114,7 @@ constexpr NumberKey number_keys[] = {
     {"expert_streams", &Recipe::expert_streams, 0, 1000},
     {"memory_fragmentation", &Recipe::memory_fragmentation, 0, 10},
     {"norm_bytes", &Recipe::norm_bytes, 0, 1000},
+    {"logits_bytes", &Recipe::logits_bytes, 0, 1000},
     {"gathered_logits_bytes", &Recipe::gathered_logits_bytes, 0, 1000},
 };
 
