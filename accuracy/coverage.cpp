@@ -1,22 +1,29 @@
 #include "accuracy/coverage.hpp"
 
+#include <map>
+#include <utility>
+
 namespace meshloom {
 
-std::optional<double> interval_coverage(const AccuracyReport& report, const Constants& constants,
-                                        const Uncertainty& uncertainty) {
-  double rows = 0, hits = 0;
-  for (const AccuracyRow& row : report.rows) {
+void add_intervals(AccuracyReport& report, const Constants& constants, const Uncertainty& uncertainty,
+                   const std::string& file) {
+  IntervalCoverage coverage{.level = uncertainty.level, .file = file, .all = {}, .groups = {}};
+  std::map<std::pair<std::string, std::string>, HeldRuns> groups;  // by recipe and device
+  for (AccuracyRow& row : report.rows) {
     const DeviceFile* device = find_device(constants, row.run.gpu);
-    if (!row.run.iteration_time || !row.run.suspect.empty() || device == nullptr) continue;
-    const std::string& recipe = recipe_for(constants, row.run.framework, row.run.gpu, row.run.parameter_state).name;
-    const std::optional<TimeInterval> interval =
-        interval_of(uncertainty, device->device.name, recipe, row.prediction.iteration_time);
-    if (!interval) return std::nullopt;
-    rows += 1;
-    if (interval->contains(*row.run.iteration_time)) hits += 1;
+    if (device == nullptr) continue;
+    row.device = device->device.name;
+    row.recipe = recipe_for(constants, row.run.framework, row.run.gpu, row.run.parameter_state).name;
+    row.interval = interval_of(uncertainty, row.device, row.recipe, row.prediction.iteration_time);
+    const std::optional<bool> inside = row.in_interval();
+    if (!inside || !row.run.suspect.empty()) continue;
+    for (HeldRuns* runs : {&coverage.all, &groups[{row.recipe, row.device}]}) {
+      ++runs->runs;
+      if (*inside) ++runs->held;
+    }
   }
-  if (rows == 0) return std::nullopt;
-  return hits / rows;
+  for (const auto& [names, held] : groups) coverage.groups.push_back({names.first, names.second, held});
+  report.coverage = std::move(coverage);
 }
 
 }  // namespace meshloom

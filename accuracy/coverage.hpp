@@ -1,7 +1,7 @@
-// The share of measured times that lie in the intervals of their predictions.
+// Which measured times lie in the intervals of their predictions.
 #pragma once
 
-#include <optional>
+#include <string>
 
 #include "accuracy/constants.hpp"
 #include "accuracy/report.hpp"
@@ -9,8 +9,9 @@
 
 namespace meshloom {
 
-// Of the rows that ran and are not suspect; none without such rows or without intervals.
-std::optional<double> interval_coverage(const AccuracyReport& report, const Constants& constants,
-                                        const Uncertainty& uncertainty);
+// Adds to each row its device, recipe and interval, and to the report how many runs lie in theirs. `constants` are what
+// the rows were priced with; `file`: where the uncertainty was read.
+void add_intervals(AccuracyReport& report, const Constants& constants, const Uncertainty& uncertainty,
+                   const std::string& file);
 
 }  // namespace meshloom

@@ -122,7 +122,7 @@ void add_rows(AccuracyReport& report, const std::vector<MeasuredRun>& runs, cons
     if (const auto* reason = std::get_if<SkipReason>(&outcomes[k]))
       report.skipped.push_back({runs[k].id, runs[k].source, reason->text});
     else
-      report.rows.push_back({runs[k], std::get<Prediction>(outcomes[k])});
+      report.rows.push_back({.run = runs[k], .prediction = std::get<Prediction>(outcomes[k])});
 }
 
 void add_summaries(AccuracyReport& report) {
@@ -147,6 +147,16 @@ void add_summaries(AccuracyReport& report) {
 std::optional<double> AccuracyRow::error() const {
   if (!run.iteration_time) return std::nullopt;
   return prediction.iteration_time / *run.iteration_time - 1;
+}
+
+std::optional<bool> AccuracyRow::in_interval() const {
+  if (!run.iteration_time || !interval) return std::nullopt;
+  return interval->contains(*run.iteration_time);
+}
+
+std::optional<double> HeldRuns::share() const {
+  if (runs == 0) return std::nullopt;
+  return static_cast<double>(held) / static_cast<double>(runs);
 }
 
 std::optional<double> MemoryCalls::balanced_accuracy() const {

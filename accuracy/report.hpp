@@ -11,13 +11,38 @@
 #include "accuracy/measured_runs.hpp"
 #include "accuracy/prediction.hpp"
 #include "accuracy/statistics.hpp"
+#include "accuracy/uncertainty.hpp"
 
 namespace meshloom {
 
 struct AccuracyRow {
   MeasuredRun run;
   Prediction prediction;
-  std::optional<double> error() const;  // predicted/measured − 1; none: it ran out of memory
+  // What it was priced with and where measured times of such runs lie: coverage.hpp adds them.
+  std::string device{}, recipe{};
+  std::optional<TimeInterval> interval{};
+
+  std::optional<double> error() const;      // predicted/measured − 1; none: it ran out of memory
+  std::optional<bool> in_interval() const;  // none: it ran out of memory, or there is no interval
+};
+
+// How many runs there are, and how many have their measured time in the interval of their prediction.
+struct HeldRuns {
+  std::size_t runs = 0, held = 0;
+  std::optional<double> share() const;  // none without runs
+  bool operator==(const HeldRuns&) const = default;
+};
+struct GroupCoverage {
+  std::string recipe, device;
+  HeldRuns held;
+  bool operator==(const GroupCoverage&) const = default;
+};
+// Of runs that have an interval and are not suspect.
+struct IntervalCoverage {
+  double level = 0.9;  // share of measured times that intervals are to hold
+  std::string file;    // of the errors that they are made of
+  HeldRuns all;
+  std::vector<GroupCoverage> groups;  // by (recipe, device)
 };
 
 struct SkippedRun {
@@ -52,6 +77,7 @@ struct AccuracyReport {
   std::vector<std::pair<std::string, Ranking>> ranking_by_source;  // of those that have a group
   MemoryCalls memory;
   std::vector<std::pair<std::string, MemoryCalls>> memory_by_framework;
+  std::optional<IntervalCoverage> coverage;  // none: not asked for
 };
 
 AccuracyReport make_report(const std::vector<MeasuredRun>& runs, const std::vector<Outcome>& outcomes);

@@ -70,17 +70,36 @@ Json json_of(const AccuracyRow& row) {
           {"gpu", run.gpu},
           {"gpus", run.gpus},
           {"framework", run.framework},
+          {"device", text_or_null(row.device)},
+          {"recipe", text_or_null(row.recipe)},
           {"status", run.out_of_memory() ? "oom" : "ok"},
           {"suspect", text_or_null(run.suspect)},
           {"measured_s", value_or_null(run.iteration_time)},
           {"predicted_s", made.iteration_time.value()},
           {"error", or_null(row.error())},
+          {"interval_s", row.interval ? Json{row.interval->low.value(), row.interval->high.value()} : Json(nullptr)},
+          {"in_interval", row.in_interval() ? Json(*row.in_interval()) : Json(nullptr)},
           {"peak_memory_bytes", made.peak_memory.value()},
           {"measured_memory_bytes", value_or_null(run.peak_memory)},
           {"fits", made.fits},
           {"layout", describe(made.layout)},
           {"bubble_fraction", made.bubble_fraction},
           {"shares", json_of(made.shares)}};
+}
+
+Json json_of(const HeldRuns& held) {
+  return {{"runs", held.runs}, {"held", held.held}, {"coverage", or_null(held.share())}};
+}
+
+Json json_of(const IntervalCoverage& coverage) {
+  Json json{{"level", coverage.level}, {"file", coverage.file}};
+  json.update(json_of(coverage.all));
+  json["groups"] = Json::array();
+  for (const GroupCoverage& group : coverage.groups) {
+    json["groups"].push_back({{"recipe", group.recipe}, {"device", group.device}});
+    json["groups"].back().update(json_of(group.held));
+  }
+  return json;
 }
 
 Json summary_of(const AccuracyReport& report) {
@@ -107,8 +126,9 @@ std::string report_json(const AccuracyReport& report) {
   ranking["by_source"] = by_name(report.ranking_by_source);
   Json memory = json_of(report.memory);
   memory["by_framework"] = by_name(report.memory_by_framework);
-  const Json result{
+  Json result{
       {"rows", rows}, {"skipped", skipped}, {"summary", summary_of(report)}, {"ranking", ranking}, {"memory", memory}};
+  if (report.coverage) result["intervals"] = json_of(*report.coverage);
   return result.dump(2) + "\n";
 }
 

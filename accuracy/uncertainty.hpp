@@ -78,6 +78,8 @@ std::vector<bool> cross_validated_hits(const std::vector<UnseenError>& errors, d
 
 Uncertainty parse_uncertainty(const std::string& text, const std::string& file);
 std::string write_uncertainty(const Uncertainty& uncertainty);
+// FOLDER/uncertainty.json, as `meshloom calibrate -o FOLDER` writes it; none: there is no such file. Throws InputError.
+std::optional<Uncertainty> read_uncertainty(const std::string& folder);
 // The one that comes with the program.
 const Uncertainty& shipped_uncertainty();
 

@@ -1,7 +1,10 @@
 #include <fmt/format.h>
 
+#include <filesystem>
+
 #include "accuracy/calibrated_files.hpp"
 #include "accuracy/uncertainty.hpp"
+#include "graphs/files.hpp"
 #include "graphs/json_input.hpp"
 
 namespace meshloom {
@@ -66,6 +69,12 @@ std::string write_uncertainty(const Uncertainty& uncertainty) {
   if (uncertainty.unknown_device) root["unknown_device"] = to_json(*uncertainty.unknown_device);
   root["groups"] = groups;
   return root.dump(2) + "\n";
+}
+
+std::optional<Uncertainty> read_uncertainty(const std::string& folder) {
+  const std::string path = (std::filesystem::path(folder) / "uncertainty.json").string();
+  if (!std::filesystem::exists(path)) return std::nullopt;
+  return parse_uncertainty(read_file(path), path);
 }
 
 const Uncertainty& shipped_uncertainty() {

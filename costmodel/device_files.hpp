@@ -31,6 +31,9 @@ std::optional<DeviceFile> device_named(const std::string& name_or_alias);
 // drivers differ in them.
 bool spelled_alike(const std::string& one, const std::string& other);
 bool goes_by(const DeviceFile& file, const std::string& name);  // spelled as its name or one of its aliases
+// The built-in devices whose names begin so, if there are several, by file name: then it names a family ("A100"), not a
+// device, though an alias may say which one tables mean by it.
+std::vector<std::string> family_named(const std::string& name);
 // Throws InputError as read_cluster does.
 DeviceFile read_device_file(const std::string& path);
 DeviceFile parse_device(const std::string& text, const std::string& file);

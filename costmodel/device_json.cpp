@@ -241,4 +241,11 @@ bool goes_by(const DeviceFile& file, const std::string& name) {
                      [&](const std::string& alias) { return spelled_alike(alias, name); });
 }
 
+std::vector<std::string> family_named(const std::string& name) {
+  std::vector<std::string> members;
+  for (const DeviceFile& file : built_in_devices())
+    if (normalized(file.device.name).starts_with(normalized(name))) members.push_back(file.device.name);
+  return members.size() > 1 ? members : std::vector<std::string>{};
+}
+
 }  // namespace meshloom

@@ -1,6 +1,7 @@
 #include "costmodel/measured_times.hpp"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -29,6 +30,7 @@ SourcedTime scaled(const RatioSample* sample, const Ratio& ratio, Seconds modell
 
 bool same_device(const std::string& one, const std::string& other) {
   if (spelled_alike(one, other)) return true;
+  if (!family_named(one).empty() || !family_named(other).empty()) return false;
   const auto first = device_named(one), second = device_named(other);
   return first && second && first->device.name == second->device.name;
 }
@@ -132,10 +134,13 @@ Cluster with_profiles(const Cluster& cluster, const Recipe& recipe, const std::v
   for (const ProfileFile& file : profiles) {
     const auto named = [&](const std::string& other) { return same_device(device(file), other); };
     if (somewhere(file) || std::any_of(stand_ins.begin(), stand_ins.end(), named)) continue;
-    throw InputError(file.path,
-                     fmt::format("/device: was measured on \"{}\", the cluster has {}; give a profile of its "
-                                 "device, or say --profile-device-is \"{}\" to use this one nevertheless",
-                                 device(file), devices_text(cluster), device(file)));
+    const std::vector<std::string> family = family_named(device(file));
+    throw InputError(
+        file.path,
+        fmt::format("/device: was measured on \"{}\"{}, the cluster has {}; give a profile of its "
+                    "device, or say --profile-device-is \"{}\" to use this one nevertheless",
+                    device(file), family.empty() ? "" : fmt::format(", which may be {}", fmt::join(family, " or ")),
+                    devices_text(cluster), device(file)));
   }
   for (Cluster* group : groups) {
     std::vector<Profile> own;

@@ -64,7 +64,7 @@ Cluster with_profiles(const Cluster& cluster, const Recipe& recipe, const std::v
                       const std::vector<std::string>& stand_ins);
 
 // Names of one device: case, spaces, hyphens and the maker's name in front do not count; or both are names of one
-// device file.
+// device file, and neither that of a family ("A100": which of them was measured?).
 bool same_device(const std::string& one, const std::string& other);
 
 }  // namespace meshloom

@@ -295,6 +295,29 @@ Seconds backward_work(const LocalOp& local, const GradientOp& kernel) {
   return Seconds{};
 }
 
+// Whatever the sizes on a device: a reshape that leaves the factors in their order, a broadcast.
+bool is_view(const Op& op) {
+  if (op.kind != OpKind::reshape) return op.kind == OpKind::broadcast;
+  const auto order = [&](const RuleOperand& operand) {
+    std::vector<FactorId> factors;
+    for (const RuleDimension& dimension : operand)
+      for (const FactorId factor : dimension)
+        if (!(op.factor_sizes[index(factor)] == Extent{})) factors.push_back(factor);
+    return factors;
+  };
+  return order(op.rule.inputs[0]) == order(op.rule.outputs[0]);
+}
+
+// Whether the host starts a kernel for it: not where the operand's gradient is the result's, or a view of it.
+bool starts_kernel(const Op& op, const GradientOp& gradient) {
+  if (op.kind != OpKind::add && op.kind != OpKind::broadcast) return !is_view(op);
+  const RuleOperand& operand = op.rule.inputs[gradient.of_inputs[0]];
+  for (const RuleDimension& dimension : op.rule.outputs[0])
+    for (const FactorId factor : dimension)
+      if (!contains(operand, factor)) return true;  // a sum over it
+  return false;
+}
+
 bool computes_in_fp16(const DeviceType& device, const Recipe& recipe) {
   return dtype_on(device, recipe.compute_dtype) == DType::fp16;
 }
@@ -374,11 +397,13 @@ DType computed_in(const Cluster& cluster, const Recipe& recipe, const Graph& gra
   return LocalOp{cluster, recipe, graph, gradient, graph.op(op), {}}.dtype();
 }
 
-Launches launches(const Recipe& recipe, const Graph& graph, const OpGradient& gradient, OpId op) {
+Launches launches(const Recipe& recipe, const Graph& graph, const OpGradient& gradient, OpId id) {
+  const Op& op = graph.op(id);
   Launches time;
-  if (price_of(graph.op(op)) == Price::view) return time;
-  time.forward = recipe.launch;
-  time.backward = recipe.backward_launch * static_cast<double>(gradient.kernels.size()) * recipe.launch;
+  if (!is_view(op)) time.forward = recipe.launch;
+  const auto kernels = std::count_if(gradient.kernels.begin(), gradient.kernels.end(),
+                                     [&](const GradientOp& kernel) { return starts_kernel(op, kernel); });
+  time.backward = recipe.backward_launch * static_cast<double>(kernels) * recipe.launch;
   return time;
 }
 

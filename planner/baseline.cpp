@@ -14,13 +14,10 @@
 #include "planner/materialize.hpp"
 #include "planner/plan/ranks.hpp"
 #include "planner/shared_parameters.hpp"
+#include "planner/uniform_meshes.hpp"
 
 namespace meshloom {
 namespace {
-
-std::int64_t devices_of_stage(const UniformLayout& layout) {
-  return layout.tensor_parallel * layout.context_parallel * layout.data_parallel;
-}
 
 void check(const PlanningInput& input, const UniformLayout& layout, std::int64_t global_batch) {
   for (const auto& [option, degree] :
@@ -114,85 +111,6 @@ LayerRanges equal_stages(const Graph& graph, const PlanningLayers& layers, const
   return result;
 }
 
-// One axis of a layout's mesh: Megatron's order, tensor parallelism on neighbouring devices.
-struct LayoutAxis {
-  const char* name;
-  std::int64_t size;
-  AxisRole role;
-};
-
-// Expert parallelism takes what it can of data parallelism's devices, the rest of context parallelism's.
-std::vector<LayoutAxis> layout_axes(const UniformLayout& layout) {
-  const std::int64_t of_data = std::gcd(layout.expert_parallel, layout.data_parallel);
-  const std::int64_t of_context = layout.expert_parallel / of_data;
-  std::vector<LayoutAxis> axes{{"dp", layout.data_parallel / of_data, AxisRole::data_parallel},
-                               {"ep", of_data, AxisRole::expert_parallel},
-                               {"cp", layout.context_parallel / of_context, AxisRole::context_parallel},
-                               {"cp-ep", of_context, AxisRole::context_and_expert_parallel},
-                               {"tp", layout.tensor_parallel,
-                                layout.sequence_parallel ? AxisRole::sequence_parallel : AxisRole::tensor_parallel}};
-  std::erase_if(axes, [](const LayoutAxis& axis) { return axis.size == 1; });
-  return axes;
-}
-
-// On the hosts of one group, as its first devices or behind other stages of as many.
-DeviceMesh mesh_on_hosts(const Cluster& cluster, const UniformLayout& layout) {
-  const std::int64_t devices = devices_of_stage(layout);
-  DeviceMesh mesh;
-  if (devices <= cluster.devices_per_host && cluster.devices_per_host % devices == 0)
-    mesh.submesh = {1, devices};
-  else if (devices % cluster.devices_per_host == 0)
-    mesh.submesh = {devices / cluster.devices_per_host, cluster.devices_per_host};
-  else
-    throw InputError("--tp, --dp", fmt::format("a stage of {} devices does not lie evenly on hosts of {}", devices,
-                                               cluster.devices_per_host));
-  const std::vector<LayoutAxis> axes = layout_axes(layout);
-  if (axes.size() > max_mesh_axes)
-    throw InputError("--ep", fmt::format("{} takes a part of --dp {} and a part of --cp {}, which with --tp makes more "
-                                         "than {} mesh axes; give a multiple of dp or a divisor",
-                                         layout.expert_parallel, layout.data_parallel, layout.context_parallel,
-                                         std::size_t{max_mesh_axes}));
-  std::int64_t extent = 1;  // of the axes from the minor-most on
-  for (auto axis = axes.rbegin(); axis != axes.rend(); ++axis) {
-    extent *= axis->size;
-    if (cluster.devices_per_host % extent != 0 && extent % cluster.devices_per_host != 0)
-      throw InputError(fmt::format("--{}", axis->name),
-                       fmt::format("{} does not lie evenly on hosts of {}", axis->size, cluster.devices_per_host));
-  }
-  for (const LayoutAxis& axis : axes) mesh.axes.push_back({axis.name, axis.size});
-  return mesh;
-}
-
-// Of one rank's stages; ranks take the devices in order.
-DeviceMesh stage_mesh(const Cluster& cluster, const UniformLayout& layout, std::int64_t rank) {
-  const std::int64_t devices = devices_of_stage(layout);
-  const std::size_t group = group_of_device(cluster, rank * devices);
-  const Cluster& here = group_at(cluster, group);
-  DeviceMesh mesh = mesh_on_hosts(here, layout);
-  mesh.submesh.group = static_cast<std::uint32_t>(group);
-  const std::int64_t first = rank * devices - first_device_of(cluster, group);
-  const std::int64_t unit = mesh.submesh.hosts > 1 ? here.devices_per_host : devices;
-  if (first % unit != 0 || first + devices > here.devices())
-    throw InputError("--pp", fmt::format("stage {} of {} devices does not lie within one group of hosts (\"{}\" has "
-                                         "{} devices); give stages that divide each group",
-                                         rank, devices, here.name, here.devices()));
-  return mesh;
-}
-
-// By rank.
-std::vector<DeviceMesh> stage_meshes(const Cluster& cluster, const UniformLayout& layout) {
-  std::vector<DeviceMesh> meshes;
-  for (std::int64_t rank = 0; rank < layout.pipeline_parallel; ++rank)
-    meshes.push_back(stage_mesh(cluster, layout, rank));
-  return meshes;
-}
-
-std::vector<AxisRole> axis_roles(const UniformLayout& layout) {
-  std::vector<AxisRole> roles;
-  for (const LayoutAxis& axis : layout_axes(layout)) roles.push_back(axis.role);
-  return roles;
-}
-
 SearchOptions options_of(const UniformLayout& layout, std::int64_t global_batch) {
   SearchOptions options;
   options.global_batch = global_batch;
@@ -214,7 +132,7 @@ void add_reasons(Plan& plan) {
 }
 
 Plan plan_with(const SearchSpace& space, const UniformLayout& layout, std::int64_t microbatch_size) {
-  const std::vector<DeviceMesh> meshes = stage_meshes(space.input.cluster, layout);
+  const std::vector<DeviceMesh> meshes = stage_meshes(space.input.cluster, space.meanings, layout);
   const std::int64_t microbatches = space.options.global_batch / microbatch_size;
   const RangeSettings settings{layout.parameter_state, layout.recompute, {static_cast<double>(microbatches), 1, 0, 0}};
   PipelineRequest request{{}, microbatch_size, microbatches, layout.schedule};
@@ -225,10 +143,11 @@ Plan plan_with(const SearchSpace& space, const UniformLayout& layout, std::int64
     const auto& [first, last] = ranges[static_cast<std::size_t>(s)];
     const DeviceMesh& mesh = meshes[static_cast<std::size_t>(shape.rank_of(s))];
     MeshSolver& solver =
-        solvers.try_emplace(mesh.submesh.group, space, mesh, axis_roles(layout), microbatch_size).first->second;
+        solvers.try_emplace(mesh.submesh.group, space, mesh, axis_roles(space.meanings, layout), microbatch_size)
+            .first->second;
     const std::int64_t device = shape.rank_of(s) * mesh.submesh.devices();
     request.stages.push_back(
-        materialize_stage(space, {first, last, mesh, axis_roles(layout), settings, device}, solver));
+        materialize_stage(space, {first, last, mesh, axis_roles(space.meanings, layout), settings, device}, solver));
   }
   Plan plan = materialize_plan(space, std::move(request));
   add_reasons(plan);
@@ -297,6 +216,7 @@ void BaselinePlanner::move_to(const Cluster& cluster) { state_->input.cluster = 
 
 Plan BaselinePlanner::plan(const UniformLayout& layout, std::int64_t global_batch) {
   check(state_->input, layout, global_batch);
+  check_tensor_parallel(state_->input.graph, state_->space.meanings, layout);
   state_->options = options_of(layout, global_batch);
   const SearchSpace& space = state_->space;
   std::vector<std::int64_t> sizes;
@@ -349,7 +269,8 @@ std::vector<UniformLayout> possible_degrees(const SearchSpace& space) {
   std::vector<UniformLayout> result;
   const auto add = [&](const UniformLayout& layout) {
     try {
-      stage_meshes(cluster, layout);
+      check_tensor_parallel(space.input.graph, space.meanings, layout);
+      stage_meshes(cluster, space.meanings, layout);
       equal_stages(space.input.graph, space.layers, layout);
     } catch (const InputError&) {
       return;
@@ -402,7 +323,7 @@ bool agrees(const UniformLayout& layout, const SearchOptions& options) {
 
 bool keeps_constraints(const UniformLayout& layout, const SearchSpace& space) {
   if (space.allowed.count() && layout.pipeline_parallel != *space.allowed.count()) return false;
-  const std::vector<DeviceMesh> meshes = stage_meshes(space.input.cluster, layout);
+  const std::vector<DeviceMesh> meshes = stage_meshes(space.input.cluster, space.meanings, layout);
   const LayerRanges ranges = equal_stages(space.input.graph, space.layers, layout);
   for (std::size_t s = 0; s < ranges.size(); ++s) {
     const Submesh& submesh = meshes[s % meshes.size()].submesh;  // ranks take turns
@@ -477,13 +398,13 @@ Seconds estimate_of(const SearchSpace& space, const UniformLayout& layout, const
 
 void price(PricedTogether& priced, const SearchSpace& space, const std::vector<UniformLayout>& layouts) {
   const UniformLayout& any = layouts[priced.layouts.front()];
-  const std::vector<DeviceMesh> meshes = stage_meshes(space.input.cluster, any);
+  const std::vector<DeviceMesh> meshes = stage_meshes(space.input.cluster, space.meanings, any);
   const LayerRanges ranges = equal_stages(space.input.graph, space.layers, any);
   std::vector<bool> wanted(space.classes.classes.size(), false);
   for (const auto& [first, last] : ranges) wanted[space.classes.of[first][last - first]] = true;
   std::map<std::uint32_t, MeshSolver> solvers;  // by group
   for (const DeviceMesh& mesh : meshes)
-    solvers.try_emplace(mesh.submesh.group, space, mesh, axis_roles(any), priced.microbatch_size);
+    solvers.try_emplace(mesh.submesh.group, space, mesh, axis_roles(space.meanings, any), priced.microbatch_size);
   const auto microbatches = static_cast<double>(space.options.global_batch / priced.microbatch_size);
   for (const std::size_t l : priced.layouts) {
     const RangeSettings settings{layouts[l].parameter_state, layouts[l].recompute, {microbatches, 1, 0, 0}};

@@ -9,18 +9,6 @@ namespace {
 
 using AxisFactors = std::array<std::optional<FactorId>, max_mesh_axes>;
 
-bool is_parameter(const Graph& graph, TensorId tensor) { return graph.tensor(tensor).role == TensorRole::parameter; }
-
-// Whether the factor is in a marked dimension of one of the tensors.
-bool in_marked(const std::vector<TensorId>& tensors, const std::vector<RuleOperand>& operands,
-               const std::vector<std::vector<bool>>& marked, FactorId factor) {
-  for (std::size_t i = 0; i < tensors.size(); ++i)
-    for (std::size_t d = 0; d < operands[i].size(); ++d)
-      if (marked[index(tensors[i])][d] && std::count(operands[i][d].begin(), operands[i][d].end(), factor) > 0)
-        return true;
-  return false;
-}
-
 bool is_token_factor(const StrategyContext& context, const Op& op, FactorId factor) {
   return in_marked(op.inputs, op.rule.inputs, context.meanings.tokens, factor);
 }
@@ -37,17 +25,22 @@ bool works_on_experts(const StrategyContext& context, const Op& op) {
   return false;
 }
 
-bool multiplies_a_parameter(const Graph& graph, const Op& op) {
-  const bool multiplies = op.kind == OpKind::einsum || op.kind == OpKind::conv || op.kind == OpKind::gather;
-  return multiplies &&
-         std::any_of(op.inputs.begin(), op.inputs.end(), [&](TensorId t) { return is_parameter(graph, t); });
+AxisRole role_of(const StrategyContext& context, std::size_t axis) {
+  return context.roles[context.roles[axis] == AxisRole::key_value_copies ? axis - 1 : axis];
+}
+
+// Of the axis and the one that goes with it.
+std::int64_t devices_together(const StrategyContext& context, std::size_t axis) {
+  if (context.roles[axis] == AxisRole::key_value_copies) --axis;
+  const bool has_copies = axis + 1 < context.mesh.dimensions() && context.roles[axis + 1] == AxisRole::key_value_copies;
+  return context.mesh.size(axis) * (has_copies ? context.mesh.size(axis + 1) : 1);
 }
 
 // Logits sharded by vocabulary stay so for the loss.
 bool vocabulary_divides(const StrategyContext& context, const Op& op, std::size_t axis) {
   for (std::size_t f = 0; f < op.rule.factors.size(); ++f)
     if (op.rule.factors[f].mark == FactorMark::inner_collective &&
-        op.factor_sizes[f].at(context.batch) % context.mesh.size(axis) == 0)
+        op.factor_sizes[f].at(context.batch) % devices_together(context, axis) == 0)
       return true;
   return false;
 }
@@ -59,7 +52,8 @@ bool tensor_parallel_factor(const StrategyContext& context, const Op& op, std::s
   if (multiplies_a_parameter(context.graph, op)) {
     if (token || (op.kind == OpKind::gather && in_outputs(op.rule, factor))) return false;
     for (std::size_t i = 0; i < op.inputs.size(); ++i)
-      if (is_parameter(context.graph, op.inputs[i]) && contains(op.rule.inputs[i], factor)) return true;
+      if (context.graph.tensor(op.inputs[i]).role == TensorRole::parameter && contains(op.rule.inputs[i], factor))
+        return true;
     return false;
   }
   const bool batch = op.factor_sizes[index(factor)].scales_with_batch;
@@ -72,7 +66,7 @@ bool tensor_parallel_factor(const StrategyContext& context, const Op& op, std::s
 }
 
 bool role_allows(const StrategyContext& context, const Op& op, std::size_t axis, FactorId factor) {
-  switch (context.roles[axis]) {
+  switch (role_of(context, axis)) {
     case AxisRole::free:
       return true;
     case AxisRole::data_parallel:
@@ -90,24 +84,48 @@ bool role_allows(const StrategyContext& context, const Op& op, std::size_t axis,
       return works_on_experts(context, op)
                  ? is_expert_factor(context, op, factor)
                  : is_token_factor(context, op, factor) && !op.factor_sizes[index(factor)].scales_with_batch;
+    case AxisRole::key_value_copies:
+      break;
   }
   return false;
 }
 
+// As the loss of a sample does: what lies behind is of no token.
+bool adds_up_tokens(const StrategyContext& context, const Op& op) {
+  for (std::uint32_t f = 0; f < op.rule.factors.size(); ++f)
+    if (op.kind == OpKind::sum && is_token_factor(context, op, FactorId{f}) && !in_outputs(op.rule, FactorId{f}))
+      return true;
+  return false;
+}
+
+// Too many devices for the key-value heads that the op makes: each makes those that it reads.
+bool copies_key_values(const StrategyContext& context, const Op& op, std::size_t axis) {
+  for (std::uint32_t f = 0; f < op.rule.factors.size(); ++f)
+    if (in_marked(op.outputs, op.rule.outputs, context.meanings.key_value_heads, FactorId{f}) &&
+        op.factor_sizes[f].at(context.batch) % context.mesh.size(axis) != 0)
+      return true;
+  return false;
+}
+
 // Roles that oblige: data, context and expert parallelism shard whatever they can, tensor parallelism every product
-// with a parameter, and sequence parallelism whatever lies between them, too.
+// with a parameter and the core of attention, and sequence parallelism whatever lies between them, too. Tokens' losses
+// are whole where their logits are sharded; adding up a part of them would cost an all-gather of their gradient.
 bool role_obliges(const StrategyContext& context, const Op& op, std::size_t axis) {
   switch (context.roles[axis]) {
     case AxisRole::free:
       return false;
     case AxisRole::data_parallel:
-    case AxisRole::sequence_parallel:
     case AxisRole::context_parallel:
     case AxisRole::expert_parallel:
     case AxisRole::context_and_expert_parallel:
       return true;
+    case AxisRole::sequence_parallel:
+      return !adds_up_tokens(context, op) && !copies_key_values(context, op, axis);
     case AxisRole::tensor_parallel:
-      return multiplies_a_parameter(context.graph, op);
+      return op.kind == OpKind::attention ||
+             (multiplies_a_parameter(context.graph, op) && !copies_key_values(context, op, axis));
+    case AxisRole::key_value_copies:  // what the axis before it does decides
+      return false;
   }
   return false;
 }
@@ -194,89 +212,6 @@ void for_each_assignment(const std::vector<std::vector<std::optional<FactorId>>>
 
 }  // namespace
 
-namespace {
-
-using Marks = std::vector<std::vector<bool>>;  // by TensorId, by dimension
-
-// Marks the dimensions of the op's outputs that a marked dimension of an input runs along.
-void carry_along(Marks& marks, const Op& op) {
-  for (std::uint32_t f = 0; f < op.rule.factors.size(); ++f) {
-    const FactorId factor{f};
-    if (!in_marked(op.inputs, op.rule.inputs, marks, factor)) continue;
-    for (std::size_t o = 0; o < op.outputs.size(); ++o)
-      for (std::size_t d = 0; d < op.rule.outputs[o].size(); ++d)
-        if (std::count(op.rule.outputs[o][d].begin(), op.rule.outputs[o][d].end(), factor) > 0)
-          marks[index(op.outputs[o])][d] = true;
-  }
-}
-
-void mark(Marks& marks, const std::vector<TensorId>& tensors, const std::vector<RuleOperand>& operands,
-          FactorId factor) {
-  for (std::size_t i = 0; i < tensors.size(); ++i)
-    for (std::size_t d = 0; d < operands[i].size(); ++d)
-      if (std::count(operands[i][d].begin(), operands[i][d].end(), factor) > 0) marks[index(tensors[i])][d] = true;
-}
-
-// A product batched over a parameter's factor: the factor is in every operand and in the result.
-void mark_experts(Marks& marks, const Graph& graph, const Op& op) {
-  if (op.kind != OpKind::einsum || op.inputs.size() < 2 || !multiplies_a_parameter(graph, op)) return;
-  for (std::uint32_t f = 0; f < op.rule.factors.size(); ++f) {
-    const FactorId factor{f};
-    const auto has = [&](const RuleOperand& operand) { return contains(operand, factor); };
-    if (!std::all_of(op.rule.inputs.begin(), op.rule.inputs.end(), has) ||
-        !std::all_of(op.rule.outputs.begin(), op.rule.outputs.end(), has))
-      continue;
-    mark(marks, op.inputs, op.rule.inputs, factor);
-    mark(marks, op.outputs, op.rule.outputs, factor);
-  }
-}
-
-// Dispatched tokens: what a product batched over experts runs along besides the batch and the parameter's dimensions.
-void mark_dispatched(DimensionMeanings& meanings, const Graph& graph, const Op& op) {
-  bool batched = false;
-  for (std::uint32_t f = 0; f < op.rule.factors.size(); ++f)
-    for (std::size_t i = 0; i < op.inputs.size(); ++i)
-      batched = batched || (is_parameter(graph, op.inputs[i]) && contains(op.rule.inputs[i], FactorId{f}) &&
-                            in_marked(op.inputs, op.rule.inputs, meanings.experts, FactorId{f}));
-  if (!batched || op.kind != OpKind::einsum) return;
-  for (std::uint32_t f = 0; f < op.rule.factors.size(); ++f) {
-    const FactorId factor{f};
-    bool of_parameter = false;
-    for (std::size_t i = 0; i < op.inputs.size(); ++i)
-      of_parameter = of_parameter || (is_parameter(graph, op.inputs[i]) && contains(op.rule.inputs[i], factor));
-    if (of_parameter || !in_outputs(op.rule, factor)) continue;
-    mark(meanings.tokens, op.inputs, op.rule.inputs, factor);
-    mark(meanings.tokens, op.outputs, op.rule.outputs, factor);
-  }
-}
-
-Marks no_marks(const Graph& graph) {
-  Marks marks;
-  for (const Tensor& tensor : graph.tensors) marks.emplace_back(tensor.shape.size(), false);
-  return marks;
-}
-
-}  // namespace
-
-bool DimensionMeanings::has_experts() const {
-  return std::any_of(experts.begin(), experts.end(), [](const std::vector<bool>& marks) {
-    return std::find(marks.begin(), marks.end(), true) != marks.end();
-  });
-}
-
-DimensionMeanings dimension_meanings(const Graph& graph) {
-  DimensionMeanings meanings{no_marks(graph), no_marks(graph)};
-  for (std::size_t t = 0; t < graph.tensors.size(); ++t)
-    if (graph.tensors[t].role == TensorRole::input) meanings.tokens[t].flip();
-  for (const Op& op : graph.ops) {
-    carry_along(meanings.tokens, op);
-    mark_experts(meanings.experts, graph, op);
-    mark_dispatched(meanings, graph, op);
-    carry_along(meanings.experts, op);
-  }
-  return meanings;
-}
-
 std::optional<Strategy> strategy_for(const StrategyContext& context, OpId id, const AxisFactors& axes) {
   const Op& op = context.graph.op(id);
   if (!shape_allows(context, op, axes, nullptr)) return std::nullopt;
@@ -297,6 +232,23 @@ std::optional<Strategy> strategy_for(const StrategyContext& context, OpId id, co
   return strategy;
 }
 
+namespace {
+
+// Axes that go together shard the same factor where sizes allow; else the second has copies, or between products with
+// parameters divides what the first leaves of the results.
+bool goes_together(const StrategyContext& context, const Op& op, const AxisFactors& axes) {
+  for (std::size_t axis = 1; axis < context.mesh.dimensions(); ++axis) {
+    if (context.roles[axis] != AxisRole::key_value_copies || axes[axis] == axes[axis - 1]) continue;
+    AxisFactors same = axes;
+    same[axis] = axes[axis - 1];
+    if (!axes[axis - 1] || shape_allows(context, op, same, nullptr)) return false;
+    if (axes[axis] && (multiplies_a_parameter(context.graph, op) || !in_outputs(op.rule, *axes[axis]))) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
 std::vector<Strategy> enumerate_strategies(const StrategyContext& context, OpId id) {
   const Op& op = context.graph.op(id);
   std::vector<std::vector<std::optional<FactorId>>> candidates(context.mesh.dimensions());
@@ -313,6 +265,7 @@ std::vector<Strategy> enumerate_strategies(const StrategyContext& context, OpId 
   }
   std::vector<Strategy> strategies;
   for_each_assignment(candidates, [&](const AxisFactors& axes) {
+    if (!goes_together(context, op, axes)) return;
     if (auto strategy = strategy_for(context, id, axes)) strategies.push_back(std::move(*strategy));
   });
   if (strategies.empty())
@@ -344,7 +297,7 @@ std::vector<Layout> enumerate_layouts(const StrategyContext& context, TensorId i
       const bool token = context.meanings.tokens[index(id)][d];
       const bool expert = context.meanings.experts[index(id)][d];
       const bool batch = tensor.shape[d].scales_with_batch;
-      const AxisRole role = context.roles[axis];
+      const AxisRole role = role_of(context, axis);
       const bool allowed = role == AxisRole::free || (role == AxisRole::data_parallel && batch) ||
                            (role == AxisRole::tensor_parallel && !token) ||
                            (role == AxisRole::sequence_parallel && !batch) ||
@@ -376,8 +329,9 @@ std::vector<Layout> enumerate_layouts(const StrategyContext& context, TensorId i
 
 bool conversion_allowed(const StrategyContext& context, TensorId id, const Layout& from, const Layout& to) {
   for (std::size_t axis = 0; axis < context.mesh.dimensions(); ++axis) {
-    const bool sequence = context.roles[axis] == AxisRole::sequence_parallel;
-    if ((context.roles[axis] != AxisRole::tensor_parallel && !sequence) || from.axes[axis] != partial) continue;
+    const AxisRole role = role_of(context, axis);
+    const bool sequence = role == AxisRole::sequence_parallel;
+    if ((role != AxisRole::tensor_parallel && !sequence) || from.axes[axis] != partial) continue;
     const AxisLayout target = to.axes[axis];
     const bool along_tokens =
         target.kind == LayoutKind::sharded && context.meanings.tokens[index(id)][target.dimension];

@@ -14,6 +14,7 @@
 #include "costmodel/device_mesh.hpp"
 #include "costmodel/layout.hpp"
 #include "graphs/gradients.hpp"
+#include "planner/dimension_meanings.hpp"
 #include "planner/pins.hpp"
 
 namespace meshloom {
@@ -27,17 +28,9 @@ enum class AxisRole {
   context_parallel,   // shards the tokens of a sample wherever it can: the batch stays whole, parameters are replicated
   expert_parallel,    // shards the experts' work by expert and everything else by batch, as data_parallel
   context_and_expert_parallel,  // shards the experts' work by expert and everything else by tokens, as context_parallel
+  key_value_copies,  // with the tensor- or sequence-parallel axis before it as with one axis of both; where that is too
+                     // many for the key-value heads, its devices share one: each has a copy and a part of its queries
 };
-
-// What dimensions of tensors run over, without looking at names. Tokens: those of the graph's inputs, carried along by
-// the rules; they tell a sequence from a hidden dimension. Experts: those over which a parameter and what it is
-// multiplied with are batched (e of b e c h, e h f -> b e c f), carried along to what is made of the products. The
-// tokens sent to an expert (c) are tokens, too.
-struct DimensionMeanings {
-  std::vector<std::vector<bool>> tokens, experts;  // by TensorId, by dimension
-  bool has_experts() const;
-};
-DimensionMeanings dimension_meanings(const Graph& graph);
 
 struct Strategy {
   std::array<std::optional<FactorId>, max_mesh_axes> axes{};

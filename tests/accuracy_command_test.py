@@ -3,6 +3,7 @@ import csv
 import gzip
 import io
 import json
+import math
 import unittest
 import xml.etree.ElementTree
 
@@ -57,6 +58,27 @@ class Accuracy(unittest.TestCase):
         self.assertAlmostEqual(sum(each["mape"] for each in by_source) / len(by_source), summary["mape_of_sources"])
         self.assertEqual(summary["count"], sum(each["count"] for each in by_source))
 
+    def test_intervals_count_the_rows_that_lie_in_them(self):
+        groups = {}
+        for row in self.answer["rows"]:
+            low, high = row["interval_s"]
+            self.assertLess(low, high)
+            if row["measured_s"] is None:
+                self.assertIsNone(row["in_interval"])
+                continue
+            self.assertEqual(low <= row["measured_s"] <= high, row["in_interval"])
+            if row["suspect"] is None:
+                groups.setdefault((row["recipe"], row["device"]), []).append(row["in_interval"])
+        intervals = self.answer["intervals"]
+        self.assertEqual("training_recipes/uncertainty.json", intervals["file"])
+        self.assertEqual(sorted(groups), [(each["recipe"], each["device"]) for each in intervals["groups"]])
+        for each in intervals["groups"]:
+            inside = groups[each["recipe"], each["device"]]
+            self.assertEqual((len(inside), sum(inside)), (each["runs"], each["held"]))
+            self.assertAlmostEqual(sum(inside) / len(inside), each["coverage"])
+        self.assertEqual(self.answer["summary"]["without_suspect"]["count"], intervals["runs"])
+        self.assertEqual(sum(each["held"] for each in intervals["groups"]), intervals["held"])
+
     def test_memory_counts_the_rows(self):
         rows, memory = self.answer["rows"], self.answer["memory"]
         oom = [row for row in rows if row["status"] == "oom"]
@@ -105,6 +127,28 @@ class Selection(unittest.TestCase):
         # An A100 by its data sheet alone: shares that are typical of GPUs, so neither its own nor perfect ones.
         self.assertNotEqual(known, unknown)
         self.assertLess(abs(unknown / known - 1), 0.25)
+
+    def test_calibrated_constants_bring_their_own_intervals(self):
+        words = ["accuracy", "runs.json", "--source", "Korthikanti"]
+        (self.place.path / "mine/recipes").mkdir(parents=True)
+        (self.place.path / "mine/recipes/megatron.json").write_text((ROOT / "training_recipes/megatron.json").read_text())
+        without = self.place.run(*words, "--constants", "mine").stdout.splitlines()[-1]
+        self.assertTrue(without.endswith("; they are the program's own, mine has no uncertainty.json"), without)
+        uncertainty = {"schema": "meshloom.uncertainty/1", "level": 0.5, "all": {"rows": 7, "low": -0.001, "high": 5},
+                       "groups": []}
+        (self.place.path / "mine/uncertainty.json").write_text(json.dumps(uncertainty))
+        answer = self.place.json(*words, "--constants", "mine")
+        self.assertEqual((0.5, "mine/uncertainty.json"), (answer["intervals"]["level"], answer["intervals"]["file"]))
+        for row in answer["rows"]:
+            self.assertAlmostEqual(math.exp(-0.001) * row["predicted_s"], row["interval_s"][0])
+            self.assertAlmostEqual(math.exp(5) * row["predicted_s"], row["interval_s"][1])
+        with_own = self.place.run(*words, "--constants", "mine").stdout.splitlines()[-1]
+        self.assertTrue(with_own.startswith("intervals of 50 % hold "), with_own)
+        self.assertTrue(with_own.endswith("; by mine/uncertainty.json"), with_own)
+        (self.place.path / "mine/uncertainty.json").write_text(json.dumps({**uncertainty, "level": 2}))
+        broken = self.place.run(*words, "--constants", "mine")
+        self.assertEqual(2, broken.returncode)
+        self.assertIn("mine/uncertainty.json: /level", broken.stderr)
 
     def test_the_text_lists_the_worst_and_says_nothing_to_a_pipe(self):
         run = self.place.run("accuracy", "runs.json", "--source", "Korthikanti", "--worst", "3")

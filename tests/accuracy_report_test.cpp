@@ -1,5 +1,7 @@
 #include <catch2/catch.hpp>
+#include <cmath>
 
+#include "accuracy/coverage.hpp"
 #include "accuracy/report.hpp"
 #include "accuracy/scatter.hpp"
 #include "tests/measured_samples.hpp"
@@ -70,6 +72,32 @@ TEST_CASE("errors are kept by source, and suspect runs apart", "[accuracy]") {
   CHECK(*report.by_source[0].second.mape == Approx(2.3 / 3));
   CHECK(*report.mape_of_sources == Approx((2.3 / 3 + 0.5) / 2));
   CHECK(*report.mape_of_sources_without_suspect == Approx((0.15 + 0.5) / 2));
+}
+
+TEST_CASE("coverage counts runs that are not suspect, by recipe and device", "[accuracy]") {
+  // Intervals of half to twice the prediction, 10 s: 5 to 20 s.
+  const double two = std::log(2);
+  const Uncertainty uncertainty{.level = 0.8, .all = {100, -two, two}, .groups = {}};
+  AccuracyRow doubted = row_of(30, 10), out_of_memory = row_of(10, 10), other = row_of(4.9, 10);
+  doubted.run.suspect = "a reason";
+  out_of_memory.run.iteration_time.reset();
+  other.run.framework = "llm-foundry";
+  AccuracyReport report =
+      report_of({row_of(5.1, 10), row_of(20.1, 10), row_of(19.9, 10), doubted, out_of_memory, other});
+  add_intervals(report, built_in_constants(), uncertainty, "errors.json");
+  REQUIRE(report.coverage);
+  CHECK(report.coverage->all == HeldRuns{4, 2});
+  CHECK(*report.coverage->all.share() == Approx(0.5));
+  CHECK(report.coverage->groups ==
+        std::vector<GroupCoverage>{{"llm-foundry", "A100-SXM4-80GB", {1, 0}}, {"megatron", "A100-SXM4-80GB", {3, 2}}});
+  CHECK(report.rows[0].in_interval() == true);
+  CHECK(report.rows[3].in_interval() == false);
+  CHECK_FALSE(report.rows[4].in_interval());
+  CHECK(report.rows[4].interval->high.value() == Approx(20));
+  // Without errors there are no intervals.
+  add_intervals(report, built_in_constants(), {}, "errors.json");
+  CHECK(report.coverage->all == HeldRuns{});
+  CHECK_FALSE(report.coverage->all.share());
 }
 
 TEST_CASE("layouts are ranked among runs of one task only", "[accuracy]") {

@@ -415,12 +415,25 @@ class Surroundings(unittest.TestCase):
         self.assertEqual(["markdown"], completions("meshloom", "compare", "--format", "m"))
         self.assertEqual(["bash", "zsh", "fish"], completions("meshloom", "completion", '""'))
         self.assertEqual(["--kv-heads"], completions("meshloom", "graph", "llama", "--kv"))
+        self.assertEqual(["source", "framework", "device"], completions("meshloom", "calibrate", "r", "--leave-out", '""'))
+        self.assertEqual(["source,framework"], completions("meshloom", "calibrate", "r", "--leave-out", "source,f"))
 
     def test_the_other_shells_name_every_command(self):
         for shell in ("zsh", "fish"):
             script = subprocess.run([PROGRAM, "completion", shell], capture_output=True, text=True, check=True).stdout
             for word in ("plan", "baseline", "global-batch", "max-slowdown", "kv-heads"):
                 self.assertIn(word, script)
+
+    def test_the_other_shells_offer_the_values_of_an_option_and_no_files(self):
+        zsh, fish = (subprocess.run([PROGRAM, "completion", shell], capture_output=True, text=True, check=True).stdout
+                     for shell in ("zsh", "fish"))
+        self.assertIn("""    "calibrate"*" --leave-out") compset -P '*,'; compadd -- source framework device; return ;;\n""", zsh)
+        self.assertIn("""    "plan"*" --parameter-state") compadd -- """, zsh)
+        self.assertIn("""    "completion") compadd -- bash zsh fish; return ;;\n""", zsh)
+        lines = fish.splitlines()
+        self.assertIn('complete -c meshloom -n "__fish_seen_subcommand_from calibrate" -l leave-out -x '
+                      '-a "(__fish_append , source framework device)"', lines)
+        self.assertIn('complete -c meshloom -n "__fish_seen_subcommand_from completion" -f -a "bash zsh fish"', lines)
 
     def test_version_and_help_are_answers(self):
         with Workplace() as place:

@@ -172,6 +172,27 @@ TEST_CASE("the host starts one kernel in the forward and one for each gradient, 
   const Launches both = launches(recipe, layer.graph, layer.gradient, OpId{0});
   CHECK(both.forward == Seconds(3));
   CHECK(both.backward == Seconds(9));  // 1.5 · 2 kernels · 3 s
-  const OneOp view(OpKind::broadcast, {"h"}, "bh", {10, 5});
+  OneOp view(OpKind::broadcast, {"h"}, "bh", {10, 5});
+  view.differentiate(0);
   CHECK(launches(recipe, view.graph, view.gradient, OpId{0}).forward == Seconds(0));
+  CHECK(launches(recipe, view.graph, view.gradient, OpId{0}).backward == Seconds(4.5));  // the sum over b
+}
+
+TEST_CASE("the host starts no kernel for a gradient that is the result's") {
+  Recipe recipe;
+  recipe.launch = Seconds(3);
+  OneOp residual(OpKind::add, {"bh", "bh"}, "bh", {10, 10});
+  residual.differentiate(0).differentiate(1);
+  CHECK(launches(recipe, residual.graph, residual.gradient, OpId{0}).forward == Seconds(3));
+  CHECK(launches(recipe, residual.graph, residual.gradient, OpId{0}).backward == Seconds(0));
+  OneOp bias(OpKind::add, {"bh", "h"}, "bh", {10, 10});
+  bias.differentiate(0).differentiate(1);
+  CHECK(launches(recipe, bias.graph, bias.gradient, OpId{0}).backward == Seconds(3));  // the sum over b
+  // Dimensions split in their order are a view, exchanged ones are a copy, each way.
+  OneOp kept(OpKind::reshape, {"bnd"}, "bnd", {10, 2, 5}), exchanged(OpKind::reshape, {"bnd"}, "bdn", {10, 2, 5});
+  kept.differentiate(0), exchanged.differentiate(0);
+  CHECK(launches(recipe, kept.graph, kept.gradient, OpId{0}).forward == Seconds(0));
+  CHECK(launches(recipe, kept.graph, kept.gradient, OpId{0}).backward == Seconds(0));
+  CHECK(launches(recipe, exchanged.graph, exchanged.gradient, OpId{0}).forward == Seconds(3));
+  CHECK(launches(recipe, exchanged.graph, exchanged.gradient, OpId{0}).backward == Seconds(3));
 }

@@ -1,5 +1,6 @@
 #include <catch2/catch.hpp>
 
+#include "costmodel/device_files.hpp"
 #include "costmodel/measured_times.hpp"
 #include "costmodel/op_costs.hpp"
 #include "graphs/input_error.hpp"
@@ -212,6 +213,24 @@ TEST_CASE("names of one device differ in case, spaces and the maker alone", "[pr
   CHECK(same_device("NVIDIA GB300", "GB300-288GB"));
   CHECK(same_device("Tesla V100-SXM2-16GB", "V100-SXM2-16GB"));
   CHECK_FALSE(same_device("NVIDIA H200", "B200-SXM-180GB"));
+}
+
+// 1.6 and 2.0 TB/s, 16 and 32 GiB, HBM3 and HBM2e: tables mean one of them by the family's name, a profile may be of
+// any.
+TEST_CASE("a profile of a family of devices is of none of them", "[profile]") {
+  for (const std::string device : {"A100-SXM4-80GB", "A100-SXM4-40GB"}) CHECK_FALSE(same_device("NVIDIA A100", device));
+  CHECK_FALSE(same_device("H100", "H100-SXM5-80GB"));
+  CHECK_FALSE(same_device("V100-SXM2-16GB", "V100"));
+  CHECK(same_device("A100", "NVIDIA A100"));  // a cluster's own device of that name
+  CHECK(device_named("A100")->device.name == "A100-SXM4-80GB");
+  CHECK(family_named("H200").empty());
+  Cluster cluster = quad();
+  cluster.device.name = "A100-SXM4-80GB";
+  CHECK_THROWS_WITH(with_profiles(cluster, Recipe{}, {file_of({.provenance = {.device = "A100"}})}, {}),
+                    "p.json: /device: was measured on \"A100\", which may be A100-SXM4-40GB or A100-SXM4-80GB, the "
+                    "cluster has 8 × A100-SXM4-80GB; give a profile of its device, or say --profile-device-is \"A100\" "
+                    "to use this one nevertheless");
+  CHECK(with_profiles(cluster, Recipe{}, {file_of({.provenance = {.device = "A100"}})}, {"A100"}).measured);
 }
 
 namespace {

@@ -23,6 +23,7 @@ OneOp::OneOp(OpKind kind, const std::vector<std::string>& inputs, const std::str
   for (const std::string& text : inputs) op.inputs.push_back(add(op.rule.inputs, op.rule.factors, text));
   op.outputs.push_back(add(op.rule.outputs, op.rule.factors, output));
   REQUIRE(op.rule.factors.size() == sizes.size());
+  for (const std::int64_t size : sizes) op.factor_sizes.push_back({size, false});
   graph.ops.push_back(op);
 }
 

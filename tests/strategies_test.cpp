@@ -191,13 +191,50 @@ TEST_CASE("tensor parallelism shards parameters, and activations between them, n
   const Enumerated gpt(small_gpt(), mesh_of({4}), 4, {AxisRole::tensor_parallel});
   CHECK(gpt.strategies("embed.tokens") == Lines{"v"});  // vocabulary parallel, as Megatron's
   CHECK(gpt.strategies("h0.attn.q") == Lines{"h", "n", "d"});
-  CHECK(gpt.strategies("h0.attn.core") == Lines{"-", "n"});
+  CHECK(gpt.strategies("h0.attn.core") == Lines{"n"});
   CHECK(gpt.strategies("h0.ln1") == Lines{"-"});
   CHECK(gpt.strategies("h0.mlp.gelu") == Lines{"-", "f"});
   CHECK(gpt.strategies("head.token_loss") == Lines{"-", "v"});
   const Enumerated sequence(small_gpt(), mesh_of({4}), 4, {AxisRole::sequence_parallel});
   CHECK(sequence.strategies("h0.ln1") == Lines{"s"});
   CHECK(sequence.strategies("h0.attn.q") == gpt.strategies("h0.attn.q"));
+}
+
+// 8 query heads, 2 key-value heads, 4 devices: two and two share a head.
+TEST_CASE("with fewer key-value heads than devices each device has a copy of one and a part of its queries") {
+  const Graph llama = build_llama(
+      {.layers = 1, .hidden = 64, .heads = 8, .kv_heads = 2, .seq_len = 16, .vocab = 128, .ffn_hidden = 64});
+  CHECK(dimension_meanings(llama).heads == std::vector<AttentionHeads>{{8, 2}});
+  const Enumerated copies(llama, mesh_of({2, 2}), 4, {AxisRole::tensor_parallel, AxisRole::key_value_copies});
+  CHECK(copies.strategies("h0.attn.core") == Lines{"k,-", "k,g"});
+  CHECK(copies.strategies("h0.attn.k.rotary") == Lines{"-,-", "n,-"});
+  // All else as on one axis of 4 devices.
+  const Enumerated one(llama, mesh_of({4}), 4, {AxisRole::tensor_parallel});
+  for (const std::string op : {"h0.attn.q", "h0.attn.out", "h0.mlp.up", "h0.mlp.silu", "head.logits", "h0.norm1"}) {
+    Lines twice;
+    for (const std::string& factor : one.strategies(op)) twice.push_back(factor + "," + factor);
+    CHECK(copies.strategies(op) == twice);
+  }
+  // The product that makes keys: the head of the first axis, made twice; or what one axis of 4 could shard.
+  CHECK(copies.strategies("h0.attn.k") == Lines{"h,h", "n,-", "d,d"});
+}
+
+TEST_CASE("with one key-value head each device makes it") {
+  const Enumerated one(
+      build_llama(
+          {.layers = 1, .hidden = 64, .heads = 8, .kv_heads = 1, .seq_len = 16, .vocab = 128, .ffn_hidden = 64}),
+      mesh_of({4}), 4, {AxisRole::tensor_parallel});
+  CHECK(one.strategies("h0.attn.core") == Lines{"g"});
+  CHECK(one.strategies("h0.attn.k") == Lines{"-", "h", "d"});
+  CHECK(one.strategies("h0.attn.q") == Lines{"h", "n", "d"});
+}
+
+TEST_CASE("unfused attention has the heads of its scores") {
+  LlamaOptions options{
+      .layers = 1, .hidden = 64, .heads = 8, .kv_heads = 2, .seq_len = 16, .vocab = 128, .ffn_hidden = 64};
+  options.fused_attention = false;
+  CHECK(dimension_meanings(build_llama(options)).heads == std::vector<AttentionHeads>{{8, 2}});
+  CHECK(dimension_meanings(small_gpt()).heads == std::vector<AttentionHeads>{{4, 4}});
 }
 
 TEST_CASE("context parallelism shards the tokens of a sample, never its parameters or the batch") {
@@ -250,8 +287,6 @@ TEST_CASE("the sequence-parallel role shards norms, dropout and residuals along 
         "h0.ln2", "h0.mlp.down.add_bias", "h0.mlp.dropout", "h0.mlp.residual", "head.ln"})
     expected.push_back(op + ":s");
   Lines found = assignment(small_gpt(), AxisRole::sequence_parallel);
-  // The losses of single tokens are whole after the inner all-reduce; adding them up is free either way.
-  std::erase(found, "head.loss:s");
   std::sort(expected.begin(), expected.end());
   std::sort(found.begin(), found.end());
   CHECK(found == expected);

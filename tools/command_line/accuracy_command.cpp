@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "accuracy/coverage.hpp"
 #include "accuracy/report.hpp"
@@ -43,10 +44,26 @@ std::vector<MeasuredRun> selected(const AccuracyCommand& command) {
   return runs;
 }
 
-std::string coverage_text(const std::optional<double>& coverage) {
-  if (!coverage) return "";
-  return fmt::format("\nintervals of {:.0f} % hold {:.1f} % of the measured times, suspect runs apart\n",
-                     100 * shipped_uncertainty().level, 100 * *coverage);
+// That of a calibration's folder, whether it is there or not.
+std::string uncertainty_file(const std::string& folder) {
+  return (std::filesystem::path(folder) / "uncertainty.json").string();
+}
+
+// With constants that were calibrated, by the errors of that calibration, where they stand beside them.
+void add_known_intervals(AccuracyReport& report, const Constants& constants, const std::optional<std::string>& folder) {
+  if (const auto own = folder ? read_uncertainty(*folder) : std::nullopt)
+    return add_intervals(report, constants, *own, uncertainty_file(*folder));
+  add_intervals(report, constants, shipped_uncertainty(), "training_recipes/uncertainty.json");
+}
+
+std::string coverage_text(const IntervalCoverage& coverage, const std::optional<std::string>& folder) {
+  if (coverage.all.runs == 0) return "";
+  const bool lacks_own = folder && coverage.file != uncertainty_file(*folder);
+  return fmt::format("\nintervals of {:.0f} % hold {:.1f} % of the measured times, suspect runs apart{}\n",
+                     100 * coverage.level, 100 * *coverage.all.share(),
+                     !folder     ? std::string()
+                     : lacks_own ? fmt::format("; they are the program's own, {} has no uncertainty.json", *folder)
+                                 : fmt::format("; by {}", coverage.file));
 }
 
 }  // namespace
@@ -62,14 +79,15 @@ ExitCode run(const AccuracyCommand& command) {
       progress.show(fmt::format("{} of {} runs priced", done, runs.size()));
     });
   }
-  const AccuracyReport report = make_report(runs, outcomes);
+  AccuracyReport report = make_report(runs, outcomes);
+  add_known_intervals(report, constants, command.constants);
   if (command.csv) write_file(*command.csv, report_csv(report));
   if (command.svg) write_file(*command.svg, scatter_svg(report));
   if (command.json)
     write_file("-", report_json(report));
   else if (!is_standard_output(command.csv) && !is_standard_output(command.svg))
     write_file("-", accuracy_text(report, static_cast<std::size_t>(command.worst)) +
-                        coverage_text(interval_coverage(report, constants, shipped_uncertainty())));
+                        coverage_text(*report.coverage, command.constants));
   return ExitCode::done;
 }
 

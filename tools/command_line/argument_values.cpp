@@ -180,8 +180,9 @@ double parse_seconds(const std::string& option, const std::string& text) {
 
 std::string recipe_choices() { return fmt::format("{}|FILE", fmt::join(recipe_presets(), "|")); }
 
-std::vector<std::string> choices_of(const std::string& type) {
+std::vector<std::string> choices_of(std::string type) {
   std::vector<std::string> choices;
+  if (type.ends_with(several_choices)) type.resize(type.size() - several_choices.size());
   for (std::size_t start = 0; start <= type.size();) {
     const std::size_t end = std::min(type.find('|', start), type.size());
     const std::string choice = type.substr(start, end - start);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -26,8 +27,10 @@ Slowdown parse_slowdown(const std::string& option, const std::string& text);    
 Seconds parse_time(const std::string& option, const std::string& text);                    // "30 days"; above 0
 void check_choice(const std::string& place, const std::string& text, const std::vector<std::string>& choices);
 
-// The parts of "auto|1f1b|gpipe"; not those that stand for values, as in "auto|N".
-std::vector<std::string> choices_of(const std::string& type);
+// The parts of "auto|1f1b|gpipe"; not those that stand for values, as in "auto|N", nor what follows the choices of
+// which several may be given, with commas between.
+inline constexpr std::string_view several_choices = "[,...]";
+std::vector<std::string> choices_of(std::string type);
 // Of --recipe: the recipes that come with the program, or a file.
 std::string recipe_choices();
 // "help plan" is "plan --help".

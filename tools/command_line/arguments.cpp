@@ -90,7 +90,8 @@ void add_baseline(CLI::App& root, Parsed& parsed) {
   add_inputs(app, baseline.inputs);
   add_profiles(app, baseline.inputs.profiles);
   add_integer(app, "--global-batch", baseline.global_batch, most_samples, "Samples per training step")->required();
-  add_integer(app, "--tp", layout.tensor_parallel, most_degree, "Tensor-parallel degree; 1 unless told");
+  add_integer(app, "--tp", layout.tensor_parallel, most_degree,
+              "Tensor-parallel degree, which divides heads and hidden sizes of MLPs; 1 unless told");
   add_integer(app, "--pp", layout.pipeline_parallel, most_degree, "Pipeline stages; 1 unless told");
   add_integer(app, "--dp", layout.data_parallel, most_degree, "Data-parallel degree; 1 unless told");
   add_integer(app, "--cp", layout.context_parallel, most_degree,
@@ -215,14 +216,15 @@ std::vector<std::string> option_names(const CLI::App& app) {
   return names;
 }
 
-// What the names of the options' types say: "auto|1f1b|gpipe".
+// What the names of the options' types say: "auto|1f1b|gpipe", "source|device[,...]".
 std::vector<OptionValues> option_values(const CLI::App& app) {
   std::vector<OptionValues> values;
   for (const CLI::Option* option : app.get_options()) {
-    std::vector<std::string> choices = choices_of(option->get_type_name());
+    const bool several = option->get_type_name().ends_with(several_choices);
+    const std::vector<std::string> choices = choices_of(option->get_type_name());
     if (choices.size() < 2) continue;
-    for (const std::string& name : option->get_lnames()) values.push_back({"--" + name, choices});
-    if (option->get_positional()) values.push_back({"", choices});
+    for (const std::string& name : option->get_lnames()) values.push_back({"--" + name, choices, several});
+    if (option->get_positional()) values.push_back({"", choices, several});
   }
   return values;
 }

@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include "graphs/input_error.hpp"
 #include "tools/command_line/arguments_parts.hpp"
 
@@ -119,7 +121,7 @@ void add_calibrate(CLI::App& root, Parsed& parsed) {
            "Take FOLDER/devices/*.json and FOLDER/recipes/*.json before the program's own")
       ->type_name("FOLDER");
   add_integer(app, "--folds", calibrate.folds, most_folds, "Cross-validate with N parts; 4 unless told");
-  add_text(app, "--leave-out", "source|framework|device",
+  add_text(app, "--leave-out", fmt::format("source|framework|device{}", several_choices),
            "Predict each source, framework or generation of devices, too, by constants that were fitted without it; "
            "several with commas",
            [&calibrate](const std::string& text) { calibrate.leave_out = leave_outs(text); });

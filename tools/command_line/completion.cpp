@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <set>
 
 namespace meshloom {
@@ -35,8 +36,23 @@ std::string value_cases(const std::vector<CommandNames>& commands) {
     for (const OptionValues& option : each.values)
       cases += option.option.empty()
                    ? fmt::format("    \"{}\") words=\"{}\" ;;\n", each.command, fmt::join(option.values, " "))
-                   : fmt::format("    \"{}\"*\" {}\") words=\"{}\" ;;\n", each.command, option.option,
-                                 fmt::join(option.values, " "));
+                   : fmt::format("    \"{}\"*\" {}\") words=\"{}\"{} ;;\n", each.command, option.option,
+                                 fmt::join(option.values, " "), option.takes_several ? " several=," : "");
+  return cases;
+}
+
+// For zsh the same.
+std::string zsh_value_cases(const std::vector<CommandNames>& commands) {
+  std::string cases;
+  for (const CommandNames& each : commands)
+    for (const OptionValues& option : each.values) {
+      const std::string values = fmt::format("{}", fmt::join(option.values, " "));
+      if (option.option.empty())
+        cases += fmt::format("    \"{}\") compadd -- {}; return ;;\n", each.command, values);
+      else
+        cases += fmt::format("    \"{}\"*\" {}\") {}compadd -- {}; return ;;\n", each.command, option.option,
+                             option.takes_several ? "compset -P '*,'; " : "", values);
+    }
   return cases;
 }
 
@@ -54,7 +70,7 @@ std::string bash_script(const std::vector<CommandNames>& commands) {
   return fmt::format(
       R"(# meshloom completion for bash; load it with: source <(meshloom completion bash)
 _meshloom() {{
-  local current=${{COMP_WORDS[COMP_CWORD]}} words="" options=""
+  local current=${{COMP_WORDS[COMP_CWORD]}} words="" options="" several="" before=""
   if [ "$COMP_CWORD" -eq 1 ]; then
     mapfile -t COMPREPLY < <(compgen -W "{}" -- "$current")
     return
@@ -68,6 +84,10 @@ _meshloom() {{
   case "$current" in
     -*) words=$options ;;
   esac
+  if [ -n "$several" ] && [[ $current == *,* ]]; then
+    before=${{current%,*}},
+    words=$(printf "$before%s " $words)
+  fi
   if [ -n "$words" ]; then
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
   else
@@ -93,6 +113,8 @@ _meshloom() {{
     compadd -- {}
     return
   fi
+  case "${{(j: :)words[2,CURRENT-1]}}" in
+{}  esac
   case "${{words[*]:1}}" in
 {}  esac
   [[ ${{words[CURRENT]}} == -* ]] && compadd -- $options
@@ -100,7 +122,14 @@ _meshloom() {{
 }}
 if [ "$funcstack[1]" = "_meshloom" ]; then _meshloom "$@"; else compdef _meshloom meshloom; fi
 )",
-      first_words(commands), cases);
+      first_words(commands), zsh_value_cases(commands), cases);
+}
+
+// What fish offers behind an option, or as the command's argument; no files then.
+std::string fish_values(const OptionValues& option) {
+  const std::string values = fmt::format("{}", fmt::join(option.values, " "));
+  return option.takes_several ? fmt::format(" -x -a \"(__fish_append , {})\"", values)
+                              : fmt::format(" {} -a \"{}\"", option.option.empty() ? "-f" : "-x", values);
 }
 
 std::string fish_script(const std::vector<CommandNames>& commands) {
@@ -113,9 +142,16 @@ std::string fish_script(const std::vector<CommandNames>& commands) {
       condition += fmt::format("{}__fish_seen_subcommand_from {}", condition.empty() ? "" : "; and ", word);
       rest = rest.size() > word.size() ? rest.substr(word.size() + 1) : "";
     }
-    for (const std::string& option : each.options)
-      lines += fmt::format("complete -c meshloom -n \"{}\" {} {}\n", condition, option.starts_with("--") ? "-l" : "-s",
-                           option.substr(option.find_first_not_of('-')));
+    for (const std::string& option : each.options) {
+      const auto values = std::find_if(each.values.begin(), each.values.end(),
+                                       [&](const OptionValues& known) { return known.option == option; });
+      lines += fmt::format("complete -c meshloom -n \"{}\" {} {}{}\n", condition,
+                           option.starts_with("--") ? "-l" : "-s", option.substr(option.find_first_not_of('-')),
+                           values == each.values.end() ? "" : fish_values(*values));
+    }
+    for (const OptionValues& option : each.values)
+      if (option.option.empty())
+        lines += fmt::format("complete -c meshloom -n \"{}\"{}\n", condition, fish_values(option));
   }
   return lines;
 }

@@ -10,6 +10,7 @@ namespace meshloom {
 struct OptionValues {
   std::string option;               // "--schedule"; "" for the command's argument
   std::vector<std::string> values;  // "auto", "1f1b", …
+  bool takes_several = false;       // with commas between
 };
 
 struct CommandNames {

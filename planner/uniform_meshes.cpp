@@ -1,0 +1,146 @@
+#include "planner/uniform_meshes.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "costmodel/groups.hpp"
+#include "graphs/input_error.hpp"
+
+namespace meshloom {
+namespace {
+
+// One axis of a layout's mesh: Megatron's order, tensor parallelism on neighbouring devices.
+struct LayoutAxis {
+  const char* name;
+  std::int64_t size;
+  AxisRole role;
+};
+
+// Of the tensor-parallel devices.
+std::int64_t devices_per_key_value_head(const DimensionMeanings& model, std::int64_t tensor_parallel) {
+  std::int64_t heads = tensor_parallel;
+  for (const AttentionHeads& each : model.heads) heads = std::gcd(heads, each.key_value);
+  return heads == 1 ? 1 : tensor_parallel / heads;  // of one head each device has a copy: nothing to tell apart
+}
+
+// Expert parallelism takes what it can of data parallelism's devices, the rest of context parallelism's.
+std::vector<LayoutAxis> layout_axes(const DimensionMeanings& model, const UniformLayout& layout) {
+  const std::int64_t copies = devices_per_key_value_head(model, layout.tensor_parallel);
+  const std::int64_t of_data = std::gcd(layout.expert_parallel, layout.data_parallel);
+  const std::int64_t of_context = layout.expert_parallel / of_data;
+  std::vector<LayoutAxis> axes{{"dp", layout.data_parallel / of_data, AxisRole::data_parallel},
+                               {"ep", of_data, AxisRole::expert_parallel},
+                               {"cp", layout.context_parallel / of_context, AxisRole::context_parallel},
+                               {"cp-ep", of_context, AxisRole::context_and_expert_parallel},
+                               {"tp", layout.tensor_parallel / copies,
+                                layout.sequence_parallel ? AxisRole::sequence_parallel : AxisRole::tensor_parallel},
+                               {"tp-kv", copies, AxisRole::key_value_copies}};
+  std::erase_if(axes, [](const LayoutAxis& axis) { return axis.size == 1; });
+  return axes;
+}
+
+// On the hosts of one group, as its first devices or behind other stages of as many.
+DeviceMesh mesh_on_hosts(const Cluster& cluster, const DimensionMeanings& model, const UniformLayout& layout) {
+  const std::int64_t devices = devices_of_stage(layout);
+  DeviceMesh mesh;
+  if (devices <= cluster.devices_per_host && cluster.devices_per_host % devices == 0)
+    mesh.submesh = {1, devices};
+  else if (devices % cluster.devices_per_host == 0)
+    mesh.submesh = {devices / cluster.devices_per_host, cluster.devices_per_host};
+  else
+    throw InputError("--tp, --dp", fmt::format("a stage of {} devices does not lie evenly on hosts of {}", devices,
+                                               cluster.devices_per_host));
+  const std::vector<LayoutAxis> axes = layout_axes(model, layout);
+  if (axes.size() > max_mesh_axes && axes.back().role == AxisRole::key_value_copies)
+    throw InputError("--tp",
+                     fmt::format("{} devices with copies of key-value heads make, with --dp, --ep and --cp, more "
+                                 "than {} mesh axes; give no more devices than heads",
+                                 layout.tensor_parallel, std::size_t{max_mesh_axes}));
+  if (axes.size() > max_mesh_axes)
+    throw InputError("--ep", fmt::format("{} takes a part of --dp {} and a part of --cp {}, which with --tp makes more "
+                                         "than {} mesh axes; give a multiple of dp or a divisor",
+                                         layout.expert_parallel, layout.data_parallel, layout.context_parallel,
+                                         std::size_t{max_mesh_axes}));
+  std::int64_t extent = 1;  // of the axes from the minor-most on
+  for (auto axis = axes.rbegin(); axis != axes.rend(); ++axis) {
+    extent *= axis->size;
+    if (cluster.devices_per_host % extent != 0 && extent % cluster.devices_per_host != 0)
+      throw InputError(fmt::format("--{}", axis->name),
+                       fmt::format("{} does not lie evenly on hosts of {}", axis->size, cluster.devices_per_host));
+  }
+  for (const LayoutAxis& axis : axes) mesh.axes.push_back({axis.name, axis.size});
+  return mesh;
+}
+
+// Of one rank's stages; ranks take the devices in order.
+DeviceMesh stage_mesh(const Cluster& cluster, const DimensionMeanings& model, const UniformLayout& layout,
+                      std::int64_t rank) {
+  const std::int64_t devices = devices_of_stage(layout);
+  const std::size_t group = group_of_device(cluster, rank * devices);
+  const Cluster& here = group_at(cluster, group);
+  DeviceMesh mesh = mesh_on_hosts(here, model, layout);
+  mesh.submesh.group = static_cast<std::uint32_t>(group);
+  const std::int64_t first = rank * devices - first_device_of(cluster, group);
+  const std::int64_t unit = mesh.submesh.hosts > 1 ? here.devices_per_host : devices;
+  if (first % unit != 0 || first + devices > here.devices())
+    throw InputError("--pp", fmt::format("stage {} of {} devices does not lie within one group of hosts (\"{}\" has "
+                                         "{} devices); give stages that divide each group",
+                                         rank, devices, here.name, here.devices()));
+  return mesh;
+}
+
+// What an activation function between two products runs along beside tokens: the hidden size of the MLP, experts.
+std::vector<std::int64_t> hidden_sizes(const DimensionMeanings& model, const Op& op) {
+  std::vector<std::int64_t> sizes;
+  for (std::uint32_t f = 0; f < op.rule.factors.size(); ++f)
+    if (!op.factor_sizes[f].scales_with_batch && !in_marked(op.inputs, op.rule.inputs, model.tokens, FactorId{f}))
+      sizes.push_back(op.factor_sizes[f].size);
+  return sizes;
+}
+
+}  // namespace
+
+std::int64_t devices_of_stage(const UniformLayout& layout) {
+  return layout.tensor_parallel * layout.context_parallel * layout.data_parallel;
+}
+
+std::vector<DeviceMesh> stage_meshes(const Cluster& cluster, const DimensionMeanings& model,
+                                     const UniformLayout& layout) {
+  std::vector<DeviceMesh> meshes;
+  for (std::int64_t rank = 0; rank < layout.pipeline_parallel; ++rank)
+    meshes.push_back(stage_mesh(cluster, model, layout, rank));
+  return meshes;
+}
+
+std::vector<AxisRole> axis_roles(const DimensionMeanings& model, const UniformLayout& layout) {
+  std::vector<AxisRole> roles;
+  for (const LayoutAxis& axis : layout_axes(model, layout)) roles.push_back(axis.role);
+  return roles;
+}
+
+void check_tensor_parallel(const Graph& graph, const DimensionMeanings& model, const UniformLayout& layout) {
+  const std::int64_t devices = layout.tensor_parallel;
+  for (const AttentionHeads& heads : model.heads) {
+    if (heads.query % devices != 0)
+      throw InputError("--tp", fmt::format("{} does not divide the model's {} attention heads; give a divisor", devices,
+                                           heads.query));
+    if (heads.key_value % devices != 0 && devices % heads.key_value != 0)
+      throw InputError("--tp",
+                       fmt::format("{} devices cannot share the model's {} key-value heads; give a divisor or a "
+                                   "multiple",
+                                   devices, heads.key_value));
+  }
+  for (const Op& op : graph.ops) {
+    if (op.kind != OpKind::gelu && op.kind != OpKind::silu && op.kind != OpKind::relu) continue;
+    const std::vector<std::int64_t> sizes = hidden_sizes(model, op);
+    if (!sizes.empty() &&
+        std::none_of(sizes.begin(), sizes.end(), [&](std::int64_t size) { return size % devices == 0; }))
+      throw InputError(
+          "--tp", fmt::format("{} does not divide {}, the hidden size that \"{}\" works on; give a divisor", devices,
+                              sizes.back(), op.id));
+  }
+}
+
+}  // namespace meshloom

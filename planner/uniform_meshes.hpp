@@ -1,0 +1,25 @@
+// The meshes that the stages of a uniform layout stand on, and what each of their axes may do.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "planner/baseline.hpp"
+#include "planner/strategies.hpp"
+
+namespace meshloom {
+
+std::int64_t devices_of_stage(const UniformLayout& layout);
+
+// By rank; ranks take the devices in order, each within one group of hosts. With fewer key-value heads than
+// tensor-parallel devices the axis "tp" has a device for each head, and "tp-kv" those that share one, as frameworks
+// have it. Throws InputError: a stage that does not lie evenly on hosts.
+std::vector<DeviceMesh> stage_meshes(const Cluster& cluster, const DimensionMeanings& model,
+                                     const UniformLayout& layout);
+std::vector<AxisRole> axis_roles(const DimensionMeanings& model, const UniformLayout& layout);  // by axis
+
+// Throws InputError where tensor parallelism divides what no framework does: heads and hidden sizes of MLPs that it
+// does not divide (frameworks pad vocabularies and nothing else).
+void check_tensor_parallel(const Graph& graph, const DimensionMeanings& model, const UniformLayout& layout);
+
+}  // namespace meshloom
