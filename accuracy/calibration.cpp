@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <numeric>
 #include <set>
 
@@ -38,7 +39,11 @@ class Calibrator {
  public:
   Calibrator(const std::vector<CalibrationRow>& rows, const std::vector<CalibratedConstant>& constants,
              const ConstantFiles& files, const CompileRuns& compile, const CalibrationOptions& options)
-      : rows_(rows), constants_(constants), files_(files), compile_(compile), options_(options) {
+      : rows_(rows),
+        constants_(constants),
+        compile_(compile),
+        options_(options),
+        writer_(std::make_unique<ConstantWriter>(files, constants)) {
     std::vector<std::string> groups;
     for (const CalibrationRow& row : rows) groups.push_back(group_of(row));
     weights_ = group_weights(groups);
@@ -55,13 +60,14 @@ class Calibrator {
     memory_.what = FittedTo::memory;
     all_.resize(rows.size());
     std::iota(all_.begin(), all_.end(), 0U);
+    at_priors_ = compile_(files_with(priors_));
   }
 
   Calibration run() {
     Calibration result;
     find_touched();
     say(fmt::format("fitting {} constants to {} runs", constants_.size(), rows_.size()));
-    Fitting fitting = fit_rows(std::vector<double>(rows_.size(), 1.0));
+    Fitting fitting = fit_rows(std::vector<double>(rows_.size(), 1.0), all_);
     result.rounds = fitting.rounds;
     result.layouts_stable = fitting.layouts_stable;
     result.files = files_with(fitting.values);
@@ -85,7 +91,7 @@ class Calibrator {
     if (options_.progress) options_.progress(text);
   }
 
-  ConstantFiles files_with(const std::vector<double>& values) const { return with_values(files_, constants_, values); }
+  const ConstantFiles& files_with(const std::vector<double>& values) const { return writer_->with(values); }
 
   // The weight of a row in a fit: of times those that ran; of memory all.
   double weight(std::size_t row, FittedTo what) const {
@@ -151,35 +157,39 @@ class Calibrator {
 
   // By moving each constant a little from its prior, towards the farther bound.
   void find_touched() {
+    if (!at_priors_.changed) return;
     const ConstantFiles here = files_with(priors_);
-    const PriceRuns price = compile_(here);
-    if (!price.changed) return;
     say("finding what each constant changes");
     for (std::size_t c = 0; c < constants_.size(); ++c) {
       const UnknownConstant& unknown = constants_[c].unknown;
       const double farther = unknown.high - unknown.prior > unknown.prior - unknown.low ? unknown.high : unknown.low;
       std::vector<double> moved = priors_;
       moved[c] += 0.01 * (farther - unknown.prior);
-      touched_[c] = price.changed(here, files_with(moved));
+      touched_[c] = at_priors_.changed(here, files_with(moved));
     }
   }
 
   // Fits the constants to the rows with a factor above 0. Layouts follow from constants and constants from layouts:
-  // from the priors on, in turns, until layouts stay. Nothing here knows another row.
-  Fitting fit_rows(const std::vector<double>& row_factors) const {
-    Fitting fitting{priors_, {}, {}, compile_(files_with(priors_))};
+  // from the priors on, in turns, until layouts stay. Nothing here knows another row. `predicted`: rows whose prices
+  // are wanted in the end, which in the last round are the only ones to be given layouts.
+  Fitting fit_rows(const std::vector<double>& row_factors, const std::vector<std::uint32_t>& predicted) const {
+    std::vector<std::uint32_t> fitted;
+    for (std::uint32_t row = 0; row < rows_.size(); ++row)
+      if (row_factors[row] > 0) fitted.push_back(row);
+    Fitting fitting{priors_, {}, {}, at_priors_};
     while (fitting.rounds < options_.most_rounds && !fitting.layouts_stable) {
       ++fitting.rounds;
       fitting.memory = fit(memory_, row_factors, fitting.price, fitting.values);
       fitting.time = fit(time_, row_factors, fitting.price, fitting.values);
       const ConstantFiles files = files_with(fitting.values);
-      const std::vector<RunPrice> before = fitting.price.exact(files, all_);
+      const std::vector<std::uint32_t>& compared = fitting.rounds < options_.most_rounds ? fitted : predicted;
+      const std::vector<RunPrice> before = fitting.price.exact(files, compared);
       fitting.price = {};
       fitting.price = compile_(files);
-      const std::vector<RunPrice> after = fitting.price.exact(files, all_);
-      fitting.layouts_stable = true;
-      for (std::size_t row = 0; row < rows_.size(); ++row)
-        if (std::abs(before[row].seconds / after[row].seconds - 1) > 1e-9) fitting.layouts_stable = false;
+      const std::vector<RunPrice> after = fitting.price.exact(files, compared);
+      fitting.layouts_stable =
+          std::equal(before.begin(), before.end(), after.begin(),
+                     [](const auto& a, const auto& b) { return std::abs(a.seconds / b.seconds - 1) <= 1e-9; });
     }
     return fitting;
   }
@@ -208,7 +218,7 @@ class Calibrator {
         factors.push_back(left_out ? 0 : 1);
         if (left_out) held.push_back(static_cast<std::uint32_t>(row));
       }
-      const Fitting fitting = fit_rows(factors);
+      const Fitting fitting = fit_rows(factors, held);
       const std::vector<RunPrice> prices = fitting.price.exact(files_with(fitting.values), held);
       for (std::size_t k = 0; k < held.size(); ++k) result.rows[held[k]].unseen = prices[k];
       for (std::size_t c = 0; c < constants_.size(); ++c) {
@@ -236,11 +246,11 @@ class Calibrator {
       say(fmt::format("leaving out {}", group.name));
       std::vector<double> factors(rows_.size(), 1);
       for (const std::uint32_t row : group.rows) factors[row] = 0;
-      const Fitting fitting = fit_rows(factors);
+      const Fitting fitting = fit_rows(factors, group.rows);
       const std::vector<RunPrice> prices = fitting.price.exact(files_with(fitting.values), group.rows);
       for (std::size_t k = 0; k < group.rows.size(); ++k) price_without(what, result.rows[group.rows[k]]) = prices[k];
       if (!unknown_too) continue;
-      const ConstantFiles files = files_with(fitting.values);
+      const ConstantFiles& files = files_with(fitting.values);
       const std::vector<RunPrice> as_unknown = options_.compile_unknown_framework(files).exact(files, group.rows);
       for (std::size_t k = 0; k < group.rows.size(); ++k) result.rows[group.rows[k]].unknown_framework = as_unknown[k];
     }
@@ -278,12 +288,13 @@ class Calibrator {
 
   const std::vector<CalibrationRow>& rows_;
   const std::vector<CalibratedConstant>& constants_;
-  const ConstantFiles& files_;
   const CompileRuns& compile_;
   const CalibrationOptions& options_;
+  std::unique_ptr<ConstantWriter> writer_;
   std::vector<double> weights_, priors_;
   std::vector<std::vector<std::uint32_t>> touched_;  // by constant
   std::vector<std::uint32_t> all_;
+  PriceRuns at_priors_;
   Part time_, memory_;
 };
 

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -39,7 +40,23 @@ using ConstantFiles = std::map<std::string, std::string>;
 std::vector<CalibratedConstant> parse_calibration_list(const std::string& text, const std::string& file,
                                                        const ConstantFiles& files);
 
-// The files with these values, of which there is one for each constant. Other files are as they were.
+// Writes values into files again and again: what did not change since the last time is not written anew. Not for
+// several threads at a time.
+class ConstantWriter {
+ public:
+  ConstantWriter(const ConstantFiles& files, const std::vector<CalibratedConstant>& constants);
+  ~ConstantWriter();
+  // The files with these values, of which there is one for each constant. Other files are as they were.
+  const ConstantFiles& with(const std::vector<double>& values);
+
+ private:
+  struct Documents;
+  ConstantFiles files_;
+  std::vector<CalibratedConstant> constants_;
+  std::unique_ptr<Documents> documents_;
+};
+
+// The same, once.
 ConstantFiles with_values(const ConstantFiles& files, const std::vector<CalibratedConstant>& constants,
                           const std::vector<double>& values);
 

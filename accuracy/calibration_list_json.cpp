@@ -150,22 +150,42 @@ std::vector<CalibratedConstant> parse_calibration_list(const std::string& text, 
   return constants;
 }
 
-ConstantFiles with_values(const ConstantFiles& files, const std::vector<CalibratedConstant>& constants,
-                          const std::vector<double>& values) {
-  std::map<std::string, Json> patched;
-  for (std::size_t c = 0; c < constants.size(); ++c)
-    for (const std::string& file : constants[c].files) {
-      const auto [document, is_new] = patched.try_emplace(file);
-      if (is_new) document->second = Json::parse(files.at(file));
-      Json& number = document->second[Json::json_pointer(constants[c].pointer)];
-      if (constants[c].unit.empty())
+struct ConstantWriter::Documents {
+  std::map<std::string, Json> by_file;
+  std::vector<double> values;  // that stand in them; empty: none yet
+};
+
+ConstantWriter::ConstantWriter(const ConstantFiles& files, const std::vector<CalibratedConstant>& constants)
+    : files_(files), constants_(constants), documents_(std::make_unique<Documents>()) {
+  for (const CalibratedConstant& constant : constants)
+    for (const std::string& file : constant.files)
+      if (const auto [document, is_new] = documents_->by_file.try_emplace(file); is_new)
+        document->second = Json::parse(files.at(file));
+}
+
+ConstantWriter::~ConstantWriter() = default;
+
+const ConstantFiles& ConstantWriter::with(const std::vector<double>& values) {
+  std::set<std::string> changed;
+  for (std::size_t c = 0; c < constants_.size(); ++c) {
+    if (!documents_->values.empty() && documents_->values[c] == values[c]) continue;
+    for (const std::string& file : constants_[c].files) {
+      changed.insert(file);
+      Json& number = documents_->by_file.at(file)[Json::json_pointer(constants_[c].pointer)];
+      if (constants_[c].unit.empty())
         number = values[c];
       else
-        number = fmt::format("{} {}", values[c], constants[c].unit);
+        number = fmt::format("{} {}", values[c], constants_[c].unit);
     }
-  ConstantFiles result = files;
-  for (const auto& [file, document] : patched) result[file] = document.dump(2) + "\n";
-  return result;
+  }
+  documents_->values = values;
+  for (const std::string& file : changed) files_[file] = documents_->by_file.at(file).dump(2) + "\n";
+  return files_;
+}
+
+ConstantFiles with_values(const ConstantFiles& files, const std::vector<CalibratedConstant>& constants,
+                          const std::vector<double>& values) {
+  return ConstantWriter(files, constants).with(values);
 }
 
 namespace {

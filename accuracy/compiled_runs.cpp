@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <iterator>
 #include <map>
 
 #include "accuracy/compiled_run.hpp"
@@ -33,9 +34,9 @@ struct Together {
   std::vector<std::size_t> rows;
 };
 
-std::vector<Together> grouped(const std::vector<RunCase>& cases) {
+std::vector<Together> grouped(const std::vector<RunCase>& cases, const std::vector<std::uint32_t>& rows) {
   std::vector<Together> groups;
-  for (std::size_t row = 0; row < cases.size(); ++row) {
+  for (const std::uint32_t row : rows) {
     const auto fitting = std::find_if(groups.begin(), groups.end(), [&](const Together& group) {
       return group.rows.size() < most_together && group.model == cases[row].model && group.recipe == cases[row].recipe;
     });
@@ -54,21 +55,34 @@ Plan plan_of(const RunCase& run, BaselinePlanner& planner) {
   return planner.plan(layout, run.global_batch);
 }
 
-using CompiledRuns = std::vector<std::unique_ptr<CompiledRun>>;
+// Rows are planned and compiled when they are first asked for: a fit that leaves rows out needs no layouts of them
+// until it is done, and none of others then.
+class CompiledRows {
+ public:
+  explicit CompiledRows(std::vector<RunCase> cases) : cases_(std::move(cases)), compiled_(cases_.size()) {}
 
-std::shared_ptr<CompiledRuns> compile(const std::vector<RunCase>& cases) {
-  auto compiled = std::make_shared<CompiledRuns>(cases.size());
-  const std::vector<Together> groups = grouped(cases);
-  tbb::parallel_for(std::size_t{0}, groups.size(), [&](std::size_t g) {
-    const Together& group = groups[g];
-    BaselinePlanner planner(
-        {build_transformer(group.model), cases[group.rows.front()].cluster, group.recipe, {}, {}, {}});
-    const auto graph = std::make_shared<const CompiledGraph>(planner.input().graph, group.recipe);
-    for (const std::size_t row : group.rows)
-      (*compiled)[row] = std::make_unique<CompiledRun>(graph, plan_of(cases[row], planner));
-  });
-  return compiled;
-}
+  CompiledRun& operator[](std::uint32_t row) { return *compiled_[row]; }
+
+  // Not for several threads at a time.
+  void compile(std::span<const std::uint32_t> rows) {
+    std::vector<std::uint32_t> missing;
+    std::copy_if(rows.begin(), rows.end(), std::back_inserter(missing),
+                 [&](std::uint32_t row) { return compiled_[row] == nullptr; });
+    const std::vector<Together> groups = grouped(cases_, missing);
+    tbb::parallel_for(std::size_t{0}, groups.size(), [&](std::size_t g) {
+      const Together& group = groups[g];
+      BaselinePlanner planner(
+          {build_transformer(group.model), cases_[group.rows.front()].cluster, group.recipe, {}, {}, {}});
+      const auto graph = std::make_shared<const CompiledGraph>(planner.input().graph, group.recipe);
+      for (const std::size_t row : group.rows)
+        compiled_[row] = std::make_unique<CompiledRun>(graph, plan_of(cases_[row], planner));
+    });
+  }
+
+ private:
+  std::vector<RunCase> cases_;
+  std::vector<std::unique_ptr<CompiledRun>> compiled_;
+};
 
 }  // namespace
 
@@ -130,24 +144,29 @@ std::vector<MeasuredRun> with_unknown_frameworks(std::vector<MeasuredRun> runs) 
 }
 
 CompileRuns compiler_of(const std::vector<MeasuredRun>& runs, const PreparedRuns& prepared) {
-  return [&runs, &prepared](const ConstantFiles& files) -> PriceRuns {
-    const Constants constants = constants_from(files);
+  const auto reader = std::make_shared<ConstantsReader>();
+  return [&runs, &prepared, reader](const ConstantFiles& files) -> PriceRuns {
+    const Constants& constants = reader->read(files);
     std::vector<RunCase> cases;
     for (const std::size_t run : prepared.run_of) cases.push_back(case_of(runs[run], constants));
-    const auto compiled = compile(cases);
-    const auto by = [&runs, &prepared, compiled](RunPrice (CompiledRun::*price)(const Cluster&, const Recipe&)) {
-      return [&runs, &prepared, compiled, price](const ConstantFiles& given, std::span<const std::uint32_t> rows) {
-        const Constants changed = constants_from(given);
-        std::vector<RunPrice> prices(rows.size());
-        tbb::parallel_for(std::size_t{0}, rows.size(), [&](std::size_t k) {
-          const RunCase run = case_of(runs[prepared.run_of[rows[k]]], changed);
-          prices[k] = ((*compiled)[rows[k]].get()->*price)(run.cluster, run.recipe);
-        });
-        return prices;
-      };
+    const auto compiled = std::make_shared<CompiledRows>(std::move(cases));
+    const auto by = [&runs, &prepared, reader,
+                     compiled](RunPrice (CompiledRun::*price)(const Cluster&, const Recipe&)) {
+      return
+          [&runs, &prepared, reader, compiled, price](const ConstantFiles& given, std::span<const std::uint32_t> rows) {
+            compiled->compile(rows);
+            const Constants& changed = reader->read(given);
+            std::vector<RunPrice> prices(rows.size());
+            tbb::parallel_for(std::size_t{0}, rows.size(), [&](std::size_t k) {
+              const RunCase run = case_of(runs[prepared.run_of[rows[k]]], changed);
+              prices[k] = ((*compiled)[rows[k]].*price)(run.cluster, run.recipe);
+            });
+            return prices;
+          };
     };
-    const auto changed = [&runs, &prepared](const ConstantFiles& one, const ConstantFiles& other) {
-      const Constants before = constants_from(one), after = constants_from(other);
+    const auto changed = [&runs, &prepared, reader](const ConstantFiles& one, const ConstantFiles& other) {
+      const Constants before = reader->read(one);
+      const Constants& after = reader->read(other);
       std::vector<char> differs(prepared.rows.size());
       tbb::parallel_for(std::size_t{0}, differs.size(), [&](std::size_t row) {
         const MeasuredRun& run = runs[prepared.run_of[row]];

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "costmodel/device_files.hpp"
 #include "costmodel/embedded_files.hpp"
 
@@ -34,16 +36,60 @@ ConstantFiles built_in_constant_files() {
 
 Constants read_constants(const std::string& folder) { return constants_from(read_constant_files(folder)); }
 
-Constants constants_from(const ConstantFiles& files) {
-  Constants constants;
-  for (const auto& [name, text] : files) {
-    if (name.starts_with(devices_folder)) constants.devices.push_back(parse_device(text, name));
-    if (name.starts_with(recipes_folder))
-      constants.recipes.push_back(recipe_of(files, name.substr(recipes_folder.size())));
-  }
-  for (DeviceFile& device : constants.devices) device.sources.clear();
-  return constants;
+namespace {
+
+using Texts = std::vector<std::pair<std::string, std::string>>;
+
+bool stand_in(const Texts& texts, const ConstantFiles& files) {
+  return std::all_of(texts.begin(), texts.end(), [&](const auto& text) {
+    const auto found = files.find(text.first);
+    return found != files.end() && found->second == text.second;
+  });
 }
+
+// Without what its numbers come from, which nothing here reads.
+DeviceFile device_of(const ConstantFiles& files, const std::string& name) {
+  DeviceFile device = parse_device(files.at(name), name);
+  device.sources.clear();
+  return device;
+}
+
+Texts texts_of_recipe(const ConstantFiles& files, const std::string& name) {
+  Texts texts;
+  for (const std::string& each : recipe_ancestry(files, name)) {
+    const std::string file = fmt::format("{}{}", recipes_folder, each);
+    texts.emplace_back(file, files.at(file));
+  }
+  return texts;
+}
+
+}  // namespace
+
+const Constants& ConstantsReader::read(const ConstantFiles& files) {
+  constants_ = {};
+  for (const auto& [name, text] : files) {
+    if (name.starts_with(devices_folder)) {
+      auto& [texts, device] = devices_[name];
+      if (texts.empty() || !stand_in(texts, files)) {
+        device = device_of(files, name);
+        texts = {{name, text}};
+      }
+      constants_.devices.push_back(device);
+    }
+    if (name.starts_with(recipes_folder)) {
+      auto& [texts, recipe] = recipes_[name];
+      if (texts.empty() || !stand_in(texts, files)) {
+        const std::string recipe_name = name.substr(recipes_folder.size());
+        recipe = recipe_of(files, recipe_name);
+        texts = texts_of_recipe(files, recipe_name);
+      }
+      constants_.recipes.push_back(recipe);
+    }
+  }
+  return constants_;
+}
+
+Constants constants_from(const ConstantFiles& files) { return ConstantsReader().read(files); }
 
 std::vector<std::string> files_of(const ConstantFiles& files, const std::string& gpu, const std::string& recipe) {
   std::vector<std::string> result;

@@ -1,6 +1,11 @@
 // The device files and recipes that measured runs are priced with, as texts that calibration can change.
 #pragma once
 
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "accuracy/calibration_list.hpp"
 #include "accuracy/constants.hpp"
 
@@ -16,6 +21,21 @@ ConstantFiles read_constant_files(const std::string& folder);
 // Read by the usual readers. What a recipe extends is taken from `files`, so that a constant that it inherits changes
 // with it. Throws InputError as these do.
 Constants constants_from(const ConstantFiles& files);
+
+// Reads files again and again, of which few change in between: the others are not parsed anew. Not for several threads
+// at a time.
+class ConstantsReader {
+ public:
+  const Constants& read(const ConstantFiles& files);
+
+ private:
+  using Texts = std::vector<std::pair<std::string, std::string>>;  // of the files that decide an entry, by name
+  template <typename Value>
+  using Known = std::map<std::string, std::pair<Texts, Value>>;
+  Known<DeviceFile> devices_;
+  Known<KnownRecipe> recipes_;
+  Constants constants_;
+};
 
 // The recipe of this name with all that it inherits written out.
 std::string resolved_recipe(const ConstantFiles& files, const std::string& name);
