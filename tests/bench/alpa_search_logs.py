@@ -14,8 +14,8 @@ model-like), "force_batch_dim_to_mesh_dim": 0), the measured seconds, and the st
   bytes, 12 B for each parameter, shared out over the stage's devices (GPT-2.6B, first layer of eight: 4.411 GiB =
   394.7 M parameters = both embeddings and 3.35 blocks of 78.7 M; the attention is a third of a block).
 - The embedding is a product with one-hot rows.
-- The machine is one host of 16 V100 of 32 GB behind switches: the submeshes of 16 devices are (1, 1) to (1, 16), 28.0 GB
-  of a device are free, and the same collective takes groups of 2, 4, 8 and 16 the same bandwidth.
+- The machine is one host of 16 V100 of 32 GB behind switches: the submeshes of 16 devices are (1, 1) to (1, 16), 28.0
+  GB of a device are free, and groups of 2, 4 and 8 have the same bandwidth.
 
 --stage-overhead adds so many milliseconds to each run of a stage's forward and of its backward before simulating: a
 trial of what a runtime's cost per pipeline instruction would explain. The second table is such a trial, not a
@@ -69,7 +69,8 @@ class Bench:
         self.meshloom, self.recipe, self.folder = arguments.meshloom, arguments.recipe, pathlib.Path(folder)
         self.overhead = arguments.stage_overhead / 1e3
         device = json.loads((ROOT / "cluster_specs/devices/v100_sxm2_32gb.json").read_text())
-        kept = ["name", "memory", "memory_bandwidth", "memory_efficiency", "peak", "gemm", "attention_of_peak", "launch"]
+        kept = ["name", "memory", "memory_bandwidth", "memory_efficiency", "peak", "gemm", "attention_of_peak",
+                "launch"]
         self.device = {key: device[key] for key in kept}
         self.products = self.device["gemm"]
 
@@ -179,7 +180,8 @@ def trial(bench):
     for name, (_, microbatches, _, _, sizes, _) in LOGS.items():
         bench.products = {"of_peak": rate_of_log(name, AS_ALPA_RUNS)[0] / peak, "wave_penalty": 0, "depth_penalty": 0}
         predicted[name], slots[name] = bench.seconds(*LOGS[name][:5]), microbatches + len(sizes) - 1
-    print("\n| log | products at | predicted | measured | error | missing a microbatch | the other four ask for | error |")
+    print("\n| log | products at | predicted | measured | error | missing a microbatch | the other four ask for | "
+          "error |")
     print("|---|---|---|---|---|---|---|---|")
     for name in LOGS:
         measured = LOGS[name][5]
