@@ -28,8 +28,9 @@ std::string_view name(Recompute recompute);
 std::optional<Recompute> recompute_named(std::string_view name);
 
 // What full recompute repeats: the layers from the first to the last that stand in the graph more than once (a graph
-// without such: all), or all layers.
-enum class RecomputeScope { blocks, all };
+// without such: all), all layers, or all but the last, whose forward a step that drops the loss needs only once: in the
+// backward.
+enum class RecomputeScope { blocks, all, all_but_last };
 std::string_view name(RecomputeScope scope);
 std::optional<RecomputeScope> recompute_scope_named(std::string_view name);
 

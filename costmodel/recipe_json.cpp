@@ -37,7 +37,7 @@ DType read_compute_dtype(const JsonInput& json) {
 }
 
 RecomputeScope read_recompute_scope(const JsonInput& json) {
-  const std::vector<std::string> names = {"blocks", "all"};
+  const std::vector<std::string> names = {"blocks", "all", "all_but_last"};
   return *recompute_scope_named(names[json.one_of(names)]);
 }
 
