@@ -11,7 +11,7 @@
 namespace meshloom {
 namespace {
 
-constexpr double rows_of_all = 10;  // how many rows of a group those of all others are worth
+constexpr double rows_of_others = 10;  // how many rows of a group those of the wider group are worth
 
 // Of n values the one with rank ⌈share·(n + 1)⌉, the lower one counted from the other end; the outermost where n is too
 // small to have it.
@@ -31,6 +31,16 @@ ErrorQuantiles quantiles_of(const std::vector<UnseenError>& errors, double level
   }
   return {errors.size(), weighted_quantile(values, weights, (1 - level) / 2),
           weighted_quantile(values, weights, (1 + level) / 2)};
+}
+
+// The quantiles of some rows, drawn towards those of a wider group.
+ErrorQuantiles drawn(const std::vector<double>& members, const ErrorQuantiles& wider, double level) {
+  const auto n = static_cast<double>(members.size());
+  const auto between = [&](double own, double others) {
+    return (n * own + rows_of_others * others) / (n + rows_of_others);
+  };
+  return {members.size(), between(rank_quantile(members, (1 - level) / 2), wider.low),
+          between(rank_quantile(members, (1 + level) / 2), wider.high)};
 }
 
 auto find_group(const Uncertainty& uncertainty, const std::string& device, const std::string& recipe) {
@@ -81,17 +91,16 @@ ErrorQuantiles quantiles_elsewhere(const Uncertainty& uncertainty, const std::ve
 Uncertainty uncertainty_from(const std::vector<UnseenError>& errors, double level) {
   Uncertainty result{level, {}, {}};
   if (errors.empty()) return result;
-  const double low = (1 - level) / 2, high = (1 + level) / 2;
   result.all = quantiles_of(errors, level);
+  std::map<std::string, std::vector<double>> of_recipes;
   std::map<std::pair<std::string, std::string>, std::vector<double>> groups;
-  for (const UnseenError& error : errors) groups[{error.device, error.recipe}].push_back(error.log_ratio);
+  for (const UnseenError& error : errors) {
+    of_recipes[error.recipe].push_back(error.log_ratio);
+    groups[{error.device, error.recipe}].push_back(error.log_ratio);
+  }
   for (const auto& [key, members] : groups) {
-    const auto n = static_cast<double>(members.size());
-    const auto drawn = [&](double own, double all) { return (n * own + rows_of_all * all) / (n + rows_of_all); };
-    result.groups.push_back({key.first,
-                             key.second,
-                             {members.size(), drawn(rank_quantile(members, low), result.all.low),
-                              drawn(rank_quantile(members, high), result.all.high)}});
+    const ErrorQuantiles of_recipe = drawn(of_recipes.at(key.second), result.all, level);
+    result.groups.push_back({key.first, key.second, drawn(members, of_recipe, level)});
   }
   return result;
 }

@@ -60,7 +60,8 @@ struct UnseenError {
 };
 
 // A group of n rows gives its own quantiles, ((1−level)/2 and (1+level)/2 of n + 1 ranks, as for a row yet to come),
-// drawn towards those of all rows as if these were 10 more rows of the group.
+// drawn towards those of its recipe on all devices as if these were 10 more rows of the group; a recipe's are drawn
+// towards those of all rows in the same way.
 Uncertainty uncertainty_from(const std::vector<UnseenError>& errors, double level = 0.9);
 
 // Adds what unknown recipes and devices have: the quantiles of these errors or those of all, whichever is farther out.

@@ -12,7 +12,7 @@ constexpr std::array overlaps = {OverlapSends::none, OverlapSends::by_schedule, 
 constexpr std::array synchronization_overlaps = {OverlapSynchronization::none, OverlapSynchronization::last_backward};
 constexpr std::array selective_recomputes = {SelectiveRecompute::attention, SelectiveRecompute::elementwise,
                                              SelectiveRecompute::alternate_products};
-constexpr std::array recompute_scopes = {RecomputeScope::blocks, RecomputeScope::all};
+constexpr std::array recompute_scopes = {RecomputeScope::blocks, RecomputeScope::all, RecomputeScope::all_but_last};
 
 template <typename Values>
 auto named(const Values& values, std::string_view wanted) -> std::optional<typename Values::value_type> {
@@ -59,6 +59,8 @@ std::string_view name(RecomputeScope scope) {
       return "blocks";
     case RecomputeScope::all:
       return "all";
+    case RecomputeScope::all_but_last:
+      return "all_but_last";
   }
   return "";
 }

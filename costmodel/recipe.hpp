@@ -28,8 +28,9 @@ std::string_view name(Recompute recompute);
 std::optional<Recompute> recompute_named(std::string_view name);
 
 // What full recompute repeats: the layers from the first to the last that stand in the graph more than once (a graph
-// without such: all), or all layers.
-enum class RecomputeScope { blocks, all };
+// without such: all), all layers, or all but the last, whose forward a step that drops the loss needs only once: in the
+// backward.
+enum class RecomputeScope { blocks, all, all_but_last };
 std::string_view name(RecomputeScope scope);
 std::optional<RecomputeScope> recompute_scope_named(std::string_view name);
 
@@ -124,6 +125,7 @@ struct Recipe {
   Bytes context_memory{0};              // per device: CUDA context, communicator buffers
   double memory_fragmentation = 0;      // allocator overhead as a share of what is allocated
   double norm_bytes = 0;                // saved besides, per element of a norm's result (fp32 copies)
+  double logits_bytes = 0;              // saved besides, per entry of the logits on their device (fp32 copies)
   double gathered_logits_bytes = 0;     // on every device with the loss, per token and entry of the whole vocabulary
   std::string kernels;                  // the kernel set that was chosen; "": the recipe's default
   std::vector<std::string> frameworks;  // what tables of measured runs call frameworks that this describes

@@ -37,7 +37,7 @@ DType read_compute_dtype(const JsonInput& json) {
 }
 
 RecomputeScope read_recompute_scope(const JsonInput& json) {
-  const std::vector<std::string> names = {"blocks", "all"};
+  const std::vector<std::string> names = {"blocks", "all", "all_but_last"};
   return *recompute_scope_named(names[json.one_of(names)]);
 }
 
@@ -114,6 +114,7 @@ constexpr NumberKey number_keys[] = {
     {"expert_streams", &Recipe::expert_streams, 0, 1000},
     {"memory_fragmentation", &Recipe::memory_fragmentation, 0, 10},
     {"norm_bytes", &Recipe::norm_bytes, 0, 1000},
+    {"logits_bytes", &Recipe::logits_bytes, 0, 1000},
     {"gathered_logits_bytes", &Recipe::gathered_logits_bytes, 0, 1000},
 };
 

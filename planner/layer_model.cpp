@@ -198,7 +198,7 @@ class Builder {
     if (!training_.gradients[index(id)].kernels.empty()) choice.saved += bytes_by_recipe(op, strategy);
   }
 
-  // What the framework's kernels keep besides.
+  // What the framework's kernels keep besides; of the loss, what it needs when memory peaks.
   Bytes bytes_by_recipe(const Op& op, const Strategy& strategy) const {
     const Recipe& recipe = context_.recipe;
     if (op.kind == OpKind::layer_norm || op.kind == OpKind::rms_norm)
@@ -209,7 +209,8 @@ class Builder {
       for (const FactorId factor : dimension)
         if (op.rule.factors[index(factor)].mark == FactorMark::inner_collective)
           entries = static_cast<double>(op.factor_sizes[index(factor)].at(1));
-    return Bytes(recipe.gathered_logits_bytes * entries * local_rows(op, strategy));
+    return Bytes(recipe.gathered_logits_bytes * entries * local_rows(op, strategy) +
+                 recipe.logits_bytes * local_elements(op.rule.inputs[0], strategy.local_sizes));
   }
 
   void add_parameters(const Op& op, const Strategy& strategy, Choice& choice) {

@@ -230,6 +230,23 @@ std::vector<bool> ops_of_blocks(const Graph& graph, const TrainingGraph& trainin
   return result;
 }
 
+std::vector<bool> fully_repeated(const Graph& graph, const TrainingGraph& training, const std::vector<bool>& blocks,
+                                 RecomputeScope scope) {
+  std::vector<bool> all(graph.ops.size(), true);
+  switch (scope) {
+    case RecomputeScope::blocks:
+      return blocks;
+    case RecomputeScope::all:
+      return all;
+    case RecomputeScope::all_but_last: {
+      const std::vector<GraphLayer> layers = chosen_layers(graph, training, {});
+      for (const OpId op : layers.back().ops) all[index(op)] = false;
+      return all;
+    }
+  }
+  return blocks;
+}
+
 bool is_cheap(OpKind kind) {
   switch (kind) {
     case OpKind::layer_norm:
@@ -278,7 +295,7 @@ RepeatedOps repeated_ops(const Graph& graph, const TrainingGraph& training, Reco
   const std::vector<bool> blocks = ops_of_blocks(graph, training);
   if (selective != SelectiveRecompute::attention) repeat_cheap_ops(graph, blocks, repeated.selective);
   if (selective == SelectiveRecompute::alternate_products) repeat_alternate_products(graph, blocks, repeated.selective);
-  repeated.full = scope == RecomputeScope::all ? std::vector<bool>(graph.ops.size(), true) : blocks;
+  repeated.full = fully_repeated(graph, training, blocks, scope);
   return repeated;
 }
 

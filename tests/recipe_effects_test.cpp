@@ -69,6 +69,15 @@ TEST_CASE("gathered logits are kept whole on every device, however the vocabular
           Approx(17 * s * b * v));
 }
 
+TEST_CASE("an unfused loss keeps its copies of the logits where these are", "[recipe_effects]") {
+  const Recipe plain = find_recipe("neutral");
+  Recipe copies = plain;
+  copies.logits_bytes = 8;
+  for (const std::int64_t tensor_parallel : {1, 4})
+    CHECK(activations(llama_of(2), copies, tensor_parallel) - activations(llama_of(2), plain, tensor_parallel) ==
+          Approx(8 * s * b * v / double(tensor_parallel)));
+}
+
 TEST_CASE("a fused gate keeps its two inputs and not the activation function's result", "[recipe_effects]") {
   const Recipe plain = find_recipe("neutral");
   Recipe fused = plain;

@@ -197,6 +197,33 @@ TEST_CASE("full recompute repeats the blocks, or with scope all embedding, head 
   CHECK(all.memory.activations_per_microbatch < blocks.memory.activations_per_microbatch);
 }
 
+// A step that drops its loss runs the last layer's forward in the backward alone.
+TEST_CASE("with scope all but last full recompute repeats every layer but that of the loss", "[recompute]") {
+  PlanningInput input = megatron_input(2, 8);
+  input.recipe.launch = Seconds(0);
+  const UniformLayout layout = layout_of(8, false, Recompute::full);
+  input.recipe.recompute_scope = RecomputeScope::all;
+  const Stage all = baseline_plan(input, layout, 4).stages[0];
+  input.recipe.recompute_scope = RecomputeScope::all_but_last;
+  const Stage but_last = baseline_plan(input, layout, 4).stages[0];
+  Seconds head;
+  for (const OpSharding& op : all.ops)
+    if (op.op.starts_with("head")) head += op.forward;
+  for (const Conversion& conversion : all.conversions)
+    if (conversion.tensor.starts_with("head"))
+      for (const CollectiveStep& step : conversion.forward) head += step.time;
+  CHECK(head > Seconds(0));
+  CHECK((all.backward - but_last.backward).value() == Approx(head.value()).epsilon(1e-6));
+  CHECK(but_last.forward == all.forward);
+
+  // Without tags the last of the layers that are chosen.
+  Graph untagged = build_gpt({.layers = 2, .hidden = 16, .heads = 4, .seq_len = 8, .vocab = 32});
+  for (Op& op : untagged.ops) op.layer.clear();
+  const std::vector<bool> full = repeated_ops(untagged, differentiate(untagged), RecomputeScope::all_but_last).full;
+  CHECK(full.front());
+  CHECK_FALSE(full.back());
+}
+
 TEST_CASE("blocks are the layers from the first to the last that are repeated, however layers are grouped",
           "[recompute]") {
   const auto repeated = [](const Graph& graph) {
@@ -226,7 +253,7 @@ TEST_CASE("blocks are the layers from the first to the last that are repeated, h
 }
 
 TEST_CASE("plans with every recompute are priced again without a difference", "[recompute]") {
-  for (const RecomputeScope scope : {RecomputeScope::blocks, RecomputeScope::all})
+  for (const RecomputeScope scope : {RecomputeScope::blocks, RecomputeScope::all, RecomputeScope::all_but_last})
     for (const Recompute recompute : all_recomputes)
       for (const bool sequence : {false, true}) {
         PlanningInput input = megatron_input(2, 8);

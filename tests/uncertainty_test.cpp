@@ -71,8 +71,27 @@ TEST_CASE("a group of few rows takes most of its interval from all rows", "[unce
   REQUIRE(uncertainty.groups.size() == 2);
   const ErrorQuantiles& few = uncertainty.groups[1].quantiles;
   CHECK(few.rows == 1);
-  CHECK(few.low == Approx(uncertainty.all.low * 10 / 11));
-  CHECK(few.high == Approx(uncertainty.all.high * 10 / 11));
+  // One row at 0 draws the recipe's interval to 10/11 of that of all, and the group's to 10/11 of the recipe's.
+  CHECK(few.low == Approx(uncertainty.all.low * 100 / 121));
+  CHECK(few.high == Approx(uncertainty.all.high * 100 / 121));
+}
+
+TEST_CASE("a group of few rows is as uncertain as its recipe is on other devices", "[uncertainty]") {
+  std::vector<UnseenError> errors = normal_errors(1000, 0, 0.02, "a100");
+  for (UnseenError error : normal_errors(1000, 0, 0.2, "b200")) {
+    error.recipe = "experts";
+    errors.push_back(error);
+  }
+  errors.push_back({"b300", "experts", 0.0, 1, 0});
+  errors.push_back({"b300", "nemo", 0.0, 1, 0});
+  const Uncertainty uncertainty = uncertainty_from(errors);
+  const auto wide = interval_of(uncertainty, "b300", "experts", Seconds(1));
+  const auto narrow = interval_of(uncertainty, "b300", "nemo", Seconds(1));
+  REQUIRE(wide);
+  REQUIRE(narrow);
+  // 95 % quantiles of N(0, 0.2) and N(0, 0.02): 0.329 and 0.0329; a single row at 0 leaves 10/11 of them.
+  CHECK(std::log(wide->high.value()) == Approx(0.329 * 10 / 11).epsilon(0.1));
+  CHECK(std::log(narrow->high.value()) == Approx(0.0329 * 10 / 11).epsilon(0.15));
 }
 
 TEST_CASE("a device without rows has the interval of all, and without any rows there is none", "[uncertainty]") {

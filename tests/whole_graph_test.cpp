@@ -153,7 +153,7 @@ TEST_CASE("choices cost and hold in the whole graph what they cost and hold in i
 TEST_CASE("under every recompute choices cost and hold in the whole graph what they do in its layers") {
   const Graph unfused =
       build_gpt({.layers = 3, .hidden = 16, .heads = 4, .seq_len = 8, .vocab = 32, .fused_attention = false});
-  for (const RecomputeScope scope : {RecomputeScope::blocks, RecomputeScope::all})
+  for (const RecomputeScope scope : {RecomputeScope::blocks, RecomputeScope::all, RecomputeScope::all_but_last})
     for (const Recompute recompute : all_recomputes) {
       Recipe recipe = scope == RecomputeScope::blocks ? recipe_that_regathers() : find_recipe("neutral");
       recipe.recompute_scope = scope;
