@@ -1,0 +1,77 @@
+#include "planner/uniform_meshes.hpp"
+
+#include <catch2/catch.hpp>
+
+#include "planner/plan/plan_json.hpp"
+#include "planner/reprice.hpp"
+#include "tests/planned_samples.hpp"
+
+namespace meshloom {
+namespace {
+
+std::vector<std::string> axes_of(const Plan& plan, const std::string& op) {
+  for (const Stage& stage : plan.stages)
+    for (const OpSharding& sharding : stage.ops)
+      if (sharding.op == op) return sharding.axes;
+  FAIL("no op " + op);
+  return {};
+}
+
+PlanningInput llama_on_v100s(std::int64_t heads, std::int64_t key_value_heads, std::int64_t ffn_hidden = 4096) {
+  PlanningInput input = small_gpt_on_v100s();
+  LlamaOptions options;
+  options.layers = 2, options.hidden = 64 * heads, options.heads = heads, options.kv_heads = key_value_heads;
+  options.seq_len = 512, options.vocab = 8192, options.ffn_hidden = ffn_hidden;
+  input.graph = build_llama(options);
+  return input;
+}
+
+}  // namespace
+
+TEST_CASE("heads and hidden sizes that tensor parallelism does not divide are refused", "[baseline]") {
+  CHECK_THROWS_WITH(baseline_plan(llama_on_v100s(33, 33), {2, 1, 4}, 32),
+                    "--tp: 2 does not divide the model's 33 attention heads; give a divisor");
+  CHECK(baseline_plan(llama_on_v100s(33, 33), {1, 1, 8}, 32).status == PlanStatus::feasible);
+  CHECK_THROWS_WITH(baseline_plan(llama_on_v100s(12, 6), {4, 1, 2}, 32),
+                    "--tp: 4 devices cannot share the model's 6 key-value heads; give a divisor or a multiple");
+  CHECK_THROWS_WITH(baseline_plan(llama_on_v100s(16, 16, 4098), {4, 1, 2}, 32),
+                    "--tp: 4 does not divide 4098, the hidden size that \"h0.mlp.silu\" works on; give a divisor");
+  // Nor are they among the layouts that a plan is held against.
+  for (const UniformLayout& layout : uniform_layouts(llama_on_v100s(6, 6, 4098))) CHECK(layout.tensor_parallel <= 2);
+}
+
+// 16 query heads and 4 key-value heads of 64 on 8 devices: pairs share a head. A device has half the queries of one
+// head, all of its key and value: weights of 1024 · 64 · 2 B, a quarter of the model's.
+TEST_CASE("with fewer key-value heads than tensor-parallel devices a head is copied, and attention divided",
+          "[baseline]") {
+  const PlanningInput input = llama_on_v100s(16, 4);
+  for (const bool sequence : {false, true}) {
+    UniformLayout layout{8, 1, 1};
+    layout.sequence_parallel = sequence;
+    layout.micro_batch_per_replica = 2;
+    const Plan plan = baseline_plan(input, layout, 32);
+    const Stage& stage = plan.stages[0];
+    CHECK(stage.mesh == std::vector<MeshAxis>{{"tp", 4}, {"tp-kv", 2}});
+    using Axes = std::vector<std::string>;
+    CHECK(axes_of(plan, "h1.attn.core") == Axes{"k", "g"});
+    CHECK(axes_of(plan, "h1.attn.q") == Axes{"n", "n"});
+    CHECK(axes_of(plan, "h1.attn.out") == Axes{"n", "n"});
+    CHECK(axes_of(plan, "h1.mlp.up") == Axes{"f", "f"});
+    CHECK(axes_of(plan, "h1.attn.v") == Axes{"n", ""});
+    for (const TensorLayout& tensor : stage.tensors)
+      if (tensor.tensor == "h1.attn.v.weight") CHECK(tensor.bytes == Bytes(1024.0 * 64 * 2));
+    // Each query head's gradient of the value is a part of the head's.
+    const auto to_core = std::find_if(stage.conversions.begin(), stage.conversions.end(), [](const Conversion& each) {
+      return each.tensor == "h1.attn.v" && each.consumer == "h1.attn.core";
+    });
+    REQUIRE(to_core != stage.conversions.end());
+    CHECK(to_core->forward.empty());
+    REQUIRE(to_core->backward.size() == 1);
+    CHECK(to_core->backward[0].collective == Collective::all_reduce);
+    CHECK(to_core->backward[0].axes == Axes{"tp-kv"});
+    CHECK(reprice(plan, input.graph, plan.cluster).empty());
+    CHECK(parse_plan(write_plan(plan), "plan.json") == plan);
+  }
+}
+
+}  // namespace meshloom
