@@ -216,7 +216,7 @@ void BaselinePlanner::move_to(const Cluster& cluster) { state_->input.cluster = 
 
 Plan BaselinePlanner::plan(const UniformLayout& layout, std::int64_t global_batch) {
   check(state_->input, layout, global_batch);
-  check_tensor_parallel(state_->input.graph, state_->space.meanings, layout);
+  check_degrees(state_->input.graph, state_->space.meanings, layout);
   state_->options = options_of(layout, global_batch);
   const SearchSpace& space = state_->space;
   std::vector<std::int64_t> sizes;
@@ -269,7 +269,7 @@ std::vector<UniformLayout> possible_degrees(const SearchSpace& space) {
   std::vector<UniformLayout> result;
   const auto add = [&](const UniformLayout& layout) {
     try {
-      check_tensor_parallel(space.input.graph, space.meanings, layout);
+      check_degrees(space.input.graph, space.meanings, layout);
       stage_meshes(cluster, space.meanings, layout);
       equal_stages(space.input.graph, space.layers, layout);
     } catch (const InputError&) {

@@ -45,12 +45,24 @@ bool vocabulary_divides(const StrategyContext& context, const Op& op, std::size_
   return false;
 }
 
-// May an axis with a tensor-parallel role shard this factor?
+// Its devices together are too many for the key-value heads that the op makes.
+bool has_too_few_heads(const StrategyContext& context, const Op& op, std::size_t axis) {
+  for (std::uint32_t f = 0; f < op.rule.factors.size(); ++f)
+    if (in_marked(op.outputs, op.rule.outputs, context.meanings.key_value_heads, FactorId{f}) &&
+        op.factor_sizes[f].at(context.batch) % devices_together(context, axis) != 0)
+      return true;
+  return false;
+}
+
+// May an axis with a tensor-parallel role shard this factor? Key-value heads that do not suffice are copied: no
+// framework divides a head.
 bool tensor_parallel_factor(const StrategyContext& context, const Op& op, std::size_t axis, FactorId factor,
                             bool along_tokens) {
   const bool token = is_token_factor(context, op, factor);
   if (multiplies_a_parameter(context.graph, op)) {
     if (token || (op.kind == OpKind::gather && in_outputs(op.rule, factor))) return false;
+    if (has_too_few_heads(context, op, axis))
+      return in_marked(op.outputs, op.rule.outputs, context.meanings.key_value_heads, factor);
     for (std::size_t i = 0; i < op.inputs.size(); ++i)
       if (context.graph.tensor(op.inputs[i]).role == TensorRole::parameter && contains(op.rule.inputs[i], factor))
         return true;
@@ -124,8 +136,8 @@ bool role_obliges(const StrategyContext& context, const Op& op, std::size_t axis
     case AxisRole::tensor_parallel:
       return op.kind == OpKind::attention ||
              (multiplies_a_parameter(context.graph, op) && !copies_key_values(context, op, axis));
-    case AxisRole::key_value_copies:  // what the axis before it does decides
-      return false;
+    case AxisRole::key_value_copies:  // elsewhere what the axis before it does decides
+      return op.kind == OpKind::attention;
   }
   return false;
 }

@@ -120,6 +120,8 @@ std::vector<AxisRole> axis_roles(const DimensionMeanings& model, const UniformLa
   return roles;
 }
 
+namespace {
+
 void check_tensor_parallel(const Graph& graph, const DimensionMeanings& model, const UniformLayout& layout) {
   const std::int64_t devices = layout.tensor_parallel;
   for (const AttentionHeads& heads : model.heads) {
@@ -141,6 +143,43 @@ void check_tensor_parallel(const Graph& graph, const DimensionMeanings& model, c
           "--tp", fmt::format("{} does not divide {}, the hidden size that \"{}\" works on; give a divisor", devices,
                               sizes.back(), op.id));
   }
+}
+
+void check_expert_parallel(const Graph& graph, const DimensionMeanings& model, const UniformLayout& layout) {
+  const std::int64_t devices = layout.expert_parallel;
+  if (devices == 1) return;
+  if (!model.has_experts())
+    throw InputError("--ep",
+                     fmt::format("{} devices have no experts to share: the model has none; leave it out", devices));
+  for (const Op& op : graph.ops)
+    for (std::uint32_t f = 0; f < op.rule.factors.size(); ++f)
+      if (in_marked(op.inputs, op.rule.inputs, model.experts, FactorId{f}) && op.factor_sizes[f].size % devices != 0)
+        throw InputError("--ep", fmt::format("{} does not divide the model's {} experts; give a divisor", devices,
+                                             op.factor_sizes[f].size));
+}
+
+void check_context_parallel(const Graph& graph, const DimensionMeanings& model, const UniformLayout& layout) {
+  const std::int64_t devices = layout.context_parallel;
+  for (const Op& op : graph.ops)
+    for (std::size_t i = 0; i < op.inputs.size(); ++i) {
+      if (graph.tensor(op.inputs[i]).role != TensorRole::input) continue;
+      for (std::uint32_t f = 0; f < op.rule.factors.size(); ++f) {
+        const Extent& extent = op.factor_sizes[f];
+        const bool runs_along = contains(op.rule.inputs[i], FactorId{f}) &&
+                                in_marked({op.inputs[i]}, {op.rule.inputs[i]}, model.tokens, FactorId{f});
+        if (runs_along && !extent.scales_with_batch && extent.size % devices != 0)
+          throw InputError("--cp", fmt::format("{} does not divide the {} that a sample's \"{}\" has; give a divisor",
+                                               devices, extent.size, graph.tensor(op.inputs[i]).id));
+      }
+    }
+}
+
+}  // namespace
+
+void check_degrees(const Graph& graph, const DimensionMeanings& model, const UniformLayout& layout) {
+  check_tensor_parallel(graph, model, layout);
+  check_expert_parallel(graph, model, layout);
+  check_context_parallel(graph, model, layout);
 }
 
 }  // namespace meshloom

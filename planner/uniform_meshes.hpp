@@ -18,8 +18,9 @@ std::vector<DeviceMesh> stage_meshes(const Cluster& cluster, const DimensionMean
                                      const UniformLayout& layout);
 std::vector<AxisRole> axis_roles(const DimensionMeanings& model, const UniformLayout& layout);  // by axis
 
-// Throws InputError where tensor parallelism divides what no framework does: heads and hidden sizes of MLPs that it
-// does not divide (frameworks pad vocabularies and nothing else).
-void check_tensor_parallel(const Graph& graph, const DimensionMeanings& model, const UniformLayout& layout);
+// Throws InputError where a layout divides what no framework does: heads and hidden sizes of MLPs that --tp does not
+// divide (frameworks pad vocabularies and nothing else), experts that --ep does not, a sample's tokens that --cp does
+// not.
+void check_degrees(const Graph& graph, const DimensionMeanings& model, const UniformLayout& layout);
 
 }  // namespace meshloom

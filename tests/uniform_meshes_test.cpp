@@ -40,6 +40,56 @@ TEST_CASE("heads and hidden sizes that tensor parallelism does not divide are re
   for (const UniformLayout& layout : uniform_layouts(llama_on_v100s(6, 6, 4098))) CHECK(layout.tensor_parallel <= 2);
 }
 
+TEST_CASE("a sample's tokens that context parallelism does not divide are refused, and experts that are not there",
+          "[baseline]") {
+  PlanningInput input = llama_on_v100s(16, 16);
+  UniformLayout layout{1, 1, 1};
+  layout.context_parallel = 8;
+  CHECK(baseline_plan(input, layout, 32).status == PlanStatus::feasible);
+  LlamaOptions odd;
+  odd.layers = 2, odd.hidden = 1024, odd.heads = odd.kv_heads = 16, odd.seq_len = 1001, odd.vocab = 8192;
+  odd.ffn_hidden = 4096;
+  input.graph = build_llama(odd);
+  CHECK_THROWS_WITH(baseline_plan(input, layout, 32), Catch::Contains("--cp: 8 does not divide the 1001"));
+  layout.context_parallel = 1, layout.data_parallel = layout.expert_parallel = 8;
+  CHECK_THROWS_WITH(baseline_plan(input, layout, 32), Catch::Contains("--ep: 8 devices have no experts"));
+}
+
+TEST_CASE("experts that expert parallelism does not divide are refused", "[baseline]") {
+  PlanningInput input = small_gpt_on_v100s();
+  TransformerOptions options;
+  options.layers = 2, options.hidden = 256, options.heads = options.kv_heads = 4, options.seq_len = 128;
+  options.vocab = 1024;
+  options.experts = Experts{};
+  options.experts->count = 4, options.experts->top_k = 2, options.experts->ffn_hidden = 256;
+  input.graph = build_transformer(options);
+  UniformLayout layout{1, 1, 8};
+  layout.expert_parallel = 4;
+  CHECK(baseline_plan(input, layout, 32).status == PlanStatus::feasible);
+  layout.expert_parallel = 8;
+  CHECK_THROWS_WITH(baseline_plan(input, layout, 32),
+                    Catch::Contains("--ep: 8 does not divide the model's 4 experts; give a divisor"));
+}
+
+// Copying costs more than dividing a head would, and attention is so small here that dividing it saves nothing: what
+// frameworks do does not depend on that.
+TEST_CASE("heads are never divided, nor attention repeated, whatever that would cost", "[baseline]") {
+  using Axes = std::vector<std::string>;
+  UniformLayout layout{8, 1, 1};
+  layout.micro_batch_per_replica = 1;
+  const Plan one = baseline_plan(llama_on_v100s(8, 1), layout, 8);
+  CHECK(one.stages[0].mesh == std::vector<MeshAxis>{{"tp", 8}});
+  CHECK(axes_of(one, "h1.attn.core") == Axes{"g"});
+  CHECK(axes_of(one, "h1.attn.q") == Axes{"n"});
+  CHECK(axes_of(one, "h1.attn.k") == Axes{""});
+  CHECK(axes_of(one, "h1.attn.v") == Axes{""});
+  const Plan two = baseline_plan(llama_on_v100s(64, 2), layout, 8);
+  CHECK(two.stages[0].mesh == std::vector<MeshAxis>{{"tp", 2}, {"tp-kv", 4}});
+  CHECK(axes_of(two, "h1.attn.core") == Axes{"k", "g"});
+  CHECK(axes_of(two, "h1.attn.k") == Axes{"n", ""});
+  CHECK(axes_of(two, "h1.attn.v") == Axes{"n", ""});
+}
+
 // 16 query heads and 4 key-value heads of 64 on 8 devices: pairs share a head. A device has half the queries of one
 // head, all of its key and value: weights of 1024 · 64 · 2 B, a quarter of the model's.
 TEST_CASE("with fewer key-value heads than tensor-parallel devices a head is copied, and attention divided",
