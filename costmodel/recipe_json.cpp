@@ -225,11 +225,14 @@ JsonInput preset_json(std::string_view name) {
   return parse_json(std::string(file.text), fmt::format("training_recipes/{}.json", file.name));
 }
 
-Recipe preset(std::string_view name) { return recipe_from(preset_json(name), ""); }
+Recipe preset(std::string_view name, const std::string& kernels = "") {
+  return recipe_from(preset_json(name), kernels);
+}
 
 // A preset that extends nothing starts from the plain values of Recipe, "neutral", which states all.
-Recipe base_of(const JsonInput& root) {
-  if (const auto extends = root.find("extends")) return preset(recipe_presets()[extends->one_of(recipe_presets())]);
+Recipe base_of(const JsonInput& root, const std::string& kernels) {
+  if (const auto extends = root.find("extends"))
+    return preset(recipe_presets()[extends->one_of(recipe_presets())], kernels);
   return root.raw().value("name", "") == first_preset ? Recipe{} : preset(first_preset);
 }
 
@@ -238,16 +241,18 @@ Recipe recipe_from(const JsonInput& root, const std::string& kernels) {
   std::vector<std::string> known = keys_of_values();
   known.insert(known.end(), std::begin(own_keys), std::end(own_keys));
   only_known_keys(root, known);
-  Recipe recipe = base_of(root);
+  const auto stated = root.find("kernels");
+  const std::string chosen = kernels.empty() && stated ? stated->string() : kernels;
+  const bool has_sets = root.find("kernel_sets").has_value(), extends = root.find("extends").has_value();
+  if (!kernels.empty() && !has_sets && !extends)
+    root.fail(fmt::format("has no kernel sets, so \"{}\" names none; leave --kernels out", kernels));
+  Recipe recipe = base_of(root, has_sets ? "" : chosen);  // sets are its own or those of what it extends
   recipe.name = root.at("name").string();
   recipe.frameworks.clear();
   if (const auto value = root.find("frameworks")) recipe.frameworks = value->strings();
   recipe.successor = root.find("successor") ? root.at("successor").string() : "";
   read_values(root, recipe);
-  const auto stated = root.find("kernels");
-  if (!kernels.empty() && !root.find("kernel_sets"))
-    root.fail(fmt::format("has no kernel sets, so \"{}\" names none; leave --kernels out", kernels));
-  read_kernel_sets(root, kernels.empty() && stated ? stated->string() : kernels, recipe);
+  read_kernel_sets(root, chosen, recipe);
   read_sources(root, recipe);
   return recipe;
 }

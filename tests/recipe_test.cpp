@@ -83,6 +83,20 @@ TEST_CASE("neutral sets every key that a recipe has, so that no preset falls bac
   CHECK(keys_with_values(preset_file("neutral")) == all);
 }
 
+TEST_CASE("a recipe has the kernel sets of what it extends, below its own values, and no others", "[recipe]") {
+  const auto heir = [](const std::string& keys, const std::string& kernels) {
+    return parse_recipe(R"({"schema": "meshloom.recipe/1", "name": "r", "extends": "megatron")" + keys + "}", "r.json",
+                        kernels);
+  };
+  CHECK(heir("", "").fp16_gradient_bytes == Bytes(2));
+  CHECK(heir("", "2022").fp16_gradient_bytes == Bytes(4));
+  CHECK(heir(R"(, "kernels": "2022")", "").fp16_gradient_bytes == Bytes(4));
+  CHECK(heir(R"(, "kernels": "2022", "fp16_gradient_bytes": "3 B")", "").fp16_gradient_bytes == Bytes(3));
+  CHECK(heir("", "2022").kernels == "2022");
+  CHECK_THROWS_WITH(heir(R"(, "kernels": "foo")", ""), Catch::Contains("has no kernel set \"foo\"; it has: 2022"));
+  CHECK_THROWS_WITH(heir("", "foo"), Catch::Contains("has no kernel set \"foo\""));
+}
+
 TEST_CASE("a framework of measured runs belongs to one recipe") {
   std::map<std::string, std::string> owner;
   for (const std::string& preset : recipe_presets())
