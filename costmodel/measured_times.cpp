@@ -26,6 +26,27 @@ SourcedTime scaled(const RatioSample* sample, const Ratio& ratio, Seconds modell
   return {modelled * ratio.of_modelled, TimeSource::interpolated};
 }
 
+// A sample's bytes, of the whole tensor.
+std::int64_t bytes_of(const CollectiveKey& key, Bytes whole) {
+  return std::max<std::int64_t>(1, std::llround(whole / whole_of(key, 1)));
+}
+
+// An all-reduce is a reduce-scatter and an all-gather, which are as fast as each other: what slows one slows all.
+std::vector<MeasuredCollective> alike(MeasuredCollective kind) {
+  switch (kind) {
+    case MeasuredCollective::all_gather:
+      return {MeasuredCollective::reduce_scatter, MeasuredCollective::all_reduce};
+    case MeasuredCollective::reduce_scatter:
+      return {MeasuredCollective::all_gather, MeasuredCollective::all_reduce};
+    case MeasuredCollective::all_reduce:
+      return {MeasuredCollective::reduce_scatter, MeasuredCollective::all_gather};
+    case MeasuredCollective::all_to_all:
+    case MeasuredCollective::send_receive:
+      break;
+  }
+  return {};
+}
+
 }  // namespace
 
 bool same_device(const std::string& one, const std::string& other) {
@@ -94,17 +115,29 @@ SourcedTime MeasuredTimes::of(const KernelShape& kernel, Seconds modelled) const
   return time;
 }
 
+SourcedTime MeasuredTimes::from(const CollectiveKey& key, const RatioTable& table, Bytes whole,
+                                Seconds modelled) const {
+  const std::int64_t bytes = bytes_of(key, whole);
+  const std::int64_t shape[] = {bytes};
+  return scaled(table.exactly(shape), table.at(shape, modelled_sample(*cluster_, key, bytes)), modelled);
+}
+
 SourcedTime MeasuredTimes::of(Collective collective, Bytes whole, const DeviceGroup& group, Seconds modelled) const {
   const CollectiveKey key{measured_collective(collective), group.hosts, group.size / group.hosts};
-  const auto found = collectives_.find(key);
   // Between hosts the model's permutation is the worst one, not the ring that was measured.
   const bool other_pattern = collective == Collective::permute && group.hosts > 1;
-  if (found == collectives_.end() || other_pattern || !(modelled > Seconds(0))) return {modelled, TimeSource::modelled};
-  const double unit = whole_of(key, 1).value();
-  const std::int64_t bytes = std::max<std::int64_t>(1, std::llround(whole.value() / unit));
-  const Seconds alone = modelled_sample(*cluster_, key, bytes);
-  const std::int64_t shape[] = {bytes};
-  return scaled(found->second.exactly(shape), found->second.at(shape, alone), modelled);
+  if (other_pattern || !(modelled > Seconds(0))) return {modelled, TimeSource::modelled};
+  const auto found = collectives_.find(key);
+  if (found != collectives_.end()) return from(key, found->second, whole, modelled);
+  for (const MeasuredCollective kind : alike(key.kind)) {
+    const CollectiveKey other{kind, key.hosts, key.devices_per_host};
+    const auto known = collectives_.find(other);
+    if (known == collectives_.end()) continue;
+    const Seconds alone = modelled_sample(*cluster_, other, bytes_of(other, whole));
+    const SourcedTime time = from(other, known->second, whole, alone);
+    return {modelled * (time.time / alone), std::min(time.source, TimeSource::extrapolated)};
+  }
+  return {modelled, TimeSource::modelled};
 }
 
 SourcedTime MeasuredTimes::of_update(DType dtype, double parameters, Seconds modelled) const {

@@ -7,7 +7,8 @@
 //
 //   gemm           of another operand order; then never more certain than interpolated
 //   other kinds    copy, as a measured memory bandwidth; extrapolated
-//   collectives    none: another group has other links
+//   collectives    of all-reduce, reduce-scatter and all-gather another, for the same group; extrapolated. Of another
+//                  group none: it has other links
 #pragma once
 
 #include <map>
@@ -45,6 +46,7 @@ class MeasuredTimes {
 
   const Series* find(const OperatorKey& key) const;
   SourcedTime from(const Series& series, std::vector<std::int64_t> shape, Seconds modelled) const;
+  SourcedTime from(const CollectiveKey& key, const RatioTable& table, Bytes whole, Seconds modelled) const;
 
   std::unique_ptr<Cluster> cluster_;  // without profiles
   std::map<OperatorKey, Series> operators_;

@@ -128,7 +128,22 @@ TEST_CASE("a measured collective replaces the model's time of its group alone", 
   for (const DeviceGroup& other : {DeviceGroup{2}, DeviceGroup{8, 2}})
     CHECK(collective_time(cluster, Collective::all_reduce, Bytes(1000), other) ==
           collective_time(quad(), Collective::all_reduce, Bytes(1000), other));
-  CHECK(sourced_collective_time(cluster, Collective::all_gather, Bytes(1000), {4}).source == TimeSource::modelled);
+  CHECK(sourced_collective_time(cluster, Collective::all_to_all, Bytes(1000), {4}).source == TimeSource::modelled);
+}
+
+TEST_CASE("a slow all-reduce is not evaded by its halves, which nobody measured", "[profile]") {
+  Profile profile;
+  const DeviceGroup four{4};
+  const Seconds modelled = collective_time(quad(), Collective::all_reduce, Bytes(1e6), four);
+  add_sample(profile, CollectiveKey{MeasuredCollective::all_reduce, 1, 4}, {1000000, {modelled * 3}});
+  const Cluster cluster = with(quad(), profile);
+  for (const Collective half : {Collective::reduce_scatter, Collective::all_gather}) {
+    const SourcedTime time = sourced_collective_time(cluster, half, Bytes(1e6), four);
+    CHECK(time.time.value() == Approx(3 * collective_time(quad(), half, Bytes(1e6), four).value()));
+    CHECK(time.source == TimeSource::extrapolated);
+  }
+  const Collective other = Collective::all_to_all;
+  CHECK(collective_time(cluster, other, Bytes(1e6), four) == collective_time(quad(), other, Bytes(1e6), four));
 }
 
 TEST_CASE("an all-to-all is looked up by the buffer of each device", "[profile]") {
