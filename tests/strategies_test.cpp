@@ -206,7 +206,7 @@ TEST_CASE("with fewer key-value heads than devices each device has a copy of one
       {.layers = 1, .hidden = 64, .heads = 8, .kv_heads = 2, .seq_len = 16, .vocab = 128, .ffn_hidden = 64});
   CHECK(dimension_meanings(llama).heads == std::vector<AttentionHeads>{{8, 2}});
   const Enumerated copies(llama, mesh_of({2, 2}), 4, {AxisRole::tensor_parallel, AxisRole::key_value_copies});
-  CHECK(copies.strategies("h0.attn.core") == Lines{"k,-", "k,g"});
+  CHECK(copies.strategies("h0.attn.core") == Lines{"k,g"});  // never twice, however small
   CHECK(copies.strategies("h0.attn.k.rotary") == Lines{"-,-", "n,-"});
   // All else as on one axis of 4 devices.
   const Enumerated one(llama, mesh_of({4}), 4, {AxisRole::tensor_parallel});
@@ -215,8 +215,8 @@ TEST_CASE("with fewer key-value heads than devices each device has a copy of one
     for (const std::string& factor : one.strategies(op)) twice.push_back(factor + "," + factor);
     CHECK(copies.strategies(op) == twice);
   }
-  // The product that makes keys: the head of the first axis, made twice; or what one axis of 4 could shard.
-  CHECK(copies.strategies("h0.attn.k") == Lines{"h,h", "n,-", "d,d"});
+  // The product that makes keys: the head of the first axis, made twice. No framework divides a head.
+  CHECK(copies.strategies("h0.attn.k") == Lines{"n,-"});
 }
 
 TEST_CASE("with one key-value head each device makes it") {
@@ -225,7 +225,7 @@ TEST_CASE("with one key-value head each device makes it") {
           {.layers = 1, .hidden = 64, .heads = 8, .kv_heads = 1, .seq_len = 16, .vocab = 128, .ffn_hidden = 64}),
       mesh_of({4}), 4, {AxisRole::tensor_parallel});
   CHECK(one.strategies("h0.attn.core") == Lines{"g"});
-  CHECK(one.strategies("h0.attn.k") == Lines{"-", "h", "d"});
+  CHECK(one.strategies("h0.attn.k") == Lines{"-"});
   CHECK(one.strategies("h0.attn.q") == Lines{"h", "n", "d"});
 }
 
