@@ -39,8 +39,8 @@ struct UniformLayout {
 std::string describe(const UniformLayout& layout);  // "tp=4 pp=2 dp=1 sequence-parallel zero=1"
 
 // The plan of one layout; status infeasible with reasons when it does not fit.
-// Throws InputError: dp·tp·pp·cp differs from the devices, a degree below 1, experts that a model lacks or that do not
-// divide, attention heads or hidden sizes of MLPs that tp does not divide, key-value heads that it neither divides nor
+// Throws InputError: dp·tp·pp·cp differs from the devices, a degree below 1, experts that a model lacks or that ep does
+// not divide, tokens of a sample that cp does not divide, attention heads or hidden sizes of MLPs that tp does not divide, key-value heads that it neither divides nor
 // is a multiple of, more stages than layers, a microbatch that does not divide the batch, microbatches that the
 // schedule cannot have.
 Plan baseline_plan(const PlanningInput& input, const UniformLayout& layout, std::int64_t global_batch);

@@ -45,11 +45,11 @@ bool vocabulary_divides(const StrategyContext& context, const Op& op, std::size_
   return false;
 }
 
-// Its devices together are too many for the key-value heads that the op makes.
-bool has_too_few_heads(const StrategyContext& context, const Op& op, std::size_t axis) {
+// Too many devices for the key-value heads that the op makes: each makes those that it reads.
+bool has_too_few_heads(const StrategyContext& context, const Op& op, std::int64_t devices) {
   for (std::uint32_t f = 0; f < op.rule.factors.size(); ++f)
     if (in_marked(op.outputs, op.rule.outputs, context.meanings.key_value_heads, FactorId{f}) &&
-        op.factor_sizes[f].at(context.batch) % devices_together(context, axis) != 0)
+        op.factor_sizes[f].at(context.batch) % devices != 0)
       return true;
   return false;
 }
@@ -61,7 +61,7 @@ bool tensor_parallel_factor(const StrategyContext& context, const Op& op, std::s
   const bool token = is_token_factor(context, op, factor);
   if (multiplies_a_parameter(context.graph, op)) {
     if (token || (op.kind == OpKind::gather && in_outputs(op.rule, factor))) return false;
-    if (has_too_few_heads(context, op, axis))
+    if (has_too_few_heads(context, op, devices_together(context, axis)))
       return in_marked(op.outputs, op.rule.outputs, context.meanings.key_value_heads, factor);
     for (std::size_t i = 0; i < op.inputs.size(); ++i)
       if (context.graph.tensor(op.inputs[i]).role == TensorRole::parameter && contains(op.rule.inputs[i], factor))
@@ -110,15 +110,6 @@ bool adds_up_tokens(const StrategyContext& context, const Op& op) {
   return false;
 }
 
-// Too many devices for the key-value heads that the op makes: each makes those that it reads.
-bool copies_key_values(const StrategyContext& context, const Op& op, std::size_t axis) {
-  for (std::uint32_t f = 0; f < op.rule.factors.size(); ++f)
-    if (in_marked(op.outputs, op.rule.outputs, context.meanings.key_value_heads, FactorId{f}) &&
-        op.factor_sizes[f].at(context.batch) % context.mesh.size(axis) != 0)
-      return true;
-  return false;
-}
-
 // Roles that oblige: data, context and expert parallelism shard whatever they can, tensor parallelism every product
 // with a parameter and the core of attention, and sequence parallelism whatever lies between them, too. Tokens' losses
 // are whole where their logits are sharded; adding up a part of them would cost an all-gather of their gradient.
@@ -132,10 +123,10 @@ bool role_obliges(const StrategyContext& context, const Op& op, std::size_t axis
     case AxisRole::context_and_expert_parallel:
       return true;
     case AxisRole::sequence_parallel:
-      return !adds_up_tokens(context, op) && !copies_key_values(context, op, axis);
+      return !adds_up_tokens(context, op) && !has_too_few_heads(context, op, context.mesh.size(axis));
     case AxisRole::tensor_parallel:
       return op.kind == OpKind::attention ||
-             (multiplies_a_parameter(context.graph, op) && !copies_key_values(context, op, axis));
+             (multiplies_a_parameter(context.graph, op) && !has_too_few_heads(context, op, context.mesh.size(axis)));
     case AxisRole::key_value_copies:  // elsewhere what the axis before it does decides
       return op.kind == OpKind::attention;
   }

@@ -35,6 +35,16 @@ TEST_CASE("each_of makes a constant per file, files one value in all of them", "
   CHECK(patched.at("recipes/nemo") == files.at("recipes/nemo"));  // untouched, byte by byte
 }
 
+TEST_CASE("what is written a second time is what one would write the first time", "[calibration]") {
+  const auto constants =
+      parse(R"({"each_of": ["devices/a100", "devices/h100"], "pointer": "/gemm/of_peak", )" + rest +
+            R"(, {"files": ["devices/a100", "devices/h100"], "pointer": "/launch", "unit": "us", )" + rest);
+  ConstantWriter writer(files, constants);
+  for (const std::vector<double>& values :
+       {std::vector<double>{0.5, 0.25, 7}, {0.5, 0.25, 7}, {0.5, 0.75, 7}, {0.125, 0.75, 9}})
+    CHECK(writer.with(values) == with_values(files, constants, values));
+}
+
 TEST_CASE("a number that a recipe inherits may be set in it", "[calibration]") {
   const auto constants =
       parse(R"({"files": ["recipes/nemo"], "pointer": "/kernel_sets/te/exposed_sends", "scale": "linear", )" + rest);

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <filesystem>
 
@@ -96,4 +97,34 @@ TEST_CASE("two devices of one name are refused, since runs name devices", "[cali
             ": \"h100\" is a name of devices/h100_sxm5_80gb, too; give each device names of its own");
   folder.write("devices/mine", device(""));
   CHECK_THAT(folder.complaint(), Catch::Contains("/name"));
+}
+
+TEST_CASE("constants that were read before are read again when their file changes, or one that it extends",
+          "[calibration]") {
+  const auto launch_of = [](const Constants& constants, const std::string& name) {
+    for (const KnownRecipe& recipe : constants.recipes)
+      if (recipe.name == name) return recipe.plain.launch;
+    FAIL("no recipe " + name);
+    return Seconds(0);
+  };
+  const auto recipe = [](const std::string& name, const std::string& rest) {
+    return fmt::format(R"({{"schema": "meshloom.recipe/1", "name": "{}"{}}})", name, rest);
+  };
+  ConstantFiles files = built_in_constant_files();
+  files["recipes/nemo"] = recipe("nemo", R"(, "launch": "1 us")");
+  files["recipes/megatron-core"] = recipe("megatron-core", R"(, "extends": "nemo")");
+  ConstantsReader reader;
+  CHECK(launch_of(reader.read(files), "megatron-core") == Seconds(1e-6));
+  files["recipes/nemo"] = recipe("nemo", R"(, "launch": "2 us")");
+  CHECK(launch_of(reader.read(files), "megatron-core") == Seconds(2e-6));
+  CHECK(launch_of(reader.read(files), "nemo") == Seconds(2e-6));
+  const std::string name = "devices/a100_sxm4_80gb";
+  files[name] = device("mine");
+  const auto has_mine = [](const Constants& constants) {
+    return std::any_of(constants.devices.begin(), constants.devices.end(),
+                       [](const DeviceFile& file) { return file.device.name == "mine"; });
+  };
+  CHECK(has_mine(reader.read(files)));
+  files.erase(name);
+  CHECK_FALSE(has_mine(reader.read(files)));
 }

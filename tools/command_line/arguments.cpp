@@ -95,9 +95,9 @@ void add_baseline(CLI::App& root, Parsed& parsed) {
   add_integer(app, "--pp", layout.pipeline_parallel, most_degree, "Pipeline stages; 1 unless told");
   add_integer(app, "--dp", layout.data_parallel, most_degree, "Data-parallel degree; 1 unless told");
   add_integer(app, "--cp", layout.context_parallel, most_degree,
-              "Context-parallel degree: shards the tokens of a sample; 1 unless told");
+              "Context-parallel degree, a divisor of a sample's tokens, which it shards; 1 unless told");
   add_integer(app, "--ep", layout.expert_parallel, most_degree,
-              "Expert-parallel degree, a divisor of dp·cp: shards the experts; 1 unless told");
+              "Expert-parallel degree, a divisor of dp·cp and of the experts, which it shards; 1 unless told");
   add_integer(app, "--vpp", baseline.virtual_stages, most_layers,
               "Virtual pipeline stages: chunks of the model per pipeline rank; 1 unless told");
   app.add_flag("--account-for-embedding-in-pipeline-split", layout.embedding_counts_as_block,
