@@ -50,7 +50,7 @@ class CompiledRun::Compiler {
   }
 
  private:
-  bool runs_again(OpId op) const { return graph_.repeated.of(op)[static_cast<std::size_t>(stage_.recompute)]; }
+  ForwardRuns runs_of_op(OpId op) const { return graph_.repeated.of(op)[static_cast<std::size_t>(stage_.recompute)]; }
 
   // Everything that op_time looks at.
   std::string key_of(const Op& op, const OpTerm& term) const {
@@ -104,17 +104,19 @@ class CompiledRun::Compiler {
     }
     const auto [found, is_new] = op_terms_.try_emplace(key_of(op, term), terms_.ops.size());
     if (is_new) terms_.ops.push_back(std::move(term));
-    terms_.ops[found->second].count += 1;
-    if (runs_again(graph_.ops.at(stored.op))) terms_.ops[found->second].repeated += 1;
+    OpTerm& counted = terms_.ops[found->second];
+    const ForwardRuns runs = runs_of_op(graph_.ops.at(stored.op));
+    if (runs != ForwardRuns::in_backward) counted.forwards += 1;
+    if (runs_in_backward(runs)) counted.repeated += 1;
+    counted.backwards += 1;
   }
 
   ConversionEnds ends_of(const Conversion& conversion, TensorRole role) const {
-    ConversionEnds ends{role, with_node_.contains(conversion.tensor), false, false};
+    ConversionEnds ends{role, with_node_.contains(conversion.tensor), ForwardRuns::in_forward, ForwardRuns::in_forward};
     const TensorId tensor = graph_.tensors.at(conversion.tensor);
-    if (const auto producer = graph_.training.relations.producer[index(tensor)])
-      ends.producer_repeats = runs_again(*producer);
+    if (const auto producer = graph_.training.relations.producer[index(tensor)]) ends.producer = runs_of_op(*producer);
     if (const auto consumer = graph_.ops.find(conversion.consumer); consumer != graph_.ops.end())
-      ends.consumer_repeats = runs_again(consumer->second);
+      ends.consumer = runs_of_op(consumer->second);
     return ends;
   }
 
@@ -133,11 +135,12 @@ class CompiledRun::Compiler {
     const Use use = !of_parameter                       ? Use::conversion
                     : conversion.rate == Rate::per_step ? Use::synchronization
                                                         : Use::parameters;
-    const bool again = conversion.rate == Rate::per_microbatch && repeats(conversion, ends_of(conversion, role));
+    const ForwardRuns runs = conversion.rate == Rate::per_microbatch ? runs_of(conversion, ends_of(conversion, role))
+                                                                     : ForwardRuns::in_forward;
     for (const CollectiveStep& step : conversion.forward) {
       CollectiveTerm& term = term_of(step, use);
-      term.forward += 1;
-      if (again) term.repeated += 1;
+      (runs == ForwardRuns::in_backward ? term.backward : term.forward) += 1;
+      if (runs == ForwardRuns::in_both) term.repeated += 1;
     }
     for (const CollectiveStep& step : conversion.backward) {
       CollectiveTerm& term = term_of(step, use);
@@ -245,11 +248,11 @@ Stage CompiledRun::price_terms(const StageTerms& terms, const Cluster& cluster, 
       time.forward += one * term.inner_forward;
       time.backward += one * term.inner_backward;
     }
-    stage.forward += term.count * time.forward;
-    stage.backward += term.count * time.backward;
-    stage.backward_weight += term.count * time.backward_weight;
-    launched.forward += term.count * own.forward;
-    launched.backward += term.count * own.backward + term.repeated * own.forward;
+    stage.forward += term.forwards * time.forward;
+    stage.backward += term.backwards * time.backward;
+    stage.backward_weight += term.backwards * time.backward_weight;
+    launched.forward += term.forwards * own.forward;
+    launched.backward += term.backwards * own.backward + term.repeated * own.forward;
     repeated += term.repeated * time.forward;
   }
   for (const CollectiveTerm& term : terms.collectives) {

@@ -50,7 +50,7 @@ class CompiledRun {
     double rows = 0;
     int inner_forward = 0, inner_backward = 0;
     bool shards_experts = false;
-    double count = 0, repeated = 0;
+    double forwards = 0, repeated = 0, backwards = 0;  // counts; repeated: of the forward, in the backward
     bool operator==(const OpTerm&) const = default;
   };
   // What a collective is for decides what of it is waited for.

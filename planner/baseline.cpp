@@ -43,6 +43,11 @@ void check(const PlanningInput& input, const UniformLayout& layout, std::int64_t
   if (global_batch < 1) throw InputError("--global-batch", fmt::format("must be at least 1, is {}", global_batch));
   if (layout.sequence_parallel && layout.tensor_parallel == 1)
     throw InputError("--sequence-parallel", "needs tensor parallelism; give --tp 2 or more");
+  if (layout.schedule.kind == ScheduleKind::inference && layout.recompute != Recompute::none)
+    throw InputError("--recompute",
+                     fmt::format("{} repeats forwards for a backward, and the schedule inference has none; "
+                                 "leave --recompute out",
+                                 name(layout.recompute)));
   if (layout.micro_batch_per_replica) {
     const std::int64_t samples = *layout.micro_batch_per_replica * layout.data_parallel;
     if (*layout.micro_batch_per_replica < 1 || global_batch % samples != 0)

@@ -13,9 +13,9 @@ LaunchSums::LaunchSums(const Recipe& recipe, const Graph& graph, const TrainingG
       Launches sum = sums.back();
       for (std::size_t k = 0; k < layer.ops.size(); ++k) {
         const Launches own = launches(recipe, graph, training.gradients[index(layer.ops[k])], layer.ops[k]);
-        sum.forward += own.forward;
+        if (layer.runs[k][m] != ForwardRuns::in_backward) sum.forward += own.forward;
         sum.backward += own.backward;
-        if (layer.repeats[k][m]) sum.backward += own.forward;
+        if (runs_in_backward(layer.runs[k][m])) sum.backward += own.forward;
       }
       sums.push_back(sum);
     }

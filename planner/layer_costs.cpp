@@ -1,6 +1,7 @@
 // What choices of a layer model cost under settings.
 #include <algorithm>
 #include <tuple>
+#include <utility>
 
 #include "planner/layer_model.hpp"
 
@@ -16,7 +17,7 @@ const RecomputePart& part_in(const ByRecompute<RecomputePart>& parts, Recompute 
 // from the first to the last of them.
 Bytes& holder_of_gathered(Cost& cost, const ModelNode& node, Recompute recompute) {
   if (node.kind == ModelNode::Kind::parameter) return cost.gathered;
-  return part_in(node.parts, recompute).repeats && !node.regathers ? cost.recomputed : cost.working;
+  return runs_in_backward(part_in(node.parts, recompute).runs) && !node.regathers ? cost.recomputed : cost.working;
 }
 
 void save(Cost& cost, Bytes bytes, Saving saving) {
@@ -37,6 +38,11 @@ Cost cost_of_parameter(const ParameterCost& parameter) {
   return cost;
 }
 
+void move_forward_to_backward(Cost& cost) {
+  cost.backward += std::exchange(cost.forward, Seconds(0));
+  cost.backward_beside += std::exchange(cost.forward_beside, Seconds(0));
+}
+
 Cost cost_of_choice(const Choice& choice, const ModelNode& node, const RangeSettings& settings) {
   Cost cost;
   cost.forward = choice.forward;
@@ -50,11 +56,12 @@ Cost cost_of_choice(const Choice& choice, const ModelNode& node, const RangeSett
     for (const ParameterCollective& each : kept.backward)
       if (reduces(each.collective)) cost.backward_weight += each.time;
     holder_of_gathered(cost, node, settings.recompute) += kept.gathered;
-    if (!part.repeats || !node.regathers) continue;
+    if (!runs_in_backward(part.runs) || !node.regathers) continue;
     cost.backward += total_time(kept.forward);
     cost.backward_beside += kept.forward_beside;
   }
-  if (part.repeats) cost.backward += choice.forward;  // gathered parameters stay for the backward that follows at once
+  if (part.runs == ForwardRuns::in_both) cost.backward += choice.forward;
+  if (part.runs == ForwardRuns::in_backward) move_forward_to_backward(cost);
   save(cost, choice.saved, part.saving);
   return cost;
 }
@@ -65,7 +72,8 @@ Cost cost_of_edge(const EdgeCost& edge, const ByRecompute<RecomputePart>& parts,
   cost.backward = edge.backward;
   cost.backward_weight = edge.backward_weight;
   const RecomputePart& part = part_in(parts, recompute);
-  if (part.repeats) cost.backward += edge.forward;
+  if (part.runs == ForwardRuns::in_both) cost.backward += edge.forward;
+  if (part.runs == ForwardRuns::in_backward) move_forward_to_backward(cost);
   save(cost, edge.saved, part.saving);
   return cost;
 }

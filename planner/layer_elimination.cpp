@@ -143,7 +143,7 @@ void LayerElimination::load_node(Variable variable, Recompute recompute, Amounts
   std::size_t value = own_[variable].begin;
   for (const Choice& choice : node.choices) {
     const bool possible = choice.forward < impossible;
-    const Seconds repeated = part.repeats ? choice.forward : Seconds(0);
+    const Seconds repeated = part.runs == ForwardRuns::in_both ? choice.forward : Seconds(0);
     amounts.time[value] = possible ? (choice.forward + choice.backward + repeated).value() : infinity;
     if (part.saving == Saving::kept) amounts.saved[value] = choice.saved.value();
     ++value;
@@ -177,7 +177,7 @@ void LayerElimination::load_edge(const ModelEdge& edge, Recompute recompute, Amo
     for (std::size_t column = 0; column < columns; ++column) {
       const EdgeCost& cost = edge.costs[row * columns + column];
       const std::size_t value = table->begin + (a < b ? row * columns + column : column * rows + row);
-      const Seconds repeated = part.repeats ? cost.forward : Seconds(0);
+      const Seconds repeated = part.runs == ForwardRuns::in_both ? cost.forward : Seconds(0);
       amounts.time[value] += cost.forward < impossible ? (cost.forward + cost.backward + repeated).value() : infinity;
       if (part.saving == Saving::kept) amounts.saved[value] += cost.saved.value();
     }

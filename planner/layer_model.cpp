@@ -65,7 +65,8 @@ class Builder {
     return sum;
   }
 
-  const ByRecompute<bool>& repeats(OpId op) const { return layer_.repeats[position_.at(op)]; }
+  const ByRecompute<ForwardRuns>& runs(OpId op) const { return layer_.runs[position_.at(op)]; }
+  bool repeats(OpId op, std::size_t recompute) const { return runs_in_backward(runs(op)[recompute]); }
 
   // Whether it is an activation function's result that is only multiplied.
   bool only_gates(OpId producer, TensorId t) const {
@@ -82,11 +83,11 @@ class Builder {
     if (context_.recipe.fused_gates && only_gates(producer, t)) return Saving::none;
     bool read = false, read_outside = false, starts = false;
     const auto use = [&](OpId op, bool reads) {
-      const bool repeated = repeats(op)[recompute];
+      const bool repeated = repeats(op, recompute);
       read = read || reads, read_outside = read_outside || (reads && !repeated), starts = starts || repeated;
     };
     for (const OpId consumer : training_.relations.consumers[index(t)]) use(consumer, reads_input(consumer, t));
-    if (!repeats(producer)[recompute]) return read || producer_reads(t) || starts ? Saving::kept : Saving::none;
+    if (!repeats(producer, recompute)) return read || producer_reads(t) || starts ? Saving::kept : Saving::none;
     // Megatron keeps what leaves the core of attention; other ops are repeated just before their results are read.
     const bool cheap = recompute == static_cast<std::size_t>(Recompute::selective) &&
                        context_.recipe.selective_recompute != SelectiveRecompute::attention;
@@ -104,7 +105,7 @@ class Builder {
   ByRecompute<RecomputePart> parts_of_op(OpId op) const {
     ByRecompute<RecomputePart> parts;
     for (std::size_t m = 0; m < parts.size(); ++m)
-      parts[m] = {repeats(op)[m], repeats(op)[m] ? Saving::made_again : Saving::kept};
+      parts[m] = {runs(op)[m], repeats(op, m) ? Saving::made_again : Saving::kept};
     return parts;
   }
 
@@ -399,7 +400,7 @@ class Builder {
     if (const auto node = node_of_tensor_.find(t); node != node_of_tensor_.end()) {
       ModelEdge edge{node->second, consumer, t, input, {}, {}};
       for (std::size_t m = 0; m < edge.parts.size(); ++m)
-        edge.parts[m].repeats = repeats(id)[m] && tensor(t).role != TensorRole::parameter;
+        edge.parts[m].runs = tensor(t).role == TensorRole::parameter ? runs_of_gathering(runs(id)[m]) : runs(id)[m];
       ConversionTable& table = conversion_table(context_, t);
       add_edge(std::move(edge), own_layouts(node->second), operand_layouts(consumer, input),
                [&](const Layout& from, const Layout& to) {

@@ -76,7 +76,7 @@ enum class Saving { none, kept, made_again };
 
 // The part of a node or an edge in a recompute.
 struct RecomputePart {
-  bool repeats = false;  // its forward runs again in the backward
+  ForwardRuns runs = ForwardRuns::in_forward;
   Saving saving = Saving::kept;
   bool operator==(const RecomputePart&) const = default;
 };

@@ -53,11 +53,11 @@ bool saved_for(const TrainingGraph& training, const Op& op, OpId id, TensorId te
   return !made_again && std::find(op.inputs.begin(), op.inputs.end(), tensor) != op.inputs.end();
 }
 
-ByRecompute<bool> made_again(const TrainingGraph& training, const PlanningLayer& layer, TensorId tensor) {
+ByRecompute<ForwardRuns> runs_of_producer(const TrainingGraph& training, const PlanningLayer& layer, TensorId tensor) {
   const std::optional<OpId> producer = training.relations.producer[index(tensor)];
   const auto found = producer ? std::find(layer.ops.begin(), layer.ops.end(), *producer) : layer.ops.end();
   if (found == layer.ops.end()) return {};
-  return layer.repeats[static_cast<std::size_t>(found - layer.ops.begin())];
+  return layer.runs[static_cast<std::size_t>(found - layer.ops.begin())];
 }
 
 std::vector<InterfaceVariable> interface_of(const Graph& graph, const TrainingGraph& training, std::size_t layer,
@@ -79,9 +79,10 @@ std::vector<InterfaceVariable> interface_of(const Graph& graph, const TrainingGr
         found = std::prev(variables.end());
       }
       if (found->parameter) continue;
-      const ByRecompute<bool> again = made_again(training, planned, t);
-      for (std::size_t m = 0; m < again.size(); ++m)
-        found->saved[m] = found->saved[m] || saved_for(training, op, id, t, planned.repeats[k][m], again[m]);
+      const ByRecompute<ForwardRuns> making = runs_of_producer(training, planned, t);
+      for (std::size_t m = 0; m < making.size(); ++m)
+        found->saved[m] = found->saved[m] || saved_for(training, op, id, t, runs_in_backward(planned.runs[k][m]),
+                                                       runs_in_backward(making[m]));
     }
   }
   return variables;
@@ -115,7 +116,7 @@ std::string structure_of(const Graph& graph, const TrainingGraph& training, cons
     text += fmt::format("\n{} {} {}w{} {}/{}/{}/{}", traits(op.kind).name, print_rule(op.rule),
                         op.causal ? "causal " : "", op.window, op.custom_flops_per_element, op.custom_bytes_per_element,
                         op.custom_backward_cost, training.gradients[index(id)].kernels.size());
-    for (const bool repeated : layer.repeats[k]) text += repeated ? "r" : "-";
+    for (const ForwardRuns runs : layer.runs[k]) text += "-rb"[static_cast<std::size_t>(runs)];
     text += pins.demands(id);
     for (const Extent& extent : op.factor_sizes)
       text += fmt::format(" {}{}", extent.size, extent.scales_with_batch ? "b" : "");
@@ -192,7 +193,7 @@ PlanningLayers layers_with_keys(const Graph& graph, const TrainingGraph& trainin
     PlanningLayer& planned = result.layers.emplace_back();
     for (const OpId id : layer.ops) {
       result.layer_of[index(id)] = result.layers.size() - 1;
-      planned.repeats.push_back(repeated.of(id));
+      planned.runs.push_back(repeated.of(id));
     }
     planned.name = std::move(layer.name);
     planned.ops = std::move(layer.ops);
@@ -216,7 +217,7 @@ PlanningLayers layers_with_keys(const Graph& graph, const TrainingGraph& trainin
 
 // By OpId: the layers from the first to the last that have an equal one.
 std::vector<bool> ops_of_blocks(const Graph& graph, const TrainingGraph& training) {
-  const std::vector<bool> none(graph.ops.size(), false);
+  const std::vector<ForwardRuns> none(graph.ops.size(), ForwardRuns::in_forward);
   const PlanningLayers layers = layers_with_keys(graph, training, chosen_layers(graph, training, {}), {}, {none, none});
   std::vector<std::size_t> count(layers.layers.size(), 0);
   for (const PlanningLayer& layer : layers.layers) ++count[layer.key];
@@ -230,21 +231,27 @@ std::vector<bool> ops_of_blocks(const Graph& graph, const TrainingGraph& trainin
   return result;
 }
 
-std::vector<bool> fully_repeated(const Graph& graph, const TrainingGraph& training, const std::vector<bool>& blocks,
-                                 RecomputeScope scope) {
-  std::vector<bool> all(graph.ops.size(), true);
+std::vector<ForwardRuns> twice(const std::vector<bool>& repeated) {
+  std::vector<ForwardRuns> result;
+  for (const bool each : repeated) result.push_back(each ? ForwardRuns::in_both : ForwardRuns::in_forward);
+  return result;
+}
+
+std::vector<ForwardRuns> fully_repeated(const Graph& graph, const TrainingGraph& training,
+                                        const std::vector<bool>& blocks, RecomputeScope scope) {
+  std::vector<ForwardRuns> all(graph.ops.size(), ForwardRuns::in_both);
   switch (scope) {
     case RecomputeScope::blocks:
-      return blocks;
+      break;
     case RecomputeScope::all:
       return all;
     case RecomputeScope::all_but_last: {
       const std::vector<GraphLayer> layers = chosen_layers(graph, training, {});
-      for (const OpId op : layers.back().ops) all[index(op)] = false;
+      for (const OpId op : layers.back().ops) all[index(op)] = ForwardRuns::in_backward;
       return all;
     }
   }
-  return blocks;
+  return twice(blocks);
 }
 
 bool is_cheap(OpKind kind) {
@@ -291,24 +298,23 @@ void repeat_cheap_ops(const Graph& graph, const std::vector<bool>& in_blocks, st
 
 RepeatedOps repeated_ops(const Graph& graph, const TrainingGraph& training, RecomputeScope scope,
                          SelectiveRecompute selective) {
-  RepeatedOps repeated{attention_core(graph, training.relations), {}};
+  std::vector<bool> selected = attention_core(graph, training.relations);
   const std::vector<bool> blocks = ops_of_blocks(graph, training);
-  if (selective != SelectiveRecompute::attention) repeat_cheap_ops(graph, blocks, repeated.selective);
-  if (selective == SelectiveRecompute::alternate_products) repeat_alternate_products(graph, blocks, repeated.selective);
-  repeated.full = fully_repeated(graph, training, blocks, scope);
-  return repeated;
+  if (selective != SelectiveRecompute::attention) repeat_cheap_ops(graph, blocks, selected);
+  if (selective == SelectiveRecompute::alternate_products) repeat_alternate_products(graph, blocks, selected);
+  return {twice(selected), fully_repeated(graph, training, blocks, scope)};
 }
 
-bool saves_memory(const Graph& graph, const TrainingGraph& training, const std::vector<bool>& repeated) {
+bool saves_memory(const Graph& graph, const TrainingGraph& training, const std::vector<ForwardRuns>& repeated) {
+  const auto again = [&](OpId op) { return runs_in_backward(repeated[index(op)]); };
   for (std::uint32_t t = 0; t < graph.tensors.size(); ++t) {
     const std::optional<OpId> producer = training.relations.producer[t];
-    if (!producer || !repeated[index(*producer)]) continue;
+    if (!producer || !again(*producer)) continue;
     std::vector<OpId> readers;
     if (saves(training, graph.op(*producer), *producer, TensorId{t})) readers.push_back(*producer);
     for (const OpId consumer : training.relations.consumers[t])
       if (saves(training, graph.op(consumer), consumer, TensorId{t})) readers.push_back(consumer);
-    if (!readers.empty() && std::all_of(readers.begin(), readers.end(), [&](OpId op) { return repeated[index(op)]; }))
-      return true;
+    if (!readers.empty() && std::all_of(readers.begin(), readers.end(), again)) return true;
   }
   return false;
 }

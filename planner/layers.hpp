@@ -29,10 +29,21 @@ struct InterfaceVariable {
   ByRecompute<bool> saved{};
 };
 
-// Which ops run their forward again in the backward.
+// When an op's forward runs: in the forward alone, again in the backward, or only there, because nothing reads what it
+// makes before.
+enum class ForwardRuns : std::uint8_t { in_forward, in_both, in_backward };
+inline bool runs_in_backward(ForwardRuns runs) { return runs != ForwardRuns::in_forward; }
+// The same of gathering an op's parameters, which stay for the backward that follows its repeated forward at once.
+inline ForwardRuns runs_of_gathering(ForwardRuns op) {
+  return op == ForwardRuns::in_both ? ForwardRuns::in_forward : op;
+}
+
+// By OpId. A layer runs those of its own that run in the backward just before its backward.
 struct RepeatedOps {
-  std::vector<bool> selective, full;  // by OpId; a layer repeats its own before its backward
-  ByRecompute<bool> of(OpId op) const { return {false, selective[index(op)], full[index(op)]}; }
+  std::vector<ForwardRuns> selective, full;
+  ByRecompute<ForwardRuns> of(OpId op) const {
+    return {ForwardRuns::in_forward, selective[index(op)], full[index(op)]};
+  }
 };
 // Selective: attention cores (graphs/attention_core.hpp), with `elementwise` those of several kernels and the cheap ops
 // of the blocks. Full: as the scope says. Layers are compared as they are
@@ -40,14 +51,14 @@ struct RepeatedOps {
 RepeatedOps repeated_ops(const Graph& graph, const TrainingGraph& training, RecomputeScope scope,
                          SelectiveRecompute selective = SelectiveRecompute::attention);
 // Whether some tensor is not saved that would be without recompute.
-bool saves_memory(const Graph& graph, const TrainingGraph& training, const std::vector<bool>& repeated);
+bool saves_memory(const Graph& graph, const TrainingGraph& training, const std::vector<ForwardRuns>& repeated);
 
 struct PlanningLayer {
   std::string name;
   std::vector<OpId> ops;
-  std::vector<ByRecompute<bool>> repeats;    // by position in ops: whether its forward runs again in the backward
-  std::vector<InterfaceVariable> variables;  // in order of first appearance in the ops
-  std::uint32_t key = 0;                     // equal keys: equal structure
+  std::vector<ByRecompute<ForwardRuns>> runs;  // by position in ops
+  std::vector<InterfaceVariable> variables;    // in order of first appearance in the ops
+  std::uint32_t key = 0;                       // equal keys: equal structure
 };
 
 struct PlanningLayers {

@@ -128,10 +128,12 @@ class StageWriter {
     stage_.ops.push_back(std::move(sharding));
     const OpTime time = sharded_op_time(solver_.context().strategies, solver_.context().cluster,
                                         solver_.context().recipe, id, choice.strategy);
-    stage_.forward_compute += time.forward;
+    const bool late = part.runs == ForwardRuns::in_backward;
+    (late ? stage_.backward_compute : stage_.forward_compute) += time.forward;
     stage_.backward_compute += time.backward;
     stage_.backward_weight += time.backward_weight;
-    if (part.repeats) {
+    if (late) late_ops_.insert(stage_.ops.size() - 1);
+    if (part.runs == ForwardRuns::in_both) {
       repeated_ += choice.forward;
       stage_.backward_recompute += time.forward;
     }
@@ -141,25 +143,26 @@ class StageWriter {
       if (graph().tensor(op.inputs[i]).role != TensorRole::parameter || with_node_.contains(op.inputs[i])) continue;
       const ParameterChoices& parameter = choice.parameters[next];
       const ParameterCost& cost = write_parameter(op.inputs[i], choice.strategy.inputs[i], parameter,
-                                                  state_of(l, position, next, parameter), op.id);
+                                                  state_of(l, position, next, parameter), op.id, part.runs);
       ++next;
-      const bool again = part.repeats && node.regathers;
+      const bool in_backward = runs_in_backward(part.runs), again = in_backward && node.regathers;
       if (again) gather_again(cost);
-      (part.repeats && !again ? recomputed_ : working) += cost.gathered;  // repeated: held until the layer's backward
+      (in_backward && !again ? recomputed_ : working) += cost.gathered;  // repeated: held until the layer's backward
     }
     largest_working_ = std::max(largest_working_, working);
   }
 
   // Returns what it costs in its state.
   const ParameterCost& write_parameter(TensorId t, const Layout& layout, const ParameterChoices& parameter,
-                                       ParameterState state, const std::string& consumer) {
+                                       ParameterState state, const std::string& consumer, ForwardRuns runs) {
     const ParameterCost& cost = parameter[static_cast<std::size_t>(state)];
     stage_.tensors.push_back({name_of(t), true, layout, layout, state, cost.parameters});
     stage_.memory.parameters += cost.parameters;
     stage_.memory.gradients += cost.gradients;
     stage_.memory.optimizer += cost.optimizer;
     stage_.update += cost.update;
-    beside_.forward += cost.forward_beside;
+    const bool late = runs == ForwardRuns::in_backward;
+    (late ? beside_.backward : beside_.forward) += cost.forward_beside;
     beside_.backward += cost.backward_beside;
     const auto steps = [&](const ParameterCollectives& collectives) {
       std::vector<CollectiveStep> result;
@@ -167,9 +170,11 @@ class StageWriter {
         result.push_back({c.collective, axis_names(request_.mesh, cost.axis_set), c.whole, c.time});
       return result;
     };
-    if (!cost.forward.empty() || !cost.backward.empty())
+    if (!cost.forward.empty() || !cost.backward.empty()) {
+      if (late) late_conversions_.insert(stage_.conversions.size());
       stage_.conversions.push_back(
           {name_of(t), consumer, layout, layout, Rate::per_microbatch, steps(cost.forward), steps(cost.backward)});
+    }
     if (!cost.per_step.empty())
       stage_.conversions.push_back({name_of(t), "optimizer", layout, layout, Rate::per_step, {}, steps(cost.per_step)});
     return cost;
@@ -189,8 +194,9 @@ class StageWriter {
     if (crosses && saved_in_range(l, t)) save_crossing(choice.saved);
     if (!written_.insert(t).second) return;
     if (node.kind == ModelNode::Kind::parameter) {
-      const ParameterCost& cost = write_parameter(t, choice.layout, choice.parameters.front(),
-                                                  state_of(l, position, 0, choice.parameters.front()), "");
+      const ParameterCost& cost =
+          write_parameter(t, choice.layout, choice.parameters.front(),
+                          state_of(l, position, 0, choice.parameters.front()), "", ForwardRuns::in_forward);
       gathered_ += cost.gathered;
       return;
     }
@@ -251,14 +257,15 @@ class StageWriter {
         name_of(t), to_node ? "" : graph().op(layer.ops[edge.b]).id, from, to, Rate::per_microbatch, {}, {}};
     append(conversion.forward, table.value_path(from, to));
     for (const CollectiveStep& step : conversion.forward)
-      if (part.repeats) repeated_ += step.time;
+      if (part.runs == ForwardRuns::in_both) repeated_ += step.time;
     MovePath back;
     if (space_.training.relations.needs_gradient[index(t)]) back = table.gradient_path(from, to);
     if (cost.backward > back.time)
       append(conversion.backward, table.value_path(from, to));  // the saved value, converted again
     append(conversion.backward, back);
-    if (!conversion.forward.empty() || !conversion.backward.empty())
-      stage_.conversions.push_back(std::move(conversion));
+    if (conversion.forward.empty() && conversion.backward.empty()) return;
+    if (part.runs == ForwardRuns::in_backward) late_conversions_.insert(stage_.conversions.size());
+    stage_.conversions.push_back(std::move(conversion));
   }
 
   Layout result_layout(const ModelNode& node, const Choice& choice, TensorId t) const {
@@ -274,18 +281,19 @@ class StageWriter {
   }
 
   void finish_times() {
-    for (const OpSharding& op : stage_.ops) {
-      stage_.forward += op.forward;
-      stage_.backward += op.backward;
+    for (std::size_t k = 0; k < stage_.ops.size(); ++k) {
+      (late_ops_.contains(k) ? stage_.backward : stage_.forward) += stage_.ops[k].forward;
+      stage_.backward += stage_.ops[k].backward;
     }
-    for (const Conversion& conversion : stage_.conversions) {
+    for (std::size_t k = 0; k < stage_.conversions.size(); ++k) {
+      const Conversion& conversion = stage_.conversions[k];
       Seconds forward, backward;
       for (const CollectiveStep& step : conversion.forward) forward += step.time;
       for (const CollectiveStep& step : conversion.backward) backward += step.time;
       if (conversion.rate == Rate::per_step) {
         stage_.synchronization += forward + backward;
       } else {
-        stage_.forward += forward;
+        (late_conversions_.contains(k) ? stage_.backward : stage_.forward) += forward;
         stage_.backward += backward;
         stage_.backward_weight += weight_part(conversion, role_of(conversion));
       }
@@ -305,6 +313,8 @@ class StageWriter {
   std::map<std::string, TensorId> id_of_;
   std::set<TensorId> with_node_;  // of the layer at hand
   std::set<TensorId> written_, saved_;
+  // Of the stage: whose forward runs in the backward alone.
+  std::set<std::size_t> late_ops_, late_conversions_;
   Seconds repeated_;  // of the forward
   Launches beside_;   // what collectives of parameters take that run beside computing
   Bytes activations_, recomputed_, largest_recomputed_, largest_working_, gathered_;
@@ -378,10 +388,11 @@ bool shares_parameters_outside(const PlanningLayers& layers, std::size_t first, 
   return false;
 }
 
-bool repeats(const Conversion& conversion, const ConversionEnds& ends) {
-  if (ends.role == TensorRole::parameter || conversion.consumer == "receive") return false;
+ForwardRuns runs_of(const Conversion& conversion, const ConversionEnds& ends) {
+  if (ends.role == TensorRole::parameter) return runs_of_gathering(ends.consumer);
+  if (conversion.consumer == "receive") return ForwardRuns::in_forward;
   const bool from_node = ends.has_node && !conversion.consumer.empty();
-  return from_node ? ends.consumer_repeats : ends.producer_repeats;
+  return from_node ? ends.consumer : ends.producer;
 }
 
 LinkClass link_between(const Cluster& cluster, const Stage& stage, const Stage& next) {

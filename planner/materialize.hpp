@@ -57,15 +57,14 @@ void price_sends(const Cluster& cluster, StageBoundary& boundary, const Submesh&
 // Of a tensor as it is sent, of one microbatch.
 Bytes bytes_of(const SearchSpace& space, TensorId t, std::int64_t microbatch_size);
 
-// Whether recompute repeats the forward of a conversion of a stage: from its producer when that runs again, from a
-// tensor's own node when the op that reads it does. Not the gathering of parameters, which then stay for the backward
-// that follows at once, nor what was received, which is saved.
+// When the forward of a stage's conversion, once per microbatch, runs: from its producer with that, from a tensor's own
+// node, or of parameters, with the op that reads it. What was received is there from the forward on.
 struct ConversionEnds {
   TensorRole role = TensorRole::intermediate;
   bool has_node = false;  // the tensor
-  bool producer_repeats = false, consumer_repeats = false;
+  ForwardRuns producer = ForwardRuns::in_forward, consumer = ForwardRuns::in_forward;
 };
-bool repeats(const Conversion& conversion, const ConversionEnds& ends);
+ForwardRuns runs_of(const Conversion& conversion, const ConversionEnds& ends);
 bool shares_parameters_outside(const PlanningLayers& layers, std::size_t first, std::size_t last);
 
 }  // namespace meshloom

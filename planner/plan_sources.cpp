@@ -40,8 +40,8 @@ class SourceRecorder {
       const OpTime time = price(mesh, op);
       op.forward_source = time.forward_source.main();
       op.backward_source = time.backward_source.main();
-      const bool again = repeated_.of(ops_.at(op.op))[static_cast<std::size_t>(stage.recompute)];
-      microbatch.add(time.forward_source, again ? 2 : 1);
+      const ForwardRuns runs = repeated_.of(ops_.at(op.op))[static_cast<std::size_t>(stage.recompute)];
+      microbatch.add(time.forward_source, runs == ForwardRuns::in_both ? 2 : 1);
       microbatch.add(time.backward_source, 1);
     }
     for (Conversion& conversion : stage.conversions) {

@@ -68,21 +68,18 @@ class Repricer {
     group_ = &group_at(cluster_, stored.submesh.group);
     stage.forward = stage.backward = stage.backward_weight = stage.synchronization = Seconds(0);
     stage.forward_waits = stage.backward_waits = Seconds(0);
-    Seconds repeated;  // of the forward
+    Seconds repeated;  // of the forward: what runs in the backward
     Launches launched;
     beside_ = {};
     for (std::size_t k = 0; k < stored.ops.size(); ++k) {
       const OpTime time = price_op(fmt::format("{}/ops/{}", path, k), mesh, stored.ops[k]);
-      stage.forward += time.forward;
-      stage.backward += time.backward;
       const OpId op = ops_.at(stored.ops[k].op);
+      const ForwardRuns runs = runs_of_op(stored, op);
       const Launches own = launches(plan_.recipe, graph_, training_.gradients[index(op)], op);
-      launched.forward += own.forward;
+      if (runs != ForwardRuns::in_backward) stage.forward += time.forward, launched.forward += own.forward;
+      if (runs_in_backward(runs)) repeated += time.forward, launched.backward += own.forward;
+      stage.backward += time.backward;
       launched.backward += own.backward;
-      if (runs_again(stored, op)) {
-        repeated += time.forward;
-        launched.backward += own.forward;
-      }
       stage.backward_weight += time.backward_weight;
     }
     for (std::size_t k = 0; k < stored.conversions.size(); ++k) {
@@ -95,13 +92,15 @@ class Repricer {
                                                                     : CollectiveUse::parameters;
       const Seconds forward = price_steps(place + "/forward", mesh, conversion.forward, use, beside_.forward);
       const Seconds backward = price_steps(place + "/backward", mesh, conversion.backward, use, beside_.backward);
-      if (conversion.rate == Rate::per_microbatch && repeats(conversion, ends_of(stored, conversion, role)))
-        repeated += forward;
       check_conversion(place, mesh, stored.conversions[k]);
-      if (conversion.rate == Rate::per_step)
+      if (conversion.rate == Rate::per_step) {
         stage.synchronization += forward + backward;
-      else
-        stage.forward += forward, stage.backward += backward, stage.backward_weight += weight_part(conversion, role);
+        continue;
+      }
+      const ForwardRuns runs = runs_of(conversion, ends_of(stored, conversion, role));
+      if (runs != ForwardRuns::in_backward) stage.forward += forward;
+      if (runs_in_backward(runs)) repeated += forward;
+      stage.backward += backward, stage.backward_weight += weight_part(conversion, role);
     }
     if (stored.shared_gradients > Bytes(0)) {
       const Seconds time = shared_.gradient_time(cluster_, stage_number(stored), stored.shared_gradients);
@@ -121,18 +120,18 @@ class Repricer {
     note(path + "/update_s", stored.update.value(), stage.update.value());
   }
 
-  bool runs_again(const Stage& stage, OpId op) const {
+  ForwardRuns runs_of_op(const Stage& stage, OpId op) const {
     return repeated_.of(op)[static_cast<std::size_t>(stage.recompute)];
   }
 
   ConversionEnds ends_of(const Stage& stage, const Conversion& conversion, TensorRole role) const {
-    ConversionEnds ends{role, false, false, false};
+    ConversionEnds ends{role, false, ForwardRuns::in_forward, ForwardRuns::in_forward};
     ends.has_node = std::any_of(stage.tensors.begin(), stage.tensors.end(),
                                 [&](const TensorLayout& tensor) { return tensor.tensor == conversion.tensor; });
     if (const auto producer = training_.relations.producer[index(tensors_.at(conversion.tensor))])
-      ends.producer_repeats = runs_again(stage, *producer);
+      ends.producer = runs_of_op(stage, *producer);
     if (const auto consumer = ops_.find(conversion.consumer); consumer != ops_.end())
-      ends.consumer_repeats = runs_again(stage, consumer->second);
+      ends.consumer = runs_of_op(stage, consumer->second);
     return ends;
   }
 

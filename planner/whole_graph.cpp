@@ -325,8 +325,8 @@ class Joiner {
   // Position of the op before whose backward the layer's repeated ops run again.
   std::size_t last_repeated(const PlanningLayer& layer) const {
     std::size_t last = 0;
-    for (std::size_t k = 0; k < layer.repeats.size(); ++k)
-      if (layer.repeats[k][static_cast<std::size_t>(options_.recompute)]) last = k;
+    for (std::size_t k = 0; k < layer.runs.size(); ++k)
+      if (runs_in_backward(layer.runs[k][static_cast<std::size_t>(options_.recompute)])) last = k;
     return last;
   }
 
@@ -367,7 +367,8 @@ class Joiner {
   bool runs_again(OpId op) const {
     const PlanningLayer& layer = layers_.layers[layers_.layer_of[index(op)]];
     const auto position = std::find(layer.ops.begin(), layer.ops.end(), op) - layer.ops.begin();
-    return layer.repeats[static_cast<std::size_t>(position)][static_cast<std::size_t>(options_.recompute)];
+    return runs_in_backward(
+        layer.runs[static_cast<std::size_t>(position)][static_cast<std::size_t>(options_.recompute)]);
   }
 
   // Whether the op's layer needs the tensor kept.

@@ -58,6 +58,7 @@ class Schedules(unittest.TestCase):
                     (["--schedule", "zb-h1", "--vpp", "2"],
                      "--vpp: the schedule zb-h1 has 1 chunk per rank; leave --vpp out or use interleaved-1f1b"),
                     (["--schedule", "zb-3p"], "did you mean"),
+                    (["--schedule", "inference", "--recompute", "full"], "leave --recompute out"),
                     (["--vpp", "3"], "--pp, --vpp: 6 does not divide the model's 4 layers")]:
                 with self.subTest(options):
                     run = place.run(*BASELINE, *options)

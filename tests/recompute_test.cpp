@@ -198,7 +198,7 @@ TEST_CASE("full recompute repeats the blocks, or with scope all embedding, head 
 }
 
 // A step that drops its loss runs the last layer's forward in the backward alone.
-TEST_CASE("with scope all but last full recompute repeats every layer but that of the loss", "[recompute]") {
+TEST_CASE("with scope all but last the forward of the loss's layer runs once, in the backward", "[recompute]") {
   PlanningInput input = megatron_input(2, 8);
   input.recipe.launch = Seconds(0);
   const UniformLayout layout = layout_of(8, false, Recompute::full);
@@ -213,15 +213,51 @@ TEST_CASE("with scope all but last full recompute repeats every layer but that o
     if (conversion.tensor.starts_with("head"))
       for (const CollectiveStep& step : conversion.forward) head += step.time;
   CHECK(head > Seconds(0));
-  CHECK((all.backward - but_last.backward).value() == Approx(head.value()).epsilon(1e-6));
-  CHECK(but_last.forward == all.forward);
+  CHECK((all.forward - but_last.forward).value() == Approx(head.value()).epsilon(1e-6));
+  CHECK(but_last.backward.value() == Approx(all.backward.value()));
+  CHECK((all.backward_recompute - but_last.backward_recompute).value() ==
+        Approx((all.forward_compute - but_last.forward_compute).value()));
 
   // Without tags the last of the layers that are chosen.
   Graph untagged = build_gpt({.layers = 2, .hidden = 16, .heads = 4, .seq_len = 8, .vocab = 32});
   for (Op& op : untagged.ops) op.layer.clear();
-  const std::vector<bool> full = repeated_ops(untagged, differentiate(untagged), RecomputeScope::all_but_last).full;
-  CHECK(full.front());
-  CHECK_FALSE(full.back());
+  const RepeatedOps ops = repeated_ops(untagged, differentiate(untagged), RecomputeScope::all_but_last);
+  CHECK(ops.full.front() == ForwardRuns::in_both);
+  CHECK(ops.full.back() == ForwardRuns::in_backward);
+}
+
+// Of two blocks and the head the inputs stay, 2sbh each. The logits are made in the backward, for one microbatch at a
+// time, whatever the number in flight: GPipe's 8 microbatches hold 8 times the inputs and once what a layer makes.
+TEST_CASE("what the loss's layer makes is held for one microbatch at a time where its forward runs in the backward",
+          "[recompute]") {
+  for (const ScheduleKind schedule : {ScheduleKind::gpipe, ScheduleKind::one_f_one_b}) {
+    PlanningInput input = megatron_input(2, 8);
+    UniformLayout layout = layout_of(8, false, Recompute::full);
+    layout.schedule = schedule;
+    input.recipe.recompute_scope = RecomputeScope::all_but_last;
+    const StageMemory held = baseline_plan(input, layout, 32).stages[0].memory;
+    CHECK(held.activations_per_microbatch == Bytes(3 * 2 * s * b * h));
+    CHECK(held.in_flight == (schedule == ScheduleKind::gpipe ? 8 : 1));
+    input.recipe.recompute_scope = RecomputeScope::all;
+    CHECK(held == baseline_plan(input, layout, 32).stages[0].memory);
+  }
+}
+
+// One block of one head has little to make again, so the head's layer is the largest: normalized input 2sbh, its
+// statistics 8sb, logits 2sbv, what the loss keeps of them 8sb, targets 4sb. The largest working set is the product's
+// that makes the logits: its input and its result.
+TEST_CASE("logits made in the backward are held once, whatever is in flight", "[recompute]") {
+  constexpr double seq = 64, samples = 4, hidden = 16, vocab = 4096;
+  PlanningInput input = megatron_input(1, 1);
+  input.graph = build_gpt({.layers = 1, .hidden = 16, .heads = 1, .seq_len = 64, .vocab = 4096, .dtype = DType::fp16});
+  input.recipe.recompute_scope = RecomputeScope::all_but_last;
+  UniformLayout layout = layout_of(1, false, Recompute::full);
+  layout.schedule = ScheduleKind::gpipe;
+  const StageMemory held = baseline_plan(input, layout, 32).stages[0].memory;
+  CHECK(held.activations_per_microbatch == Bytes(2 * 2 * seq * samples * hidden));
+  const double made_again = 2 * seq * samples * hidden + 8 * seq * samples + 2 * seq * samples * vocab +
+                            8 * seq * samples + 4 * seq * samples;
+  CHECK(held.transient == Bytes(made_again + 2 * seq * samples * hidden + 2 * seq * samples * vocab));
 }
 
 TEST_CASE("blocks are the layers from the first to the last that are repeated, however layers are grouped",
@@ -230,7 +266,8 @@ TEST_CASE("blocks are the layers from the first to the last that are repeated, h
     const RepeatedOps ops = repeated_ops(graph, differentiate(graph), RecomputeScope::blocks);
     std::vector<std::string> layers;
     for (std::size_t o = 0; o < graph.ops.size(); ++o)
-      if (ops.full[o] && (layers.empty() || layers.back() != graph.ops[o].layer)) layers.push_back(graph.ops[o].layer);
+      if (ops.full[o] == ForwardRuns::in_both && (layers.empty() || layers.back() != graph.ops[o].layer))
+        layers.push_back(graph.ops[o].layer);
     return layers;
   };
   const GptOptions gpt{.layers = 3, .hidden = 16, .heads = 4, .seq_len = 8, .vocab = 32};
@@ -249,7 +286,7 @@ TEST_CASE("blocks are the layers from the first to the last that are repeated, h
   const PlanningLayer& first = layers.layers.front();
   REQUIRE(first.name == "embed…h0");
   for (std::size_t k = 0; k < first.ops.size(); ++k)
-    CHECK(first.repeats[k][2] == (graph.op(first.ops[k]).layer == "h0"));
+    CHECK(runs_in_backward(first.runs[k][2]) == (graph.op(first.ops[k]).layer == "h0"));
 }
 
 TEST_CASE("plans with every recompute are priced again without a difference", "[recompute]") {
