@@ -327,8 +327,8 @@ void CompiledRun::set_boundaries() {
   for (Stage& stage : plan_.stages) {
     stage.boundary.forward_time = transfer_time(links, stage.boundary.activations);
     stage.boundary.backward_time = transfer_time(links, stage.boundary.gradients);
-    stage.boundary.formula_forward = sends_overlap(plan_) ? Seconds(0) : stage.boundary.forward_time;
-    stage.boundary.formula_backward = sends_overlap(plan_) ? Seconds(0) : stage.boundary.backward_time;
+    stage.boundary.formula_forward = stage.boundary.forward_time;
+    stage.boundary.formula_backward = stage.boundary.backward_time;
   }
 }
 

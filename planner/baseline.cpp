@@ -378,7 +378,7 @@ Seconds estimate_of(const SearchSpace& space, const UniformLayout& layout, const
   const std::int64_t microbatches = space.options.global_batch / microbatch_size;
   const auto stages = static_cast<std::int64_t>(ranges.size());
   std::vector<StageTimes> times;
-  Seconds gradient_send;
+  std::vector<BoundarySends> sends(ranges.size());
   for (std::int64_t s = 0; s < stages; ++s) {
     const auto [first, last] = ranges[static_cast<std::size_t>(s)];
     const Submesh& submesh = meshes[static_cast<std::size_t>(s)].submesh;
@@ -391,18 +391,17 @@ Seconds estimate_of(const SearchSpace& space, const UniformLayout& layout, const
     Seconds shared;
     if (cost.shared_gradients > Bytes(0) && shares_parameters_outside(space.layers, first, last))
       shared = shared_gradient_time(cluster, cost.shared_gradients, submesh);
-    times.push_back(
-        {cost.forward, cost.backward + gradient_send, cost.per_step() + shared, cost.backward_weight, shared});
-    if (s + 1 == stages || sends_overlap(space.input.recipe, layout.schedule.kind)) continue;
+    times.push_back({cost.forward, cost.backward, cost.per_step() + shared, cost.backward_weight, shared});
+    if (s + 1 == stages) continue;
     const std::int64_t end = (s + 1) * submesh.devices();
     const LinkClass link = host_of_device(cluster, end - 1) == host_of_device(cluster, end) ? LinkClass::intra_host
                                                                                             : LinkClass::inter_host;
     const std::uint32_t next_group = meshes[static_cast<std::size_t>(s) + 1].submesh.group;
     StageBoundary boundary = boundary_after(space, last, {link, submesh.group, next_group}, microbatch_size);
     price_sends(cluster, boundary, submesh, meshes[static_cast<std::size_t>(s) + 1].submesh);
-    times.back().forward += boundary.formula_forward;
-    gradient_send = boundary.formula_backward;
+    sends[static_cast<std::size_t>(s)] = {boundary.formula_forward, boundary.formula_backward, link};
   }
+  add_sends(times, sends, space.input.recipe, layout.schedule.kind);
   return schedule_formula(layout.schedule, times, microbatches);
 }
 

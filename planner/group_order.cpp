@@ -97,7 +97,7 @@ InterOpProblem empty_problem(const SearchSpace& space, const GroupOrder& order, 
   InterOpProblem problem = problem_without_sends(space, order);
   problem.microbatches = microbatches;
   problem.memory = usable_memory(space, order.front());
-  if (sends_overlap(space.input.recipe, kind)) return problem;
+  if (sends_overlap(space.input.recipe, kind)) problem.sends = InterOpProblem::Sends::go_beside;
   add_cuts(problem, space, order.front(), microbatch_size);
   const Cluster& first = group_at(space.input.cluster, order.front());
   problem.lanes = {nics_apart(first), 1, {first.intra_host.latency, first.nic.latency}};

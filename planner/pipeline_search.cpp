@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <map>
 #include <mutex>
 #include <numeric>
 #include <optional>
@@ -351,25 +353,17 @@ std::optional<MemoryNeed> least_need(const SearchSpace& space, const std::vector
 
 bool faster(const Pipeline& a, const Pipeline& b) { return a.estimate < b.estimate; }
 
-// The best of each schedule if it is close to the best of all, then the best of what is left; sorted again.
+// The best of each schedule. Formulas err by schedule, so one schedule's do not crowd out another's.
 std::vector<Pipeline> worth_simulating(std::vector<Pipeline> pipelines, std::size_t most) {
-  if (pipelines.empty()) return pipelines;
   std::stable_sort(pipelines.begin(), pipelines.end(), faster);
-  const Seconds close = pipelines.front().estimate * simulated_tolerance;
-  std::set<ScheduleKind> seen;
-  std::stable_partition(pipelines.begin(), pipelines.end(), [&](const Pipeline& pipeline) {
-    return pipeline.estimate <= close && seen.insert(pipeline.schedule.kind).second;
+  std::map<ScheduleKind, std::size_t> kept;
+  std::erase_if(pipelines, [&](const Pipeline& pipeline) {
+    return ++kept[pipeline.schedule.kind] > std::max<std::size_t>(1, most);
   });
-  pipelines.erase(
-      pipelines.begin() + static_cast<std::ptrdiff_t>(std::min(pipelines.size(), std::max<std::size_t>(1, most))),
-      pipelines.end());
-  std::stable_sort(pipelines.begin(), pipelines.end(), faster);
   return pipelines;
 }
 
-}  // namespace
-
-PipelineSearchResult search_pipelines(const SearchSpace& space) {
+PipelineSearchResult search_together(const SearchSpace& space) {
   PipelineSearchResult result;
   std::vector<SizeResult> sizes = search_sizes(space);
   std::vector<Pipeline> pipelines;
@@ -381,6 +375,32 @@ PipelineSearchResult search_pipelines(const SearchSpace& space) {
   }
   result.pipelines = worth_simulating(std::move(pipelines), space.options.candidates);
   if (result.pipelines.empty() && !result.cut_short) result.need = least_need(space, sizes);
+  return result;
+}
+
+// Ops times devices up to which a search takes about a second.
+constexpr std::size_t small_problem = 16'384;
+
+}  // namespace
+
+std::vector<ScheduleKind> schedules_searched_apart(const PlanningInput& input, const SearchOptions& options) {
+  if (options.schedule || options.chunks) return {};
+  if (input.graph.ops.size() * static_cast<std::size_t>(input.cluster.devices()) > small_problem) return {};
+  std::vector<ScheduleKind> kinds;
+  if (input.recipe.schedules.size() < 2) return {};
+  for (const std::string& name : input.recipe.schedules) kinds.push_back(*schedule_named(name));
+  return kinds;
+}
+
+PipelineSearchResult search_pipelines(const SearchSpace& space) {
+  PipelineSearchResult result = search_together(space);
+  for (const ScheduleKind kind : schedules_searched_apart(space.input, space.options)) {
+    SearchOptions own = space.options;
+    own.schedule = kind;
+    std::vector<Pipeline> found = search_together(search_space(space.input, own)).pipelines;
+    std::move(found.begin(), found.end(), std::back_inserter(result.pipelines));
+  }
+  std::stable_sort(result.pipelines.begin(), result.pipelines.end(), faster);
   return result;
 }
 

@@ -21,15 +21,19 @@ struct Pipeline {
 };
 
 struct PipelineSearchResult {
-  // By ascending estimate, at most as many as the space's options ask for; none: nothing fits. The best of each
-  // schedule that is close to the best of all, then the best of other microbatch sizes.
+  // By ascending estimate, of each schedule at most as many as the space's options ask for; none: nothing fits.
   std::vector<Pipeline> pipelines;
   Seconds lower_bound = impossible;
   std::optional<MemoryNeed> need;  // of the microbatch size that needs least, when there is no pipeline
   bool cut_short = false;          // by the deadline: there may be better pipelines, or some at all
 };
 
-// Calls the progress of the space's options once per microbatch size.
+// All schedules are searched together, among what is at most 5 % above the best estimate. These, all of the recipe's if
+// none is given and the problem is small, also each as if it was asked for: estimates of schedules err in different
+// ways, and none keeps the best plan of another from the simulation then.
+std::vector<ScheduleKind> schedules_searched_apart(const PlanningInput& input, const SearchOptions& options);
+
+// Calls the progress of the space's options once per microbatch size, and schedule searched apart.
 PipelineSearchResult search_pipelines(const SearchSpace& space);
 
 // Whether the search would find a pipeline; the first one that is met answers it.

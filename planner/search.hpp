@@ -40,7 +40,7 @@ struct SearchOptions {
   std::size_t max_mesh_axes = 2;                     // raise to 3 for hierarchical meshes; the search slows down
   Constraints constraints;                           // stages, submeshes, memory
   Thinning thinning = Thinning::automatic;           // never: only for small graphs
-  std::size_t candidates = 4;                        // plans returned for the simulation to choose from
+  std::size_t candidates = 4;                        // plans of each schedule, for the simulation to choose from
   std::size_t threads = 0;                           // 0: all cores; the answer does not depend on it
   Deadline deadline;                                 // the best so far is returned then, with status time_limit
   bool remedies = true;                              // when nothing fits, search for changes that help

@@ -30,7 +30,8 @@ struct SearchSpace {
   PinnedGraph pins;
   AllowedStages allowed;
   LaunchSums launches;
-  std::vector<ScheduleKind> schedules;  // considered; GPipe only without 1F1B, which never takes longer nor holds more
+  // Considered together; GPipe only without 1F1B, whose formula is never above it and which never holds more.
+  std::vector<ScheduleKind> schedules;
 };
 SearchSpace search_space(const PlanningInput& input, const SearchOptions& options);
 

@@ -1,6 +1,7 @@
 #include "tools/join/make_plan.hpp"
 
 #include <catch2/catch.hpp>
+#include <random>
 
 #include "graphs/input_error.hpp"
 #include "planner/baseline.hpp"
@@ -33,6 +34,45 @@ TEST_CASE("with baselines as candidates the simulated time is no worse than with
   CHECK(with.iteration_time <= without.iteration_time);
   CHECK(with.best_estimate <= without.best_estimate);
   CHECK(with.lower_bound <= with.best_estimate);
+}
+
+namespace {
+
+// What estimates get wrong most: few slow links between the hosts, over which pipelines send as long as they compute.
+PlanningInput behind_slow_links(std::mt19937& random, const char* recipe) {
+  const auto one_of = [&](std::initializer_list<double> values) { return values.begin()[random() % values.size()]; };
+  GptOptions graph{.layers = 6, .hidden = 2048, .heads = 16, .seq_len = 1024, .vocab = 4096};
+  PlanningInput input{build_gpt(graph),
+                      read_cluster(MESHLOOM_SOURCE_DIR "/cluster_specs/aws_p3_16xlarge.json"),
+                      find_recipe(recipe),
+                      {},
+                      {}};
+  input.cluster.hosts = static_cast<std::int64_t>(one_of({2, 4}));
+  input.cluster.devices_per_host = static_cast<std::int64_t>(one_of({1, 2}));
+  input.cluster.nic.bandwidth = BytesPerSecond(one_of({0.6e9, 1.25e9, 3e9}));
+  input.cluster.device.memory = Bytes(one_of({6e9, 16e9}));
+  return input;
+}
+
+}  // namespace
+
+TEST_CASE("auto is never slower than a schedule of the recipe asked for by name", "[make_plan]") {
+  std::mt19937 random(8);
+  for (int i = 0; i < 5; ++i) {
+    const char* recipe = i % 3 == 0 ? "alpa" : "neutral";
+    const PlanningInput input = behind_slow_links(random, recipe);
+    MakePlanOptions options = batch_of(i % 2 == 0 ? 32 : 64);
+    options.search.remedies = false;
+    const Plan automatic = make_plan(input, options);
+    REQUIRE(automatic.status != PlanStatus::infeasible);
+    CHECK(automatic.lower_bound <= automatic.best_estimate);
+    for (const std::string& schedule : input.recipe.schedules) {
+      options.search.schedule = schedule_named(schedule);
+      const Plan named = make_plan(input, options);
+      CAPTURE(i, recipe, schedule, name(automatic.schedule), input.cluster.hosts, input.cluster.devices_per_host);
+      if (named.status != PlanStatus::infeasible) CHECK(automatic.iteration_time <= named.iteration_time);
+    }
+  }
 }
 
 TEST_CASE("one thread and two write the same plan", "[make_plan]") {

@@ -116,6 +116,45 @@ TEST_CASE("the formulas are exact on equal stages, whichever run is longest") {
     }
 }
 
+// Limits that hold for any order: each rank runs all its microbatches, each of its two streams sends all of them, one
+// microbatch passes all stages and links. Links are no limit here beyond a stream's own sends.
+TEST_CASE("with sends beside computing neither simulation nor formula is below what runs, sends and one way take") {
+  std::mt19937 random(36);
+  for (int i = 0; i < 2'000; ++i)
+    for (const Schedule& schedule :
+         {Schedule(ScheduleKind::interleaved, 2), Schedule(ScheduleKind::zb_h1), Schedule(ScheduleKind::gpipe),
+          Schedule(ScheduleKind::one_f_one_b), Schedule(ScheduleKind::eager_one_f_one_b)}) {
+      const EqualStages stages = equal_stages(random, schedule.chunks);
+      std::vector<StageDurations> durations = stages.durations();
+      std::vector<StageTimes> times;
+      std::vector<Picoseconds> activations(static_cast<std::size_t>(stages.ranks)), gradients = activations;
+      Picoseconds way = 0;
+      for (std::size_t s = 0; s < durations.size(); ++s) {
+        StageDurations& each = durations[s];
+        if (s + 1 < durations.size()) each.send_activation = draw(random, 1, 400);
+        if (s > 0) each.send_gradient = draw(random, 1, 400);
+        activations[s % activations.size()] += stages.microbatches * each.send_activation;
+        gradients[s % gradients.size()] += stages.microbatches * each.send_gradient;
+        way += each.forward + each.backward + each.send_activation + each.send_gradient;
+        StageTimes& time = times.emplace_back();
+        time.forward = Seconds(static_cast<double>(each.forward));
+        time.backward = Seconds(static_cast<double>(each.backward));
+        time.backward_weight = Seconds(static_cast<double>(each.backward_weight));
+        time.activation_beside = Seconds(static_cast<double>(each.send_activation));
+        time.gradient_beside = Seconds(static_cast<double>(each.send_gradient));
+        time.link_beside = std::max(time.activation_beside, time.gradient_beside);
+      }
+      Picoseconds limit =
+          std::max(way - (splits_backward(schedule.kind) ? stages.weight * stages.ranks : 0), stages.work());
+      for (std::size_t rank = 0; rank < activations.size(); ++rank)
+        limit = std::max({limit, activations[rank], gradients[rank]});
+      const PipelineProgram program = make_program(schedule, stages.ranks, stages.microbatches, stages.lengths());
+      CAPTURE(name(schedule), stages.ranks, stages.microbatches);
+      REQUIRE(simulate(program, durations, Sends::overlapped).makespan >= limit);
+      REQUIRE(schedule_formula(schedule, times, stages.microbatches).value() >= static_cast<double>(limit));
+    }
+}
+
 TEST_CASE("ZB-2p never idles less than its bound, mostly just that, and holds at most 2p microbatches") {
   std::mt19937 random(35);
   int exact = 0;

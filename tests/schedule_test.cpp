@@ -207,6 +207,49 @@ TEST_CASE("chunks of a single rank wait for nobody") {
   CHECK(simulate(make_program({ScheduleKind::interleaved, 2}, 1, 4), durations).makespan == 42);
 }
 
+namespace {
+
+// f = 1, b = 2, sends of `time` beside computing: an activation but from the last stage, a gradient but from the first.
+std::vector<StageTimes> sending_beside(std::size_t count, double time) {
+  Plan plan;
+  plan.recipe.overlap_sends = OverlapSends::all;
+  plan.stages.resize(count);
+  for (std::size_t s = 0; s < count; ++s) {
+    plan.stages[s].forward = Seconds(1), plan.stages[s].backward = Seconds(2);
+    if (s + 1 == count) continue;
+    plan.stages[s].boundary.formula_forward = plan.stages[s].boundary.formula_backward = Seconds(time);
+  }
+  return stage_times(plan);
+}
+
+}  // namespace
+
+TEST_CASE("sends beside computing are part of a microbatch's way, and hold up the next where they take longer") {
+  // Two stages, one link busy in one direction each: 2·3 + (4 − 1)·max(3, 2) + 2·2, and with sends of 5 s 3·5 and 2·5.
+  CHECK(schedule_formula(ScheduleKind::one_f_one_b, sending_beside(2, 2), 4) == Seconds(6 + 3 * 3 + 4));
+  CHECK(schedule_formula(ScheduleKind::one_f_one_b, sending_beside(2, 5), 4) == Seconds(6 + 3 * 5 + 10));
+  CHECK(schedule_formula(ScheduleKind::gpipe, sending_beside(2, 2), 4) == Seconds(6 + 3 * 3 + 4));
+  CHECK(schedule_formula(ScheduleKind::gpipe, sending_beside(2, 5), 4) == Seconds(6 + 3 * 5 + 10));
+  // Stages between others send both ways over one link: two ranks of two chunks, (4·2 + 2 − 1)·(4 + 4).
+  CHECK(schedule_formula({ScheduleKind::interleaved, 2}, sending_beside(4, 1), 4) == Seconds(9 * 3));
+  CHECK(schedule_formula({ScheduleKind::interleaved, 2}, sending_beside(4, 4), 4) == Seconds(9 * 8));
+  // A forward passes 4 links besides 4 stages.
+  CHECK(schedule_formula(ScheduleKind::inference, sending_beside(4, 2), 4) == Seconds(4 + 3 * 2 + 3 * 2));
+}
+
+TEST_CASE("sends over links of different classes do not hold each other up") {
+  Plan plan;
+  plan.recipe.overlap_sends = OverlapSends::all;
+  plan.stages.resize(3);
+  for (std::size_t s : {0, 1}) {
+    plan.stages[s].boundary.formula_forward = Seconds(3), plan.stages[s].boundary.formula_backward = Seconds(4);
+    plan.stages[s].boundary.link = LinkClass::inter_host;
+  }
+  CHECK(stage_times(plan)[1].link_beside == Seconds(7));
+  plan.stages[0].boundary.link = LinkClass::intra_host;
+  CHECK(stage_times(plan)[1].link_beside == Seconds(4));
+}
+
 TEST_CASE("sends count, at the formula's price, into the stage that sends") {
   Plan plan;
   plan.stages.resize(2);

@@ -2,6 +2,7 @@
 //
 // For a bound on the largest t, a dynamic program runs from the last layer to the first. With p for per_step and
 //   A_i = t_i + A_{i+1},  C_i = max(p_i + A_i, f_i + C_{i+1}),  A_{S+1} = C_{S+1} = 0
+// where sends beside computing count into t and f, but for the largest t, which is the largest period,
 // C_1 is Σt + max_i max(0, p_i − Σ_{j<i} b_j), so the rest of a pipeline is a label (A, C, number of stages), and only
 // labels that no other one is below in all three matter; where the number of stages is fixed, only labels of as many
 // stages are compared. Around it, a branch and bound over intervals of the largest t.
@@ -20,7 +21,7 @@ constexpr double unreachable = std::numeric_limits<double>::infinity();
 
 // An option with the sends of its place.
 struct Variant {
-  double forward, time, per_step;
+  double forward, time, period, per_step;
   std::uint32_t most_following;
   std::uint32_t option;
 };
@@ -29,7 +30,7 @@ struct Variant {
 struct Group {
   std::uint32_t last;
   std::uint32_t begin, end;  // positions of the variants
-  double least_forward, least_time;
+  double least_forward, least_time, least_period;
 };
 
 // A submesh that may begin at some device offset, with the links at both its ends.
@@ -70,7 +71,7 @@ class StageTable {
   // Every value that the largest t may have, ascending.
   std::vector<double> times() const {
     std::vector<double> result;
-    for (const Variant& variant : variants_) result.push_back(variant.time);
+    for (const Variant& variant : variants_) result.push_back(variant.period);
     std::sort(result.begin(), result.end());
     result.erase(std::unique(result.begin(), result.end()), result.end());
     return result;
@@ -144,13 +145,18 @@ class StageTable {
     const StageOption& any = problem_.options[options.front()];
     for (std::size_t place = 0; place < links_ * links_; ++place) {
       if (!places_[any.submesh][place]) continue;
-      Group group{any.last, static_cast<std::uint32_t>(variants_.size()), 0, unreachable, unreachable};
+      Group group{any.last, static_cast<std::uint32_t>(variants_.size()), 0, unreachable, unreachable, unreachable};
       for (std::uint32_t i : options) {
         TimesWithSends times = times_with_sends(problem_, problem_.options[i], place / links_, place % links_);
-        Variant variant{times.forward.value(), (times.forward + times.backward).value(),
-                        problem_.options[i].per_step.value(), most_following(problem_.options[i]), i};
+        Variant variant{(times.forward + times.sends_beside()).value(),
+                        (times.forward + times.backward + times.sends_beside()).value(),
+                        times.period().value(),
+                        problem_.options[i].per_step.value(),
+                        most_following(problem_.options[i]),
+                        i};
         group.least_forward = std::min(group.least_forward, variant.forward);
         group.least_time = std::min(group.least_time, variant.time);
+        group.least_period = std::min(group.least_period, variant.period);
         if (problem_.options[i].max_following_stages < possible_following(problem_.options[i]))
           largest_binding_count_ = std::max(largest_binding_count_, variant.most_following + 1);
         variants_.push_back(variant);
@@ -160,7 +166,7 @@ class StageTable {
                        [](const Variant& a, const Variant& b) { return a.time < b.time; });
       groups_[group_index(any.first, any.submesh, place)].push_back(group);
       double& least = least_times_[(any.first * problem_.submeshes.size() + any.submesh) * problem_.layers + any.last];
-      least = std::min(least, group.least_time);
+      least = std::min(least, group.least_period);
     }
   }
 
@@ -219,10 +225,10 @@ class DynamicProgram {
         std::uint32_t& fewest = stages_after_[state(first, offset)];
         for (const Start& start : table_.starts(offset))
           for (const Group& group : table_.groups(first, start)) {
-            if (group.least_time > largest_time) continue;
+            if (group.least_period > largest_time) continue;
             std::uint32_t after = stages_after_[state(group.last + 1, offset + start.devices)];
             if (after >= fewest - 1) continue;
-            for (std::uint32_t i = group.begin; i < group.end && table_.variant(i).time <= largest_time; ++i)
+            for (std::uint32_t i = group.begin; i < group.end && table_.variant(i).period <= largest_time; ++i)
               if (table_.variant(i).most_following >= after) fewest = after + 1;
           }
       });
@@ -293,7 +299,7 @@ class DynamicProgram {
         counted_states_[stages - 1 - following][first].for_each([&](std::int64_t offset) {
           for (const Start& start : table_.starts(offset))
             for (const Group& group : table_.groups(first, start))
-              if (group.least_time <= largest_time && rest[group.last + 1].contains(offset + start.devices) &&
+              if (group.least_period <= largest_time && rest[group.last + 1].contains(offset + start.devices) &&
                   bears(group, following, largest_time))
                 return longer[first].insert(offset);
         });
@@ -303,7 +309,7 @@ class DynamicProgram {
   }
 
   bool bears(const Group& group, std::uint32_t following, double largest_time) const {
-    for (std::uint32_t i = group.begin; i < group.end && table_.variant(i).time <= largest_time; ++i)
+    for (std::uint32_t i = group.begin; i < group.end && table_.variant(i).period <= largest_time; ++i)
       if (table_.variant(i).most_following >= following) return true;
     return false;
   }
@@ -332,7 +338,7 @@ class DynamicProgram {
         if (before.time == unreachable) return;
         for (const Start& start : table_.starts(offset))
           for (const Group& group : table_.groups(first, start)) {
-            if (group.least_time > largest_time) continue;
+            if (group.least_period > largest_time) continue;
             Sums& sums = sums_before_[state(group.last + 1, offset + start.devices)];
             sums.time = std::min(sums.time, before.time + group.least_time);
             sums.forward = std::min(sums.forward, before.forward + group.least_forward);
@@ -345,10 +351,10 @@ class DynamicProgram {
     Sums before = sums_before_[state(first, offset)];
     for (const Start& start : table_.starts(offset))
       for (const Group& group : table_.groups(first, start)) {
-        if (group.least_time > largest_time) continue;
+        if (group.least_period > largest_time) continue;
         Span rest = spans_[state(group.last + 1, offset + start.devices)];
         for (std::uint32_t next = rest.begin; next < rest.end; ++next)
-          for (std::uint32_t i = group.begin; i < group.end && table_.variant(i).time <= largest_time; ++i) {
+          for (std::uint32_t i = group.begin; i < group.end && table_.variant(i).period <= largest_time; ++i) {
             if (table_.variant(i).most_following < labels_[next].stages) continue;
             if (!may_follow(labels_[next].stages + 1, first, offset)) continue;
             Label label = prepend(i, next);
@@ -402,7 +408,7 @@ class DynamicProgram {
     for (const Label* label = &first; label->stages > 0; label = &labels_[label->next]) {
       const Variant& variant = table_.variant(label->variant);
       found.options.push_back(variant.option);
-      found.largest_time = std::max(found.largest_time, variant.time);
+      found.largest_time = std::max(found.largest_time, variant.period);
     }
     return found;
   }

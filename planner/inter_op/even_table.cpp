@@ -62,7 +62,7 @@ void EvenTable::add_kind(const InterOpProblem& problem, const EvenPipeline& pipe
     const StageOption& option = problem.options[i];
     if (option.submesh != pipeline.submesh || !fits(option, stage)) continue;
     const TimesWithSends times = times_with_sends(problem, option, links.begin, links.end);
-    const EvenVariant variant{times.forward.value(), times.backward.value(), (times.forward + times.backward).value(),
+    const EvenVariant variant{times.forward.value(), times.backward.value(), times.period().value(),
                               option.per_step.value(), i};
     std::vector<EvenVariant>& kept = by_range[{option.first, option.last}];
     if (std::any_of(kept.begin(), kept.end(), [&](const auto& other) { return betters(other, variant, stage); }))

@@ -26,7 +26,7 @@ StageLinks links_of(const InterOpProblem& problem, const EvenPipeline& pipeline,
 
 // An option with the sends of its place.
 struct EvenVariant {
-  double forward, backward, time, per_step;
+  double forward, backward, time, per_step;  // time: the period
   std::uint32_t option;
 };
 // The variants of the layers first…last in one kind of place, by ascending time.

@@ -66,8 +66,12 @@ inline Seconds backward_send(const InterOpProblem& problem, std::uint32_t cut, s
   return problem.further_groups[(link - 2) / 3].cuts[cut].backward[(link - 2) % 3];
 }
 
+// Of one microbatch; what sends take that go on beside computing, and the link with most of them.
 struct TimesWithSends {
-  Seconds forward, backward;  // of one microbatch
+  Seconds forward, backward;
+  Seconds activation_beside{0}, gradient_beside{0}, link_beside{0};
+  Seconds sends_beside() const { return activation_beside + gradient_beside; }
+  Seconds period() const { return std::max(forward + backward, link_beside); }
 };
 
 // What kind of link it is: 0 inside a host, 1 between hosts, 2 between groups.
@@ -98,10 +102,21 @@ inline TimesWithSends times_with_sends(const InterOpProblem& problem, const Stag
   TimesWithSends times{option.forward, option.backward};
   if (problem.cuts.empty()) return times;
   const Submesh& submesh = problem.submeshes[option.submesh];
+  Seconds gradient, activation;
   if (option.first > 0)
-    times.backward += over_lanes(problem, submesh, begin_link, backward_send(problem, option.first - 1, begin_link));
+    gradient = over_lanes(problem, submesh, begin_link, backward_send(problem, option.first - 1, begin_link));
   if (option.last + 1 < problem.layers)
-    times.forward += over_lanes(problem, submesh, end_link, forward_send(problem, option.last, end_link));
+    activation = over_lanes(problem, submesh, end_link, forward_send(problem, option.last, end_link));
+  switch (problem.sends) {
+    case InterOpProblem::Sends::block:
+      times.forward += activation, times.backward += gradient;
+      break;
+    case InterOpProblem::Sends::go_beside:
+      times.activation_beside = activation, times.gradient_beside = gradient;
+      // Both ways over links of one class, between hosts or inside them, share them.
+      times.link_beside = (link_kind(begin_link) == 0) == (link_kind(end_link) == 0) ? activation + gradient
+                                                                                     : std::max(activation, gradient);
+  }
   return times;
 }
 

@@ -61,8 +61,8 @@ std::optional<Seconds> objective_of(const InterOpProblem& problem, const std::ve
     if (option.max_following_stages < --following) return std::nullopt;
     std::int64_t end = offset + submesh.devices();
     TimesWithSends times = times_with_sends(problem, option, link_at(problem, offset), link_at(problem, end));
-    sum += times.forward + times.backward;
-    largest = std::max(largest, times.forward + times.backward);
+    sum += times.forward + times.backward + times.sends_beside();
+    largest = std::max(largest, times.period());
     exposed = std::max(exposed, option.per_step - backward_before);
     backward_before += times.backward;
     next_layer = option.last + 1;

@@ -53,6 +53,9 @@ struct InterOpProblem {
     Seconds latency[2];               // of the link, part of every price that is not zero; lanes do not shorten it
   };
   std::optional<SendLanes> lanes;
+  // A send is part of its sender's run, or goes on beside computing.
+  enum class Sends { block, go_beside };
+  Sends sends = Sends::block;
   // Groups of hosts behind the first, whose are `hosts`, `devices_per_host` and `cuts`. The pipeline passes through the
   // groups in this order; a submesh lies within its group (Submesh::group, 0: the first).
   struct FurtherGroup {
@@ -87,7 +90,8 @@ struct InterOpSolution {
 InterOpProblem in_larger_units(InterOpProblem problem);
 
 // Objective: Σt + (B−1)·max t + max_i max(0, per_step_i − Σ_{j<i} b_j). The forward send over the cut at a stage's end
-// counts into its f, the backward send over the cut at its begin into its b. None when the options (positions, in
+// counts into its f, the backward send over the cut at its begin into its b; sends that go on beside computing count
+// as in planner/plan/schedule_formula.hpp. None when the options (positions, in
 // pipeline order) are no pipeline: stages cover all layers in order, use exactly all devices, lie contiguously in stage
 // order as `placement` allows, are as many as asked for, and have at most max_following_stages after them.
 std::optional<Seconds> objective_of(const InterOpProblem& problem, const std::vector<std::uint32_t>& options);

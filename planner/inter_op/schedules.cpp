@@ -12,7 +12,8 @@ namespace {
 bool lies_on_equal_submeshes(ScheduleKind kind) { return kind == ScheduleKind::interleaved || splits_backward(kind); }
 
 StageTimes stage_times(const StageOption& option, const TimesWithSends& times) {
-  return {times.forward, times.backward, option.per_step, option.backward_weight, option.shared};
+  return {times.forward, times.backward,          option.per_step,       option.backward_weight,
+          option.shared, times.activation_beside, times.gradient_beside, times.link_beside};
 }
 
 bool cover_all_layers(const InterOpProblem& problem, const std::vector<std::uint32_t>& options) {

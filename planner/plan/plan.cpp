@@ -78,17 +78,30 @@ std::vector<std::int64_t> Plan::idle_devices() const {
   return idle;
 }
 
+void add_sends(std::vector<StageTimes>& times, const std::vector<BoundarySends>& boundaries, const Recipe& recipe,
+               ScheduleKind schedule) {
+  const bool beside = sends_overlap(recipe, schedule);
+  for (std::size_t s = 0; s < times.size(); ++s) {
+    const Seconds activation = boundaries[s].forward, gradient = s == 0 ? Seconds(0) : boundaries[s - 1].backward;
+    if (!beside) {
+      times[s].forward += activation, times[s].backward += gradient;
+      continue;
+    }
+    times[s].activation_beside = activation, times[s].gradient_beside = gradient;
+    const bool over_links_of_one_class = s > 0 && boundaries[s - 1].link == boundaries[s].link;
+    times[s].link_beside = over_links_of_one_class ? activation + gradient : std::max(activation, gradient);
+  }
+}
+
 std::vector<StageTimes> stage_times(const Plan& plan) {
-  const bool blocking = !sends_overlap(plan);
   std::vector<StageTimes> times;
-  times.reserve(plan.stages.size());
-  Seconds gradient_send;  // of the first stage: nothing
+  std::vector<BoundarySends> sends;
   for (const Stage& stage : plan.stages) {
     times.push_back({stage.forward, stage.backward, stage.synchronization + stage.update, stage.backward_weight,
                      stage.shared_gradients_time});
-    if (blocking) times.back().forward += stage.boundary.formula_forward, times.back().backward += gradient_send;
-    gradient_send = stage.boundary.formula_backward;
+    sends.push_back({stage.boundary.formula_forward, stage.boundary.formula_backward, stage.boundary.link});
   }
+  add_sends(times, sends, plan.recipe, plan.schedule.kind);
   return times;
 }
 

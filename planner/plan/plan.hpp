@@ -199,6 +199,15 @@ struct Plan {
   bool operator==(const Plan&) const = default;
 };
 
+// Counts what stages send each other, at the formula's price, where it counts under the schedule and the recipe's rule:
+// a stage's activation over the boundary behind it, its gradient over the one before it. The last boundary is nothing.
+struct BoundarySends {
+  Seconds forward, backward;
+  LinkClass link = LinkClass::intra_host;
+};
+void add_sends(std::vector<StageTimes>& times, const std::vector<BoundarySends>& boundaries, const Recipe& recipe,
+               ScheduleKind schedule);
+
 // What schedule_formula.hpp is given.
 std::vector<StageTimes> stage_times(const Plan& plan);
 

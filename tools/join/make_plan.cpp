@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "planner/baseline.hpp"
+#include "planner/pipeline_search.hpp"
 #include "planner/remedies.hpp"
 
 namespace meshloom {
@@ -21,16 +22,26 @@ Plan choose_by_simulation(std::vector<Plan> candidates, const std::function<Simu
 namespace {
 
 // Baselines take every layer as it is and two axes; where the user asked for a coarser space they are no part of it.
-std::optional<Plan> baseline_candidate(const PlanningInput& input, const SearchOptions& search, bool wanted) {
-  if (!wanted || search.layers || search.max_mesh_axes < 2 || search.deadline.passed()) return std::nullopt;
-  return best_uniform_plan(input, search);
+std::vector<Plan> baseline_candidates(const PlanningInput& input, SearchOptions search, bool wanted) {
+  std::vector<Plan> plans;
+  const auto add = [&] {
+    if (!wanted || search.layers || search.max_mesh_axes < 2 || search.deadline.passed()) return;
+    if (std::optional<Plan> plan = best_uniform_plan(input, search)) plans.push_back(std::move(*plan));
+  };
+  const std::vector<ScheduleKind> apart = schedules_searched_apart(input, search);
+  for (const ScheduleKind kind : apart) {
+    search.schedule = kind;
+    add();
+  }
+  if (apart.empty()) add();
+  return plans;
 }
 
 Plan with_remedies(Plan plan, const PlanningInput& input, const MakePlanOptions& options) {
   if (plan.status != PlanStatus::infeasible || !options.search.remedies) return plan;
   plan.remedies =
       find_remedies(input, options.search, plan, [&](const PlanningInput& other, const SearchOptions& search) {
-        return finds_plan(other, search) || baseline_candidate(other, search, options.with_baselines);
+        return finds_plan(other, search) || !baseline_candidates(other, search, options.with_baselines).empty();
       });
   return plan;
 }
@@ -41,9 +52,9 @@ Plan make_plan(const PlanningInput& input, const MakePlanOptions& options) {
   SearchOptions search = options.search;
   search.remedies = false;  // a baseline may fit
   std::vector<Plan> candidates = search_plans(input, search);
-  if (std::optional<Plan> baseline = baseline_candidate(input, search, options.with_baselines)) {
-    baseline->options = candidates.front().options;
-    candidates.push_back(std::move(*baseline));
+  for (Plan& baseline : baseline_candidates(input, search, options.with_baselines)) {
+    baseline.options = candidates.front().options;
+    candidates.push_back(std::move(baseline));
   }
   // Prices of memory thin the search: a layout may fit that it has not seen.
   const bool cut_short = candidates.front().status == PlanStatus::time_limit;
