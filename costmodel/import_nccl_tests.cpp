@@ -39,6 +39,8 @@ std::string_view without_launcher(std::string_view line) {
 struct Columns {
   std::size_t count = 0;                               // of words in a row
   std::vector<std::size_t> times, bandwidths, wrongs;  // out of place, in place
+  std::vector<std::size_t> bus_bandwidths;             // the same
+  std::optional<std::size_t> reduction;                // "sum", or "none" of collectives that only move
   std::size_t in_microseconds = 0;                     // times, and those of single iterations
 };
 
@@ -140,13 +142,15 @@ class NcclLog {
   }
 
   void read_heading(const std::vector<std::string_view>& words) {
-    columns_ = {words.size(), {}, {}, {}, 0};
+    columns_ = {words.size(), {}, {}, {}, {}, {}, 0};
     if (words.back() == "timestamp") ++columns_.count;  // a day and a time
     for (std::size_t i = 0; i < words.size(); ++i) {
       if (words[i] == "time") columns_.times.push_back(i);
       if (words[i] == "time" || words[i] == "i_min" || words[i] == "i_max" || words[i] == "i_p99")
         ++columns_.in_microseconds;
       if (words[i] == "algbw") columns_.bandwidths.push_back(i);
+      if (words[i] == "busbw") columns_.bus_bandwidths.push_back(i);
+      if (words[i] == "redop") columns_.reduction = i;
       if (words[i] == "#wrong" || words[i] == "error") columns_.wrongs.push_back(i);
     }
     if (columns_.times.empty() || columns_.times.size() != columns_.bandwidths.size())
@@ -175,6 +179,9 @@ class NcclLog {
   CollectiveKey key() const {
     const auto kind = options_.collective ? options_.collective : program_;
     if (!kind) fail("which collective is this? The log names no program; say it with --collective");
+    if (program_ && *program_ != *kind)
+      fail(fmt::format("is of {}, --collective says {}; leave --collective out, the log names its program",
+                       name(*program_), name(*kind)));
     CollectiveKey key{*kind, 1, 1};
     if (options_.group) {
       std::tie(key.hosts, key.devices_per_host) = *options_.group;
@@ -207,6 +214,7 @@ class NcclLog {
     if (set < columns_.wrongs.size()) check_results(words[columns_.wrongs[set]]);
     if (*bytes == 0) return;
     const CollectiveKey of = key();
+    check_collective(of, words, set);
     if (!add_sample(profile_, of, {*bytes, {Seconds(time * 1e-6), std::nullopt, iterations_}}))
       fail(fmt::format("{} of {} bytes stands above already", describe(of), *bytes));
   }
@@ -217,6 +225,39 @@ class NcclLog {
     if (std::abs(shown - expected) > 0.0051 + 0.01 * expected)
       fail(fmt::format("{} bytes in {} us are {:.2f} GB/s, the line says {}; is the time in another unit?", bytes, time,
                        expected, shown));
+  }
+
+  // What the collective's own bus bandwidth is of the speed, and whether it reduces, must be as printed: else the log
+  // is of another collective than was said.
+  void check_collective(const CollectiveKey& of, const std::vector<std::string_view>& words, std::size_t set) const {
+    const bool reduces = of.kind == MeasuredCollective::all_reduce || of.kind == MeasuredCollective::reduce_scatter;
+    if (columns_.reduction && reduces == (words[*columns_.reduction] == "none"))
+      fail(fmt::format("has the reduction \"{}\", which {} does not have; is it of another collective?",
+                       words[*columns_.reduction], name(of.kind)));
+    if (set >= columns_.bus_bandwidths.size()) return;
+    const double speed = number(words[columns_.bandwidths[set]], "algbw"),
+                 bus = number(words[columns_.bus_bandwidths[set]], "busbw"), share = bus_share(of);
+    if (std::abs(bus - share * speed) > 0.0051 * (1 + share) + 0.01 * bus)
+      fail(
+          fmt::format("busbw {} is not {:.3g} of algbw {}, as {} has it; is it of another collective, or of other "
+                      "ranks?",
+                      bus, share, speed, describe(of)));
+  }
+
+  // nccl-tests, PERFORMANCE.md.
+  static double bus_share(const CollectiveKey& of) {
+    const auto ranks = static_cast<double>(of.hosts * of.devices_per_host);
+    switch (of.kind) {
+      case MeasuredCollective::all_reduce:
+        return 2 * (ranks - 1) / ranks;
+      case MeasuredCollective::all_gather:
+      case MeasuredCollective::reduce_scatter:
+      case MeasuredCollective::all_to_all:
+        return (ranks - 1) / ranks;
+      case MeasuredCollective::send_receive:
+        break;
+    }
+    return 1;
   }
 
   // N/A and -1: not checked. Older versions print the largest rounding error.

@@ -47,6 +47,17 @@ std::string replaced_all(std::string text, const std::string& from, const std::s
   return text;
 }
 
+// The same times of another program on the four ranks: what it moves is 3/4 of the speed, or all of it (sendrecv).
+std::string log_of(const std::string& program) {
+  std::string text = replaced(nccl_log, "all_reduce_perf", program);
+  if (program != "reduce_scatter_perf") text = replaced_all(text, " sum ", "none ");
+  const bool all = program == "sendrecv_perf";
+  text = replaced(text, "20.48    0.05    0.08", all ? "20.48    0.05    0.05" : "20.48    0.05    0.04");
+  text = replaced(text, "25.60    0.04    0.06", all ? "25.60    0.04    0.04" : "25.60    0.04    0.03");
+  text = replaced(text, "52.43   20.00   30.00", all ? "52.43   20.00   20.00" : "52.43   20.00   15.00");
+  return replaced(text, "50.00   20.97   31.46", all ? "50.00   20.97   20.97" : "50.00   20.97   15.73");
+}
+
 Profile nccl(const std::string& text, const ImportOptions& options = {}) {
   return import_nccl_tests(text, "n.log", options).profile;
 }
@@ -110,10 +121,8 @@ TEST_CASE("lines of nccl-tests that a launcher tagged read the same", "[profile]
   CHECK(nccl(replaced_all(nccl_log, "\n", "\r\n")) == nccl(nccl_log));
 }
 
-TEST_CASE("the program of nccl-tests names the collective, and the option overrides it", "[profile]") {
-  const auto kind = [](const std::string& program) {
-    return nccl(replaced(nccl_log, "all_reduce_perf", program)).collectives[0].key.kind;
-  };
+TEST_CASE("the program of nccl-tests names the collective, and the option where no program is named", "[profile]") {
+  const auto kind = [](const std::string& program) { return nccl(log_of(program)).collectives[0].key.kind; };
   CHECK(kind("all_gather_perf") == MeasuredCollective::all_gather);
   CHECK(kind("reduce_scatter_perf") == MeasuredCollective::reduce_scatter);
   CHECK(kind("alltoall_perf") == MeasuredCollective::all_to_all);
@@ -121,8 +130,24 @@ TEST_CASE("the program of nccl-tests names the collective, and the option overri
   const std::string unnamed = replaced(nccl_log, "# Collective test starting: all_reduce_perf\n", "");
   CHECK(nccl_complaint(unnamed) ==
         "n.log:13: which collective is this? The log names no program; say it with --collective");
-  CHECK(nccl(unnamed, {.collective = MeasuredCollective::all_gather}).collectives[0].key.kind ==
-        MeasuredCollective::all_gather);
+  CHECK(nccl(unnamed, {.collective = MeasuredCollective::all_reduce}) == nccl(nccl_log));
+}
+
+TEST_CASE("a log of nccl-tests that is of another collective than was said is refused", "[profile]") {
+  CHECK(nccl_complaint(nccl_log, {.collective = MeasuredCollective::all_gather}) ==
+        "n.log:14: is of all_reduce, --collective says all_gather; leave --collective out, the log names its program");
+  const auto unnamed = [](const std::string& program) {
+    return replaced(log_of(program), "# Collective test starting: " + program + "\n", "");
+  };
+  const ImportOptions all_reduce{.collective = MeasuredCollective::all_reduce};
+  CHECK(nccl_complaint(unnamed("all_gather_perf"), all_reduce) ==
+        "n.log:13: has the reduction \"none\", which all_reduce does not have; is it of another collective?");
+  // Both reduce, but four ranks all-reduce with 2·3/4 of the speed on each bus and reduce-scatter with half of that.
+  CHECK(nccl_complaint(unnamed("reduce_scatter_perf"), all_reduce) ==
+        "n.log:14: busbw 15 is not 1.5 of algbw 20, as all_reduce 2x2 has it; is it of another collective, or of other "
+        "ranks?");
+  CHECK_THAT(nccl_complaint(unnamed("sendrecv_perf"), {.collective = MeasuredCollective::all_to_all}),
+             Catch::Contains("busbw 20 is not 0.75 of algbw 20"));
 }
 
 TEST_CASE("older versions of nccl-tests, without root and with errors, read the same times", "[profile]") {
@@ -147,8 +172,7 @@ TEST_CASE("time stamps and times of single iterations in a log of nccl-tests do 
 }
 
 TEST_CASE("several runs in one log of nccl-tests make a series each", "[profile]") {
-  const std::string second = replaced(nccl_log, "all_reduce_perf", "all_gather_perf");
-  const Profile profile = nccl(nccl_log + second);
+  const Profile profile = nccl(nccl_log + log_of("all_gather_perf"));
   CHECK(profile.collectives.size() == 2);
   CHECK(nccl_complaint(nccl_log + nccl_log) == "n.log:32: all_reduce 2x2 of 1024 bytes stands above already");
 }
@@ -159,8 +183,9 @@ TEST_CASE("a log of nccl-tests without ranks needs the group and the device", "[
     if (nccl_log.substr(at, end - at).find("Rank") == std::string::npos) text += nccl_log.substr(at, end - at + 1);
   CHECK(nccl_complaint(text) ==
         "n.log:10: which devices? The log lists no ranks; say their group with --group, as in 2x8");
-  CHECK_THAT(nccl_complaint(text, {.group = std::pair{1, 8}}), Catch::Contains("--device"));
-  CHECK(nccl(text, {.device = "D", .group = std::pair{1, 8}}).collectives[0].key.devices_per_host == 8);
+  CHECK_THAT(nccl_complaint(text, {.group = std::pair{1, 4}}), Catch::Contains("--device"));
+  CHECK(nccl(text, {.device = "D", .group = std::pair{1, 4}}).collectives[0].key.devices_per_host == 4);
+  CHECK_THAT(nccl_complaint(text, {.device = "D", .group = std::pair{1, 8}}), Catch::Contains("or of other ranks?"));
 }
 
 TEST_CASE("what cannot be right in a log of nccl-tests is refused with its line", "[profile]") {
