@@ -36,6 +36,9 @@ constexpr std::string_view of_uniform_clusters[] = {"device", "hosts",         "
 // A device that comes with the program stands for its file.
 DeviceFile named_device(const JsonInput& json) {
   const std::string wanted = json.string();
+  if (const std::vector<std::string> family = family_named(wanted); !family.empty())
+    json.fail(fmt::format("\"{}\" may be any of {}, which differ in memory and speed; name one", wanted,
+                          fmt::join(family, ", ")));
   if (const auto found = device_named(wanted)) return *found;
   std::vector<std::string> names;
   for (const DeviceFile& file : built_in_devices()) names.push_back(file.device.name);
