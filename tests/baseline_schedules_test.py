@@ -50,6 +50,29 @@ class Schedules(unittest.TestCase):
             layers = [(stage["first_layer"], stage["last_layer"]) for stage in summary["stages"]]
             self.assertEqual(layers, sorted(layers))
 
+    def test_a_vocabulary_that_frameworks_would_pad_is_warned_about(self):
+        with GptPlace() as place:
+            for vocabulary, padding, warned in ("1023", [], True), ("1023", ["--pad-vocab-to", "256"], False):
+                words = [*TINY_GPT[:-1], vocabulary, *padding, "-o", "graph.json"]
+                self.assertEqual(0, place.run(*words).returncode)
+                run = place.run(*BASELINE)
+                self.assertEqual(0, run.returncode)
+                warning = ('warning: the vocabulary of 1023 is not a multiple of the 2 devices of mesh axis "tp", so each '
+                           "of them computes the whole loss; frameworks pad it: meshloom graph … --pad-vocab-to 256\n")
+                self.assertEqual(warning if warned else "", run.stderr)
+
+    def test_a_state_that_the_framework_does_not_have_is_warned_about(self):
+        with GptPlace() as place:
+            words = ["graph.json", "cluster.json", "--global-batch", "64"]
+            warning = ("warning: the recipe megatron does not have zero3 (it has replicated, zero1); priced as frameworks "
+                       "that have it do\n")
+            self.assertEqual(warning, place.run("baseline", *words, "--dp", "4", "--zero", "3", "--recipe",
+                                                "megatron").stderr)
+            self.assertEqual(warning, place.run("plan", *words, "--parameter-state", "zero3", "--recipe",
+                                                "megatron").stderr)
+            self.assertEqual("", place.run("baseline", *words, "--dp", "4", "--zero", "1", "--recipe",
+                                           "megatron").stderr)
+
     def test_what_does_not_go_together_is_refused_with_a_remedy(self):
         with GptPlace() as place:
             for options, message in [

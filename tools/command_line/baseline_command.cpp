@@ -10,6 +10,7 @@
 #include "tools/command_line/output.hpp"
 #include "tools/command_line/plan_outputs.hpp"
 #include "tools/command_line/plan_text.hpp"
+#include "tools/command_line/warnings.hpp"
 
 namespace meshloom {
 namespace {
@@ -67,6 +68,7 @@ ExitCode run(const BaselineCommand& command) {
   }
   plan.options = canonical_options(command, layout);
   if (!profiles.empty()) record_sources(plan, input.graph, input.cluster, profiles);
+  print_warnings(warnings_about(input, plan, layout.parameter_state));
   if (is_runnable(plan)) apply_simulation(plan, simulate(plan));
   return write_outputs(plan, search_time, command.outputs);
 }

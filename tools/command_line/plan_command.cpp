@@ -8,6 +8,7 @@
 #include "tools/command_line/input_files.hpp"
 #include "tools/command_line/output.hpp"
 #include "tools/command_line/plan_outputs.hpp"
+#include "tools/command_line/warnings.hpp"
 #include "tools/join/make_plan.hpp"
 
 namespace meshloom {
@@ -87,6 +88,7 @@ ExitCode run(const PlanCommand& command) {
   plan.options = canonical_options(command, search);
   if (!profiles.empty()) record_sources(plan, input.graph, input.cluster, profiles);
   if (command.microbatches) say_numbers_of_microbatches(plan);
+  print_warnings(warnings_about(input, plan, search.parameter_state));
   return write_outputs(plan, search_time, command.outputs);
 }
 
