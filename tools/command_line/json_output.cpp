@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "accuracy/measured_runs.hpp"
 #include "costmodel/cluster.hpp"
 #include "costmodel/device_files.hpp"
 #include "costmodel/recipe.hpp"
@@ -112,6 +113,12 @@ void check_text(const std::string& text, FileFinding& finding) {
 }
 
 // Of the kinds of files, only problems and stage tables may be gzip.
+// Measured runs are the only files that begin with a list.
+bool is_list(const std::string& text) {
+  const std::size_t first = text.find_first_not_of(" \t\r\n");
+  return first != std::string::npos && text[first] == '[';
+}
+
 void check_content(const std::string& content, FileFinding& finding) {
   const std::string text = decompressed(content, finding.file);
   const std::optional<std::string_view> problem = problem_schema_of_text(text);
@@ -120,9 +127,13 @@ void check_content(const std::string& content, FileFinding& finding) {
     parse_contest_problem(text, finding.file);
   } else if (problem == stage_table_schema) {
     parse_stage_table(text, finding.file);
+  } else if (is_list(text)) {
+    finding.schema = "measured_runs";
+    parse_measured_runs(text, finding.file);
   } else if (is_gzip(content)) {
     throw InputError(finding.file,
-                     "is gzip, which only intra-operator problems and stage tables may be; decompress it");
+                     "is gzip, which only intra-operator problems, stage tables and measured runs may be; "
+                     "decompress it");
   } else {
     check_text(text, finding);
   }

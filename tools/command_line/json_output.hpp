@@ -41,7 +41,7 @@ std::string import_json(const ImportedProfile& imported, const std::optional<std
 std::string findings_json(const std::vector<FileFinding>& findings);
 
 // Reads the file's "schema" and checks the file as what it says it is; problems of the contest, which say nothing, by
-// their only key.
+// their only key, and measured runs by the list that they are ("measured_runs").
 FileFinding check_file(const std::string& path);
 
 }  // namespace meshloom
