@@ -9,6 +9,7 @@
 
 #include "graphs/input_error.hpp"
 #include "planner/plan/ranks.hpp"
+#include "planner/plan_sources.hpp"
 #include "simulator/simulation.hpp"
 
 namespace meshloom {
@@ -28,6 +29,18 @@ Seconds parameter_collectives(const Stage& stage) {
   return sum;
 }
 
+// Of all ranks together, by the simulation's own clock: in whole picoseconds nothing idles a rounding below 0.
+Picoseconds idle_time(const Plan& plan) {
+  const bool blocking = !sends_overlap(plan);
+  Picoseconds idle = plan.ranks() * to_picoseconds(plan.iteration_time);
+  for (const StageDurations& stage : durations_of(plan)) {
+    Picoseconds run = stage.forward + stage.backward;
+    if (blocking) run += stage.send_activation + stage.send_gradient;
+    idle -= plan.microbatches * run + stage.synchronize - stage.overlapped_synchronize + stage.update;
+  }
+  return idle;
+}
+
 TimeShares shares_of(const Plan& plan) {
   const double microbatches = static_cast<double>(plan.microbatches);
   const bool blocking = !sends_overlap(plan);
@@ -44,17 +57,22 @@ TimeShares shares_of(const Plan& plan) {
     update += stage.update;
   }
   const Seconds whole = static_cast<double>(plan.ranks()) * plan.iteration_time;
-  const Seconds busy = compute + recompute + activations + gathers + sends + synchronization + update;
+  const Seconds idle(static_cast<double>(idle_time(plan)) * 1e-12);
   return {compute / whole, recompute / whole,       activations / whole, gathers / whole,
-          sends / whole,   synchronization / whole, update / whole,      (whole - busy) / whole};
+          sends / whole,   synchronization / whole, update / whole,      idle / whole};
 }
 
 Prediction with_layout(const RunCase& run, const UniformLayout& layout, BaselinePlanner& planner) {
   Plan plan = planner.plan(layout, run.global_batch);
   apply_simulation(plan, simulate(plan));
   const MemoryUse memory = tightest_memory(plan);
-  return {plan.iteration_time,  memory.peak, plan.status != PlanStatus::infeasible,
-          plan.bubble_fraction, layout,      shares_of(plan)};
+  Prediction made{plan.iteration_time,  memory.peak, plan.status != PlanStatus::infeasible,
+                  plan.bubble_fraction, layout,      shares_of(plan)};
+  if (run.cluster.measured) {
+    record_sources(plan, planner.input().graph, run.cluster, {});
+    made.time_by_source = plan.time_by_source;
+  }
+  return made;
 }
 
 PlanningInput input_of(const RunCase& run) {
@@ -105,6 +123,13 @@ std::vector<Together> grouped(const std::vector<std::variant<RunCase, SkipReason
   return groups;
 }
 
+void use_profiles(RunCase& run, const std::vector<ProfileFile>& profiles) {
+  std::vector<ProfileFile> own;
+  for (const ProfileFile& file : profiles)
+    if (same_device(file.profile.provenance.device, run.cluster.device.name)) own.push_back(file);
+  if (!own.empty()) run.cluster = with_profiles(run.cluster, run.recipe, own, {});
+}
+
 Outcome outcome_of(const RunCase& run, BaselinePlanner& planner) {
   try {
     return predict(run, planner);
@@ -128,12 +153,14 @@ std::vector<Outcome> outcomes_of(const std::vector<const RunCase*>& runs) {
 }  // namespace
 
 std::vector<Outcome> predict_all(const std::vector<MeasuredRun>& runs, const Constants& constants,
-                                 const std::function<void(std::size_t)>& progress) {
+                                 const std::function<void(std::size_t)>& progress,
+                                 const std::vector<ProfileFile>& profiles) {
   std::vector<std::variant<RunCase, SkipReason>> cases;
   std::vector<Outcome> outcomes(runs.size(), SkipReason{});
   for (const MeasuredRun& run : runs) {
     cases.push_back(make_case(run, constants));
     if (const auto* reason = std::get_if<SkipReason>(&cases.back())) outcomes[cases.size() - 1] = *reason;
+    if (auto* priced = std::get_if<RunCase>(&cases.back())) use_profiles(*priced, profiles);
   }
   const std::vector<Together> groups = grouped(cases);
   std::atomic<std::size_t> done = 0;

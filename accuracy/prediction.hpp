@@ -3,11 +3,13 @@
 
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "accuracy/run_case.hpp"
+#include "costmodel/measured_times.hpp"
 
 namespace meshloom {
 
@@ -29,6 +31,7 @@ struct Prediction {
   double bubble_fraction = 0;
   UniformLayout layout;  // with the recompute that was taken
   TimeShares shares;
+  std::optional<TimeBySource> time_by_source{};  // none: no profile is of the run's device
 };
 
 // Where the run does not state its recompute: none, selective or full, the first that memory holds; full where none
@@ -38,9 +41,11 @@ Prediction predict(const RunCase& run, BaselinePlanner& planner);
 Prediction predict(const RunCase& run);
 
 // Of every run, in their order, on all threads that TBB may use. Runs of one model and recipe share what they can.
-// `progress` is called now and then, from any thread, with the number of runs that are done; it may be empty.
+// `progress` is called now and then, from any thread, with the number of runs that are done; it may be empty. Runs on
+// the device of a profile are priced with it, as plans are.
 using Outcome = std::variant<Prediction, SkipReason>;
 std::vector<Outcome> predict_all(const std::vector<MeasuredRun>& runs, const Constants& constants,
-                                 const std::function<void(std::size_t)>& progress);
+                                 const std::function<void(std::size_t)>& progress,
+                                 const std::vector<ProfileFile>& profiles = {});
 
 }  // namespace meshloom

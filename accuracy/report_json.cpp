@@ -62,6 +62,12 @@ Json json_of(const TimeShares& shares) {
           {"idle", shares.idle}};
 }
 
+Json shares_of(const TimeBySource& times) {
+  Json json = Json::object();
+  for (const TimeSource source : all_time_sources) json[std::string(name(source))] = times.of(source) / times.total();
+  return json;
+}
+
 Json json_of(const AccuracyRow& row) {
   const MeasuredRun& run = row.run;
   const Prediction& made = row.prediction;
@@ -84,7 +90,8 @@ Json json_of(const AccuracyRow& row) {
           {"fits", made.fits},
           {"layout", describe(made.layout)},
           {"bubble_fraction", made.bubble_fraction},
-          {"shares", json_of(made.shares)}};
+          {"shares", json_of(made.shares)},
+          {"time_by_source", made.time_by_source ? shares_of(*made.time_by_source) : Json(nullptr)}};
 }
 
 Json json_of(const HeldRuns& held) {

@@ -90,6 +90,61 @@ class Accuracy(unittest.TestCase):
     def test_the_table_of_rows_has_every_row(self):
         self.assertEqual([row["id"] for row in self.answer["rows"]], [row["id"] for row in self.rows])
 
+    def test_the_table_of_rows_has_what_the_answer_has(self):
+        for row, line in zip(self.answer["rows"], self.rows):
+            for key in ("status", "device", "recipe", "layout"):
+                self.assertEqual(row[key], line[key])
+            low, high = row["interval_s"] or ["", ""]
+            self.assertEqual([str(low), str(high)], [low and str(float(line["interval_low_s"])),
+                                                     high and str(float(line["interval_high_s"]))])
+            self.assertEqual({None: "", True: "true", False: "false"}[row["in_interval"]], line["in_interval"])
+
+    def test_no_rank_idles_a_rounding_below_nothing(self):
+        self.assertGreaterEqual(min(row["shares"]["idle"] for row in self.answer["rows"]), 0)
+        self.assertGreaterEqual(min(float(row["idle_share"]) for row in self.rows), 0)
+
+    def test_validate_reads_runs(self):
+        with Workplace() as place:
+            found = place.json("validate", RUNS)["files"][0]
+            self.assertEqual(("measured_runs", True), (found["schema"], found["valid"]))
+            (place.path / "runs.json").write_text(json.dumps([{**PUBLISHED[0], "gpus": 0}]))
+            broken = place.run("validate", "runs.json")
+            self.assertEqual(2, broken.returncode)
+            self.assertIn("runs.json: /0/gpus: ", broken.stderr)
+            (place.path / "graph.json.gz").write_bytes(gzip.compress(b'{"schema": "meshloom.graph/1"}'))
+            self.assertIn("which only intra-operator problems, stage tables and measured runs may be",
+                          place.run("validate", "graph.json.gz").stderr)
+
+    def test_runs_on_the_device_of_a_profile_are_priced_with_it(self):
+        of_a100 = [run for run in PUBLISHED if run["gpu"] == "A100-80GB-SXM" and run["status"] == "ok"][:2]
+        of_h100 = [run for run in PUBLISHED if run["gpu"].startswith("H100") and run["status"] == "ok"][:1]
+        self.assertEqual((2, 1), (len(of_a100), len(of_h100)))
+        table = "kind,dtype,operands,batch,m,n,k,median [us]\ngemm,bf16,nn,1,8192,8192,8192,9000\n"
+        with Workplace() as place:
+            (place.path / "runs.json").write_text(json.dumps(of_a100 + of_h100))
+            (place.path / "times.csv").write_text(table)
+            for name, device in ("own", "A100-SXM4-80GB"), ("other", "A100-SXM4-40GB"):
+                run = place.run("import", "csv", "times.csv", "--device", device, "-o", f"{name}.json")
+                self.assertEqual(0, run.returncode, run.stderr)
+            without = place.json("accuracy", "runs.json")["rows"]
+            answer = place.json("accuracy", "runs.json", "--profile", "own.json")
+            jsonschema.validate(answer, schema("accuracy"))
+            for before, row in zip(without, answer["rows"]):
+                self.assertIsNone(before["time_by_source"])
+                if row["gpu"].startswith("H100"):
+                    self.assertIsNone(row["time_by_source"])
+                    self.assertEqual(before["predicted_s"], row["predicted_s"])
+                    continue
+                # 122 TFLOP/s is far below the model's speed of large products, and whatever the shapes are, some of
+                # them lie near enough to be corrected.
+                self.assertGreater(row["predicted_s"], before["predicted_s"])
+                self.assertLess(row["time_by_source"]["modelled"], 1)
+                self.assertAlmostEqual(1, sum(row["time_by_source"].values()))
+            refused = place.run("accuracy", "runs.json", "--profile", "other.json")
+            self.assertEqual(2, refused.returncode)
+            self.assertIn('other.json: /device: was measured on "A100-SXM4-40GB", and no run is on that device',
+                          refused.stderr)
+
     def test_the_picture_is_xml_with_a_mark_for_each_run(self):
         root = xml.etree.ElementTree.fromstring(self.svg)
         titles = root.findall(".//{http://www.w3.org/2000/svg}title")

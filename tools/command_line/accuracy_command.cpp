@@ -1,7 +1,9 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <set>
 
 #include "accuracy/coverage.hpp"
 #include "accuracy/report.hpp"
@@ -10,6 +12,7 @@
 #include "graphs/input_error.hpp"
 #include "tools/command_line/accuracy_text.hpp"
 #include "tools/command_line/commands.hpp"
+#include "tools/command_line/input_files.hpp"
 #include "tools/command_line/output.hpp"
 
 namespace meshloom {
@@ -21,7 +24,9 @@ void check_outputs(const AccuracyCommand& command) {
   check_one_standard_output({{"--csv -", is_standard_output(command.csv)},
                              {"--svg -", is_standard_output(command.svg)},
                              {"--json", command.json}});
-  check_distinct({{"RUNS", command.runs}}, {{"--csv", command.csv}, {"--svg", command.svg}});
+  std::vector<NamedPath> read{{"RUNS", command.runs}};
+  for (const std::string& profile : command.profiles) read.push_back({"--profile", profile});
+  check_distinct(read, {{"--csv", command.csv}, {"--svg", command.svg}});
 }
 
 // Whether `text` contains `part`, whichever case its letters have; none: yes.
@@ -42,6 +47,26 @@ std::vector<MeasuredRun> selected(const AccuracyCommand& command) {
                                                "--gpu and --framework",
                                                counted(static_cast<std::int64_t>(all), "run")));
   return runs;
+}
+
+// Each profile must be of a device that some run is on.
+std::vector<ProfileFile> profiles_for(const std::vector<MeasuredRun>& runs, const Constants& constants,
+                                      const std::vector<std::string>& paths) {
+  std::vector<ProfileFile> profiles = read_profiles(paths);
+  std::set<std::string> devices;
+  for (const MeasuredRun& run : runs)
+    if (const DeviceFile* file = find_device(constants, run.gpu)) devices.insert(file->device.name);
+  for (const ProfileFile& profile : profiles) {
+    const std::string& measured = profile.profile.provenance.device;
+    if (std::any_of(devices.begin(), devices.end(), [&](const auto& each) { return same_device(measured, each); }))
+      continue;
+    throw InputError(
+        profile.path,
+        fmt::format("/device: was measured on \"{}\", and no run is on that device; the runs' are {}. Give "
+                    "a profile of one of them, or name the device as its device file does",
+                    measured, fmt::join(devices, ", ")));
+  }
+  return profiles;
 }
 
 // That of a calibration's folder, whether it is there or not.
@@ -72,12 +97,13 @@ ExitCode run(const AccuracyCommand& command) {
   check_outputs(command);
   const std::vector<MeasuredRun> runs = selected(command);
   const Constants constants = command.constants ? read_constants(*command.constants) : built_in_constants();
+  const std::vector<ProfileFile> profiles = profiles_for(runs, constants, command.profiles);
   std::vector<Outcome> outcomes;
   {
     Progress progress;
-    outcomes = predict_all(runs, constants, [&](std::size_t done) {
-      progress.show(fmt::format("{} of {} runs priced", done, runs.size()));
-    });
+    outcomes = predict_all(
+        runs, constants,
+        [&](std::size_t done) { progress.show(fmt::format("{} of {} runs priced", done, runs.size())); }, profiles);
   }
   AccuracyReport report = make_report(runs, outcomes);
   add_known_intervals(report, constants, command.constants);

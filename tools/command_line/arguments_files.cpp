@@ -92,6 +92,11 @@ void add_accuracy(CLI::App& root, Parsed& parsed) {
       ->type_name("TEXT");
   add_path(app, "--constants", accuracy.constants, "Price with the device files and recipes that calibrate wrote")
       ->type_name("FOLDER");
+  app.add_option("--profile", accuracy.profiles,
+                 "Price runs on its device with these measured times (meshloom.profile/1); repeat for more")
+      ->type_name("FILE")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   add_integer(app, "--worst", accuracy.worst, most_listed, "List the N runs with the largest errors; 10 unless told");
   add_path(app, "--csv", accuracy.csv, "Write a line for each run: error, memory, where its time goes");
   add_path(app, "--svg", accuracy.svg, "Draw measured against predicted times");

@@ -178,6 +178,7 @@ struct AccuracyCommand {
   std::string runs;
   std::optional<std::string> source, gpu, framework;  // of runs: part of the name; none: all
   std::optional<std::string> constants;               // a folder that `calibrate` wrote; none: the program's
+  std::vector<std::string> profiles;                  // measured times to price with
   std::int64_t worst = 10;                            // rows listed
   std::optional<std::string> csv, svg;
   bool json = false;
