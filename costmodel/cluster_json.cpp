@@ -39,8 +39,10 @@ DeviceFile named_device(const JsonInput& json) {
   if (const auto found = device_named(wanted)) return *found;
   std::vector<std::string> names;
   for (const DeviceFile& file : built_in_devices()) names.push_back(file.device.name);
-  json.fail(fmt::format("no device file is named \"{}\"; write the device as an object or name one of: {}{}", wanted,
-                        fmt::join(names, ", "), did_you_mean(wanted, names)));
+  json.fail(
+      fmt::format("no device file is named \"{}\"; write the device as an object or name one that `meshloom "
+                  "devices` lists{}",
+                  wanted, did_you_mean(wanted, names)));
 }
 
 void take_defaults(const DeviceFile& file, Cluster& cluster) {
