@@ -51,6 +51,7 @@ void take_defaults(const DeviceFile& file, Cluster& cluster) {
   cluster.nic = file.nic;
   cluster.nics_per_host = file.nics_per_host;
   for (const auto& [key, text] : file.sources) {
+    if (key == "/like") continue;  // what it is like has been resolved
     const bool of_host = key.starts_with("/intra_host") || key.starts_with("/nic");
     cluster.sources[of_host ? key : "/device" + key] = text;
   }
