@@ -5,8 +5,9 @@ import pathlib
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PEAK = {"V100": 125e12, "A100": 312e12, "H100": 989e12, "H200": 989e12, "B200": 2250e12, "GB200": 2450e12,
-        "GB300": 2450e12}  # 16 bits, FLOP/s
+PEAK = {"V100": 125e12, "RTX 4090": 165e12, "A100": 312e12, "A800": 312e12, "H100": 989e12, "H200": 989e12, "H800": 989e12,
+        "B200": 2250e12, "B300": 2250e12, "GB200": 2450e12, "GB300": 2450e12, "MI300X": 1307e12, "MI350X": 2300e12,
+        "MI355X": 2500e12}  # 16 bits, FLOP/s
 RUNS = []
 
 
@@ -41,19 +42,21 @@ def model_flops(model):
 
 def add(identity, source, where, gpu, gpus, model, precision, layout, micro, batch, framework, seconds, time_from, *,
         assumed=(), per_node=8, **more):
+    """A row of RUNS; no seconds: it ran out of memory."""
     tp, pp, dp, cp, ep = (layout.get(key, 1) for key in ("tp", "pp", "dp", "cp", "ep"))
     assert tp * pp * dp * cp == gpus, (identity, tp, pp, dp, cp, gpus)
-    used = model_flops(model) * model["seq_len"] * batch / gpus / seconds
-    eight, four = ("8" in precision and "16" not in precision), "4" in precision
-    limit = PEAK[next(name for name in sorted(PEAK, key=len, reverse=True) if gpu.startswith(name))]
-    assert used < 0.75 * limit * (4 if four else 2 if eight else 1), (identity, used)
-    run = {"id": identity, "source": source, "where": where, "status": "ok", "gpu": gpu, "gpus": gpus,
+    if seconds:
+        used = model_flops(model) * model["seq_len"] * batch / gpus / seconds
+        eight, four = ("8" in precision and "16" not in precision), "4" in precision
+        limit = PEAK[next(name for name in sorted(PEAK, key=len, reverse=True) if name in gpu)]
+        assert used < 0.75 * limit * (4 if four else 2 if eight else 1), (identity, used)
+    run = {"id": identity, "source": source, "where": where, "status": "ok" if seconds else "oom", "gpu": gpu, "gpus": gpus,
            "gpus_per_node": per_node, "internode_gbit_per_s_per_node": None, "model": model, "precision": precision,
            "tp": tp, "pp": pp, "dp": dp, "cp": cp, "ep": ep, "vpp": 1, "sequence_parallel": False, "zero_stage": 0,
            "sharding": None, "recompute": None, "attention_kernel": None, "schedule": None, "micro_batch": micro,
            "global_batch": batch, "framework": framework, "framework_version": None, "task": "pretrain",
-           "uneven_pipeline": None, "assumed": list(assumed), "suspect": None, "iteration_time_s": float(f"{seconds:.6g}"),
-           "time_from": time_from, "peak_memory_gb": None}
+           "uneven_pipeline": None, "assumed": list(assumed), "suspect": None,
+           "iteration_time_s": float(f"{seconds:.6g}") if seconds else None, "time_from": time_from, "peak_memory_gb": None}
     unknown = set(more) - set(run)
     assert not unknown, unknown
     RUNS.append({**run, **more})
