@@ -324,7 +324,8 @@ def others_on_llama():
                 A100, gpus, model, "bf16", {"dp": gpus}, each, each * gpus, "PyTorch FSDP (VectorLM)",
                 of_all(rate, model, each * gpus), TOTAL, zero_stage=3 if gpus > 1 else 0,
                 sharding="FSDP" if gpus > 1 else None, recompute="full", per_node=4, attention_kernel="flash",
-                assumed=["AdamW with all in bf16", "recompute full", "fused attention"])
+                assumed=["AdamW with all in bf16, as one GPU holds it", "a step is one microbatch",
+                         "recompute and attention of profiling/configs/benchmark.yaml"])
     model = llama2_7b(4096)
     fsdp = "PyTorch FSDP (lightning-thunder benchmark_litgpt)"
     table = [("thunder-fp8", "Lightning Thunder", "FP8", 14264.60, 52.95),
@@ -393,13 +394,16 @@ def bigscience():
         "fp16", {"tp": 2, "pp": 4, "dp": 64}, 1, 1024, "Megatron-DeepSpeed", 13.2482, PRINTED, zero_stage=1,
         recompute="full", schedule="1f1b", assumed=["microbatch of 1", "network of 400 Gb/s"], **network)
     model = gpt("GPT 104B (tr8)", 64, 11600, 80, 2048, 104)
-    for tp, pp, dp, seconds, adam in ((4, 32, 1, 696, 32), (4, 16, 2, 681, 8), (2, 32, 2, 633, 8), (1, 64, 2, None, 8)):
+    # tensor, pipeline, data; seconds, memory; bits of Adam's states
+    table = [(4, 32, 1, 696, 30, 32), (4, 16, 2, 681, 31, 8), (2, 32, 2, 633, 31, 8), (1, 64, 2, None, None, 8)]
+    for tp, pp, dp, seconds, memory, adam in table:
         add(f"bigscience-tr8-tp{tp}pp{pp}", "BigScience tr8-104B experiments",
             f"github bigscience-workshop/bigscience@3ce7269:experiments/tr8-104B.md, TP{tp} PP{pp} DP{dp}",
             "V100-32GB-SXM2", 128, model, "fp16", {"tp": tp, "pp": pp, "dp": dp}, 1, 2048, "Megatron-DeepSpeed",
             seconds, PRINTED if seconds else None, zero_stage=1, recompute="full", schedule="1f1b", **network,
-            assumed=["64 layers of 11600; the page's head names another shape", "network of 400 Gb/s"]
-            + (["Adam's states are of 8 bits, which a run cannot say"] if adam == 8 else []))
+            peak_memory_gb=memory, assumed=["64 layers of 11600", "ZeRO-1", "network of 400 Gb/s"]
+            + (["Adam's states are of 8 bits, which a run cannot say"] if adam == 8 else []),
+            suspect="the page's head names 32 layers of 16384, and pipelines of 64 stages, which they cannot have")
 
 
 def doubtful():
