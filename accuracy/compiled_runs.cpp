@@ -110,6 +110,7 @@ std::string configuration_of(const MeasuredRun& run) {
                       run.data_parallel, run.context_parallel, run.expert_parallel, run.virtual_stages.value_or(1),
                       static_cast<int>(run.parameter_state), run.micro_batch,
                       run.recompute ? static_cast<int>(*run.recompute) : 9, precision_of(run));
+  if (run.expert_tensor_parallel) text += fmt::format(" etp{}", *run.expert_tensor_parallel);
   return text;
 }
 

@@ -45,7 +45,7 @@ struct MeasuredRun {
   MeasuredModel model;
   std::string precision;
   std::int64_t tensor_parallel = 1, pipeline_parallel = 1, data_parallel = 1, context_parallel = 1, expert_parallel = 1;
-  std::optional<std::int64_t> virtual_stages;
+  std::optional<std::int64_t> expert_tensor_parallel, virtual_stages;
   std::optional<bool> sequence_parallel;
   ParameterState parameter_state = ParameterState::replicated;
   std::string sharding;  // how a framework names its sharding of parameters

@@ -76,6 +76,7 @@ void read_layout(const JsonInput& json, MeasuredRun& run) {
     json.fail(fmt::format("tp·pp·dp·cp = {}·{}·{}·{} = {}, but \"gpus\" is {}; correct a degree or the count",
                           run.tensor_parallel, run.pipeline_parallel, run.data_parallel, run.context_parallel, product,
                           run.gpus));
+  if (const auto value = json.find("etp")) run.expert_tensor_parallel = value->integer(1, most_devices);
   if (const auto value = json.find("vpp")) run.virtual_stages = value->integer(1, most_layers);
   if (const auto value = json.find("sequence_parallel")) run.sequence_parallel = value->boolean();
   run.parameter_state = static_cast<ParameterState>(json.at("zero_stage").integer(0, 3));
@@ -128,6 +129,7 @@ MeasuredRun read_run(const JsonInput& json) {
                   "dp",
                   "cp",
                   "ep",
+                  "etp",
                   "vpp",
                   "sequence_parallel",
                   "zero_stage",

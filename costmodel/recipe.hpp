@@ -116,6 +116,9 @@ struct Recipe {
   // zero3: a layer with more parameters than this gathers them op by op, and again after a recompute; none: always
   // layer by layer.
   std::optional<double> live_parameters;
+  // Of layouts that do not state it: whether tensor-parallel devices always divide each expert of a mixture, or only
+  // where there are too few for each of them to hold whole ones.
+  bool divides_experts = false;
   double expert_imbalance = 1;  // the tokens of the busiest expert over the mean
   double expert_streams = 0;    // products of so many experts run at once, each a kernel; 0: one kernel for all
   // Pipeline schedules that the framework can run, by name (planner/plan/schedule.hpp): what `auto` searches.

@@ -120,21 +120,36 @@ constexpr NumberKey number_keys[] = {
 
 constexpr std::string_view own_keys[] = {"schema",  "name",       "extends",   "kernel_sets",
                                          "kernels", "frameworks", "successor", "sources"};
-constexpr std::string_view other_keys[] = {"compute_dtype",          "linear_dtype",
-                                           "parameter_bytes",        "gradient_bytes",
-                                           "reduction_bytes",        "zero1_all_reduces",
-                                           "live_parameters",        "recompute_by_default",
-                                           "bucket_bytes",           "optimizer_bytes",
-                                           "optimizer_traffic",      "gradient_traffic",
-                                           "fp16_gradient_bytes",    "fp16_gradient_traffic",
-                                           "parameter_states",       "fused_attention",
-                                           "attention_kernel",       "launch",
-                                           "collective_overhead",    "fused_gates",
-                                           "overlap_parameters",     "regather_saved_activations",
-                                           "recompute_scope",        "selective_recompute",
-                                           "interleaves_by_default", "schedules",
-                                           "overlap_sends",          "context_memory",
-                                           "overlap_synchronization"};
+constexpr std::string_view other_keys[] = {"compute_dtype",
+                                           "linear_dtype",
+                                           "parameter_bytes",
+                                           "gradient_bytes",
+                                           "reduction_bytes",
+                                           "zero1_all_reduces",
+                                           "live_parameters",
+                                           "recompute_by_default",
+                                           "bucket_bytes",
+                                           "optimizer_bytes",
+                                           "optimizer_traffic",
+                                           "gradient_traffic",
+                                           "fp16_gradient_bytes",
+                                           "fp16_gradient_traffic",
+                                           "parameter_states",
+                                           "fused_attention",
+                                           "attention_kernel",
+                                           "launch",
+                                           "collective_overhead",
+                                           "fused_gates",
+                                           "overlap_parameters",
+                                           "regather_saved_activations",
+                                           "recompute_scope",
+                                           "selective_recompute",
+                                           "interleaves_by_default",
+                                           "schedules",
+                                           "overlap_sends",
+                                           "context_memory",
+                                           "overlap_synchronization",
+                                           "divides_experts"};
 
 std::vector<std::string> keys_of_values() {
   std::vector<std::string> keys(std::begin(other_keys), std::end(other_keys));
@@ -189,6 +204,7 @@ void read_values(const JsonInput& json, Recipe& recipe) {
   if (const auto value = json.find("selective_recompute"))
     recipe.selective_recompute = read_selective_recompute(*value);
   if (const auto value = json.find("interleaves_by_default")) recipe.interleaves_by_default = value->boolean();
+  if (const auto value = json.find("divides_experts")) recipe.divides_experts = value->boolean();
   if (const auto value = json.find("schedules")) recipe.schedules = read_schedules(*value);
   if (const auto value = json.find("overlap_sends")) recipe.overlap_sends = read_overlap_sends(*value);
   if (const auto value = json.find("overlap_synchronization"))
@@ -324,6 +340,7 @@ std::string write_recipe(const Recipe& recipe) {
                {"recompute_scope", name(recipe.recompute_scope)},
                {"selective_recompute", name(recipe.selective_recompute)},
                {"interleaves_by_default", recipe.interleaves_by_default},
+               {"divides_experts", recipe.divides_experts},
                {"recompute_by_default", name(recipe.recompute_by_default)},
                {"fused_attention", recipe.fused_attention},
                {"attention_kernel", recipe.attention_kernel},

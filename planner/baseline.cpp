@@ -34,12 +34,6 @@ void check(const PlanningInput& input, const UniformLayout& layout, std::int64_t
                     layout.tensor_parallel, layout.pipeline_parallel, layout.data_parallel,
                     context ? fmt::format(" x {}", layout.context_parallel) : "", product, input.cluster.devices()));
   }
-  if (layout.data_parallel * layout.context_parallel % layout.expert_parallel != 0)
-    throw InputError("--ep", layout.context_parallel > 1
-                                 ? fmt::format("{} must divide data and context parallelism together, --dp {} --cp {}",
-                                               layout.expert_parallel, layout.data_parallel, layout.context_parallel)
-                                 : fmt::format("{} must divide data parallelism, --dp {}", layout.expert_parallel,
-                                               layout.data_parallel));
   if (global_batch < 1) throw InputError("--global-batch", fmt::format("must be at least 1, is {}", global_batch));
   if (layout.sequence_parallel && layout.tensor_parallel == 1)
     throw InputError("--sequence-parallel", "needs tensor parallelism; give --tp 2 or more");
@@ -169,6 +163,7 @@ std::string describe(const UniformLayout& layout) {
       fmt::format("tp={} pp={} dp={}", layout.tensor_parallel, layout.pipeline_parallel, layout.data_parallel);
   if (layout.context_parallel > 1) text += fmt::format(" cp={}", layout.context_parallel);
   if (layout.expert_parallel > 1) text += fmt::format(" ep={}", layout.expert_parallel);
+  if (layout.expert_tensor_parallel) text += fmt::format(" etp={}", *layout.expert_tensor_parallel);
   if (layout.sequence_parallel) text += " sequence-parallel";
   if (layout.parameter_state != ParameterState::replicated) text += fmt::format(" {}", name(layout.parameter_state));
   if (layout.recompute != Recompute::none) text += fmt::format(" recompute={}", name(layout.recompute));
@@ -214,8 +209,10 @@ const PlanningInput& BaselinePlanner::input() const { return state_->input; }
 
 void BaselinePlanner::move_to(const Cluster& cluster) { state_->input.cluster = cluster; }
 
-Plan BaselinePlanner::plan(const UniformLayout& layout, std::int64_t global_batch) {
-  check(state_->input, layout, global_batch);
+Plan BaselinePlanner::plan(const UniformLayout& given, std::int64_t global_batch) {
+  check(state_->input, given, global_batch);
+  const UniformLayout layout =
+      with_expert_degrees(state_->input.graph, state_->space.meanings, state_->input.recipe, given);
   check_degrees(state_->input.graph, state_->space.meanings, layout);
   state_->options = options_of(layout, global_batch);
   const SearchSpace& space = state_->space;
@@ -281,10 +278,18 @@ std::vector<UniformLayout> possible_degrees(const SearchSpace& space) {
     for (const std::int64_t pp : pipeline_degrees(cluster)) {
       if (devices % (tp * pp) != 0) continue;
       const std::int64_t dp = devices / (tp * pp);
-      const std::int64_t most_experts = space.meanings.has_experts() ? dp : 1;
-      for (std::int64_t ep = 1; ep <= most_experts; ep *= 2)
-        if (dp % ep == 0)
-          add({.tensor_parallel = tp, .pipeline_parallel = pp, .data_parallel = dp, .expert_parallel = ep});
+      if (!space.meanings.has_experts()) {
+        add({.tensor_parallel = tp, .pipeline_parallel = pp, .data_parallel = dp});
+        continue;
+      }
+      // Tensor parallelism divides each expert, or takes whole ones.
+      for (const std::int64_t etp : tp > 1 ? std::vector<std::int64_t>{tp, 1} : std::vector<std::int64_t>{1})
+        for (std::int64_t ep = tp / etp; ep <= dp * tp / etp; ep *= 2)
+          add({.tensor_parallel = tp,
+               .pipeline_parallel = pp,
+               .data_parallel = dp,
+               .expert_parallel = ep,
+               .expert_tensor_parallel = tp > 1 ? std::optional(etp) : std::nullopt});
     }
   return result;
 }

@@ -34,15 +34,19 @@ struct UniformLayout {
   // Expert parallelism divides data and context parallelism together: the experts' parameters have data_parallel ·
   // context_parallel / expert_parallel replicas.
   std::int64_t context_parallel = 1, expert_parallel = 1;
+  // So many of the tensor-parallel devices divide each expert; tensor_parallel / expert_tensor_parallel of them are
+  // part of expert parallelism's devices and hold whole ones (Megatron's --expert-tensor-parallel-size). None: as the
+  // recipe's frameworks have it.
+  std::optional<std::int64_t> expert_tensor_parallel;
   bool operator==(const UniformLayout&) const = default;
 };
 std::string describe(const UniformLayout& layout);  // "tp=4 pp=2 dp=1 sequence-parallel zero=1"
 
 // The plan of one layout; status infeasible with reasons when it does not fit.
 // Throws InputError: dp·tp·pp·cp differs from the devices, a degree below 1, experts that a model lacks or that ep does
-// not divide, tokens of a sample that cp does not divide, attention heads or hidden sizes of MLPs that tp does not divide, key-value heads that it neither divides nor
-// is a multiple of, more stages than layers, a microbatch that does not divide the batch, microbatches that the
-// schedule cannot have.
+// not divide, tokens of a sample that cp does not divide, attention heads or hidden sizes of MLPs that tp does not
+// divide, key-value heads that it neither divides nor is a multiple of, more stages than layers, a microbatch that does
+// not divide the batch, microbatches that the schedule cannot have.
 Plan baseline_plan(const PlanningInput& input, const UniformLayout& layout, std::int64_t global_batch);
 
 // Plans many layouts of one graph under one recipe: what depends on these alone is found once. Not for several threads

@@ -38,6 +38,7 @@ std::vector<AxisRole> roles_of(const Plan& plan, const DeviceMesh& mesh) {
       {"cp", AxisRole::context_parallel},
       {"cp-ep", AxisRole::context_and_expert_parallel},
       {"tp-kv", AxisRole::key_value_copies},
+      {"tp-ep", sequence ? AxisRole::sequence_and_expert_parallel : AxisRole::tensor_and_expert_parallel},
       {"tp", sequence ? AxisRole::sequence_parallel : AxisRole::tensor_parallel}};
   for (std::size_t axis = 0; axis < mesh.dimensions(); ++axis) roles[axis] = named.at(mesh.axes[axis].name);
   return roles;

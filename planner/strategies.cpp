@@ -29,6 +29,27 @@ AxisRole role_of(const StrategyContext& context, std::size_t axis) {
   return context.roles[context.roles[axis] == AxisRole::key_value_copies ? axis - 1 : axis];
 }
 
+bool shards_experts(AxisRole role) {
+  return role == AxisRole::expert_parallel || role == AxisRole::context_and_expert_parallel ||
+         role == AxisRole::tensor_and_expert_parallel || role == AxisRole::sequence_and_expert_parallel;
+}
+
+// What the role does where there are no experts.
+AxisRole beside_experts(AxisRole role) {
+  switch (role) {
+    case AxisRole::expert_parallel:
+      return AxisRole::data_parallel;
+    case AxisRole::context_and_expert_parallel:
+      return AxisRole::context_parallel;
+    case AxisRole::tensor_and_expert_parallel:
+      return AxisRole::tensor_parallel;
+    case AxisRole::sequence_and_expert_parallel:
+      return AxisRole::sequence_parallel;
+    default:
+      return role;
+  }
+}
+
 // Of the axis and the one that goes with it.
 std::int64_t devices_together(const StrategyContext& context, std::size_t axis) {
   if (context.roles[axis] == AxisRole::key_value_copies) --axis;
@@ -45,6 +66,12 @@ bool vocabulary_divides(const StrategyContext& context, const Op& op, std::size_
   return false;
 }
 
+bool makes_key_value_heads(const StrategyContext& context, const Op& op) {
+  for (std::uint32_t f = 0; f < op.rule.factors.size(); ++f)
+    if (in_marked(op.outputs, op.rule.outputs, context.meanings.key_value_heads, FactorId{f})) return true;
+  return false;
+}
+
 // Too many devices for the key-value heads that the op makes: each makes those that it reads.
 bool has_too_few_heads(const StrategyContext& context, const Op& op, std::int64_t devices) {
   for (std::uint32_t f = 0; f < op.rule.factors.size(); ++f)
@@ -54,14 +81,15 @@ bool has_too_few_heads(const StrategyContext& context, const Op& op, std::int64_
   return false;
 }
 
-// May an axis with a tensor-parallel role shard this factor? Key-value heads that do not suffice are copied: no
-// framework divides a head.
+// May an axis with a tensor-parallel role shard this factor? Keys and values are made by head, as frameworks have it,
+// and copied where heads do not suffice: none divides a head.
 bool tensor_parallel_factor(const StrategyContext& context, const Op& op, std::size_t axis, FactorId factor,
                             bool along_tokens) {
   const bool token = is_token_factor(context, op, factor);
+  if (is_expert_factor(context, op, factor)) return false;
   if (multiplies_a_parameter(context.graph, op)) {
     if (token || (op.kind == OpKind::gather && in_outputs(op.rule, factor))) return false;
-    if (has_too_few_heads(context, op, devices_together(context, axis)))
+    if (makes_key_value_heads(context, op))
       return in_marked(op.outputs, op.rule.outputs, context.meanings.key_value_heads, factor);
     for (std::size_t i = 0; i < op.inputs.size(); ++i)
       if (context.graph.tensor(op.inputs[i]).role == TensorRole::parameter && contains(op.rule.inputs[i], factor))
@@ -78,7 +106,9 @@ bool tensor_parallel_factor(const StrategyContext& context, const Op& op, std::s
 }
 
 bool role_allows(const StrategyContext& context, const Op& op, std::size_t axis, FactorId factor) {
-  switch (role_of(context, axis)) {
+  const AxisRole role = role_of(context, axis);
+  if (shards_experts(role) && works_on_experts(context, op)) return is_expert_factor(context, op, factor);
+  switch (beside_experts(role)) {
     case AxisRole::free:
       return true;
     case AxisRole::data_parallel:
@@ -89,17 +119,9 @@ bool role_allows(const StrategyContext& context, const Op& op, std::size_t axis,
       return tensor_parallel_factor(context, op, axis, factor, true);
     case AxisRole::context_parallel:
       return is_token_factor(context, op, factor) && !op.factor_sizes[index(factor)].scales_with_batch;
-    case AxisRole::expert_parallel:
-      return works_on_experts(context, op) ? is_expert_factor(context, op, factor)
-                                           : op.factor_sizes[index(factor)].scales_with_batch;
-    case AxisRole::context_and_expert_parallel:
-      return works_on_experts(context, op)
-                 ? is_expert_factor(context, op, factor)
-                 : is_token_factor(context, op, factor) && !op.factor_sizes[index(factor)].scales_with_batch;
-    case AxisRole::key_value_copies:
-      break;
+    default:
+      return false;
   }
-  return false;
 }
 
 // As the loss of a sample does: what lies behind is of no token.
@@ -114,13 +136,9 @@ bool adds_up_tokens(const StrategyContext& context, const Op& op) {
 // with a parameter and the core of attention, and sequence parallelism whatever lies between them, too. Tokens' losses
 // are whole where their logits are sharded; adding up a part of them would cost an all-gather of their gradient.
 bool role_obliges(const StrategyContext& context, const Op& op, std::size_t axis) {
-  switch (context.roles[axis]) {
-    case AxisRole::free:
-      return false;
+  switch (beside_experts(context.roles[axis])) {
     case AxisRole::data_parallel:
     case AxisRole::context_parallel:
-    case AxisRole::expert_parallel:
-    case AxisRole::context_and_expert_parallel:
       return true;
     case AxisRole::sequence_parallel:
       return !adds_up_tokens(context, op) && !has_too_few_heads(context, op, context.mesh.size(axis));
@@ -129,8 +147,9 @@ bool role_obliges(const StrategyContext& context, const Op& op, std::size_t axis
              (multiplies_a_parameter(context.graph, op) && !has_too_few_heads(context, op, context.mesh.size(axis)));
     case AxisRole::key_value_copies:  // elsewhere what the axis before it does decides
       return op.kind == OpKind::attention;
+    default:
+      return false;
   }
-  return false;
 }
 
 bool shape_allows(const StrategyContext& context, const Op& op, const AxisFactors& axes, std::string* reason) {
@@ -300,13 +319,11 @@ std::vector<Layout> enumerate_layouts(const StrategyContext& context, TensorId i
       const bool token = context.meanings.tokens[index(id)][d];
       const bool expert = context.meanings.experts[index(id)][d];
       const bool batch = tensor.shape[d].scales_with_batch;
-      const AxisRole role = role_of(context, axis);
-      const bool allowed = role == AxisRole::free || (role == AxisRole::data_parallel && batch) ||
-                           (role == AxisRole::tensor_parallel && !token) ||
-                           (role == AxisRole::sequence_parallel && !batch) ||
-                           (role == AxisRole::context_parallel && token && !batch) ||
-                           (role == AxisRole::expert_parallel && (batch || expert)) ||
-                           (role == AxisRole::context_and_expert_parallel && ((token && !batch) || expert));
+      const AxisRole role = beside_experts(role_of(context, axis));
+      const bool allowed =
+          role == AxisRole::free || (role == AxisRole::data_parallel && batch) ||
+          (role == AxisRole::tensor_parallel && !token) || (role == AxisRole::sequence_parallel && !batch) ||
+          (role == AxisRole::context_parallel && token && !batch) || (shards_experts(role_of(context, axis)) && expert);
       if (allowed) states.push_back(sharded(d));
     }
     std::vector<Layout> extended;

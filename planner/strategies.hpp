@@ -23,11 +23,14 @@ namespace meshloom {
 enum class AxisRole {
   free,
   data_parallel,      // shards the batch wherever it can, nothing else
-  tensor_parallel,    // shards the parameters of matrix products, and the activations between them; never tokens
+  tensor_parallel,    // shards the parameters of matrix products, and the activations between them; never tokens. Of
+                      // experts' parameters a part of each, never whole ones
   sequence_parallel,  // as tensor_parallel, and the activations elsewhere along the tokens
   context_parallel,   // shards the tokens of a sample wherever it can: the batch stays whole, parameters are replicated
   expert_parallel,    // shards the experts' work by expert and everything else by batch, as data_parallel
   context_and_expert_parallel,  // shards the experts' work by expert and everything else by tokens, as context_parallel
+  tensor_and_expert_parallel,   // shards the experts' work by expert and everything else as tensor_parallel
+  sequence_and_expert_parallel,  // shards the experts' work by expert and everything else as sequence_parallel
   key_value_copies,  // with the tensor- or sequence-parallel axis before it as with one axis of both; where that is too
                      // many for the key-value heads, its devices share one: each has a copy and a part of its queries
 };

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
+#include <string_view>
 
 #include "costmodel/groups.hpp"
 #include "graphs/input_error.hpp"
@@ -25,17 +27,30 @@ std::int64_t devices_per_key_value_head(const DimensionMeanings& model, std::int
   return heads == 1 ? 1 : tensor_parallel / heads;  // of one head each device has a copy: nothing to tell apart
 }
 
-// Expert parallelism takes what it can of data parallelism's devices, the rest of context parallelism's.
+// Of expert parallelism's devices, those that are one tensor-parallel group.
+std::int64_t experts_over_tensor_parallel(const UniformLayout& layout) {
+  return layout.tensor_parallel / layout.expert_tensor_parallel.value_or(layout.tensor_parallel);
+}
+
+// Expert parallelism takes the tensor-parallel devices that divide no expert, then what it can of data parallelism's,
+// the rest of context parallelism's.
 std::vector<LayoutAxis> layout_axes(const DimensionMeanings& model, const UniformLayout& layout) {
   const std::int64_t copies = devices_per_key_value_head(model, layout.tensor_parallel);
-  const std::int64_t of_data = std::gcd(layout.expert_parallel, layout.data_parallel);
-  const std::int64_t of_context = layout.expert_parallel / of_data;
+  const std::int64_t of_tensor = experts_over_tensor_parallel(layout);
+  const std::int64_t elsewhere = layout.expert_parallel / of_tensor;
+  const std::int64_t of_data = std::gcd(elsewhere, layout.data_parallel);
+  const std::int64_t of_context = elsewhere / of_data;
+  const bool sequence = layout.sequence_parallel;
+  const LayoutAxis whole_experts{
+      "tp-ep", of_tensor / (of_tensor > 1 ? copies : 1),
+      sequence ? AxisRole::sequence_and_expert_parallel : AxisRole::tensor_and_expert_parallel};
   std::vector<LayoutAxis> axes{{"dp", layout.data_parallel / of_data, AxisRole::data_parallel},
                                {"ep", of_data, AxisRole::expert_parallel},
                                {"cp", layout.context_parallel / of_context, AxisRole::context_parallel},
                                {"cp-ep", of_context, AxisRole::context_and_expert_parallel},
-                               {"tp", layout.tensor_parallel / copies,
-                                layout.sequence_parallel ? AxisRole::sequence_parallel : AxisRole::tensor_parallel},
+                               whole_experts,
+                               {"tp", layout.tensor_parallel / of_tensor / (of_tensor > 1 ? 1 : copies),
+                                sequence ? AxisRole::sequence_parallel : AxisRole::tensor_parallel},
                                {"tp-kv", copies, AxisRole::key_value_copies}};
   std::erase_if(axes, [](const LayoutAxis& axis) { return axis.size == 1; });
   return axes;
@@ -67,7 +82,7 @@ DeviceMesh mesh_on_hosts(const Cluster& cluster, const DimensionMeanings& model,
   for (auto axis = axes.rbegin(); axis != axes.rend(); ++axis) {
     extent *= axis->size;
     if (cluster.devices_per_host % extent != 0 && extent % cluster.devices_per_host != 0)
-      throw InputError(fmt::format("--{}", axis->name),
+      throw InputError(fmt::format("--{}", std::string_view(axis->name).substr(0, 2)),
                        fmt::format("{} does not lie evenly on hosts of {}", axis->size, cluster.devices_per_host));
   }
   for (const LayoutAxis& axis : axes) mesh.axes.push_back({axis.name, axis.size});
@@ -91,11 +106,30 @@ DeviceMesh stage_mesh(const Cluster& cluster, const DimensionMeanings& model, co
   return mesh;
 }
 
-// What an activation function between two products runs along beside tokens: the hidden size of the MLP, experts.
+bool is_expert_factor(const DimensionMeanings& model, const Op& op, FactorId factor) {
+  return in_marked(op.inputs, op.rule.inputs, model.experts, factor);
+}
+
+std::int64_t least_experts(const Graph& graph, const DimensionMeanings& model) {
+  std::int64_t least = std::numeric_limits<std::int64_t>::max();
+  for (const Op& op : graph.ops)
+    for (std::uint32_t f = 0; f < op.rule.factors.size(); ++f)
+      if (is_expert_factor(model, op, FactorId{f})) least = std::min(least, op.factor_sizes[f].size);
+  return least;
+}
+
+bool has_experts(const DimensionMeanings& model, const Op& op) {
+  for (std::uint32_t f = 0; f < op.rule.factors.size(); ++f)
+    if (is_expert_factor(model, op, FactorId{f})) return true;
+  return false;
+}
+
+// What an activation function between two products runs along beside tokens and experts: the hidden size of the MLP.
 std::vector<std::int64_t> hidden_sizes(const DimensionMeanings& model, const Op& op) {
   std::vector<std::int64_t> sizes;
   for (std::uint32_t f = 0; f < op.rule.factors.size(); ++f)
-    if (!op.factor_sizes[f].scales_with_batch && !in_marked(op.inputs, op.rule.inputs, model.tokens, FactorId{f}))
+    if (!op.factor_sizes[f].scales_with_batch && !in_marked(op.inputs, op.rule.inputs, model.tokens, FactorId{f}) &&
+        !is_expert_factor(model, op, FactorId{f}))
       sizes.push_back(op.factor_sizes[f].size);
   return sizes;
 }
@@ -104,6 +138,17 @@ std::vector<std::int64_t> hidden_sizes(const DimensionMeanings& model, const Op&
 
 std::int64_t devices_of_stage(const UniformLayout& layout) {
   return layout.tensor_parallel * layout.context_parallel * layout.data_parallel;
+}
+
+UniformLayout with_expert_degrees(const Graph& graph, const DimensionMeanings& model, const Recipe& recipe,
+                                  UniformLayout layout) {
+  if (layout.expert_tensor_parallel || layout.tensor_parallel == 1 || !model.has_experts()) return layout;
+  const std::int64_t tp = layout.tensor_parallel, ep = layout.expert_parallel;
+  layout.expert_tensor_parallel = tp;
+  if (recipe.divides_experts) return layout;
+  const std::int64_t experts = least_experts(graph, model);
+  if (ep % tp == 0 && experts / ep % tp == 0) layout.expert_tensor_parallel = 1;
+  return layout;
 }
 
 std::vector<DeviceMesh> stage_meshes(const Cluster& cluster, const DimensionMeanings& model,
@@ -137,23 +182,50 @@ void check_tensor_parallel(const Graph& graph, const DimensionMeanings& model, c
   for (const Op& op : graph.ops) {
     if (op.kind != OpKind::gelu && op.kind != OpKind::silu && op.kind != OpKind::relu) continue;
     const std::vector<std::int64_t> sizes = hidden_sizes(model, op);
+    const bool of_experts = has_experts(model, op);
+    const std::int64_t parts = of_experts ? layout.expert_tensor_parallel.value_or(devices) : devices;
     if (!sizes.empty() &&
-        std::none_of(sizes.begin(), sizes.end(), [&](std::int64_t size) { return size % devices == 0; }))
-      throw InputError(
-          "--tp", fmt::format("{} does not divide {}, the hidden size that \"{}\" works on; give a divisor", devices,
-                              sizes.back(), op.id));
+        std::none_of(sizes.begin(), sizes.end(), [&](std::int64_t size) { return size % parts == 0; }))
+      throw InputError(of_experts ? "--etp" : "--tp",
+                       fmt::format("{} does not divide {}, the hidden size that \"{}\" works on; give a divisor", parts,
+                                   sizes.back(), op.id));
   }
+}
+
+// That the degrees can be had together.
+void check_expert_degrees(const DimensionMeanings& model, const UniformLayout& layout) {
+  const std::int64_t tp = layout.tensor_parallel, etp = layout.expert_tensor_parallel.value_or(tp);
+  if (etp < 1 || tp % etp != 0)
+    throw InputError("--etp", fmt::format("{} does not divide tensor parallelism, --tp {}; give a divisor", etp, tp));
+  const std::int64_t whole = tp / etp, ep = layout.expert_parallel;
+  if (ep % whole != 0)
+    throw InputError("--etp",
+                     fmt::format("{} spreads experts over {} groups of the devices of --tp {}, so --ep must be a "
+                                 "multiple of {}, but is {}; give --ep {} or --etp {}",
+                                 etp, whole, tp, whole, ep, std::lcm(ep, whole), tp));
+  if (whole > 1 && etp > 1 && devices_per_key_value_head(model, tp) > 1)
+    throw InputError("--etp", fmt::format("{} cannot be had with --tp {}, whose devices share key-value heads; give 1 "
+                                          "or {}",
+                                          etp, tp, tp));
+  if (layout.data_parallel * layout.context_parallel % (ep / whole) == 0) return;
+  std::string kinds = "data", degrees = fmt::format("--dp {}", layout.data_parallel);
+  if (layout.context_parallel > 1) kinds += " and context", degrees += fmt::format(" --cp {}", layout.context_parallel);
+  if (whole > 1) kinds += " and tensor", degrees += fmt::format(" --tp {} of --etp {}", tp, etp);
+  throw InputError("--ep", fmt::format("{} must divide {} parallelism{}, {}; give a divisor", ep, kinds,
+                                       kinds == "data" ? "" : " together", degrees));
 }
 
 void check_expert_parallel(const Graph& graph, const DimensionMeanings& model, const UniformLayout& layout) {
   const std::int64_t devices = layout.expert_parallel;
+  if (layout.expert_tensor_parallel && !model.has_experts())
+    throw InputError("--etp", "the model has no experts to divide; leave it out");
   if (devices == 1) return;
   if (!model.has_experts())
     throw InputError("--ep",
                      fmt::format("{} devices have no experts to share: the model has none; leave it out", devices));
   for (const Op& op : graph.ops)
     for (std::uint32_t f = 0; f < op.rule.factors.size(); ++f)
-      if (in_marked(op.inputs, op.rule.inputs, model.experts, FactorId{f}) && op.factor_sizes[f].size % devices != 0)
+      if (is_expert_factor(model, op, FactorId{f}) && op.factor_sizes[f].size % devices != 0)
         throw InputError("--ep", fmt::format("{} does not divide the model's {} experts; give a divisor", devices,
                                              op.factor_sizes[f].size));
 }
@@ -177,6 +249,7 @@ void check_context_parallel(const Graph& graph, const DimensionMeanings& model, 
 }  // namespace
 
 void check_degrees(const Graph& graph, const DimensionMeanings& model, const UniformLayout& layout) {
+  check_expert_degrees(model, layout);
   check_tensor_parallel(graph, model, layout);
   check_expert_parallel(graph, model, layout);
   check_context_parallel(graph, model, layout);

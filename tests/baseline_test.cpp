@@ -195,7 +195,7 @@ TEST_CASE("expert parallelism beyond data parallelism takes devices of context p
   }
   layout.expert_parallel = 16;
   CHECK_THROWS_WITH(baseline_plan(input, layout, 32),
-                    "--ep: 16 must divide data and context parallelism together, --dp 2 --cp 4");
+                    "--ep: 16 must divide data and context parallelism together, --dp 2 --cp 4; give a divisor");
 }
 
 TEST_CASE("degrees that do not fit the cluster or the model are refused", "[baseline]") {
@@ -206,7 +206,7 @@ TEST_CASE("degrees that do not fit the cluster or the model are refused", "[base
                     "--tp, --pp, --dp, --cp: 1 x 1 x 4 x 4 = 16, but the cluster has 8 devices; change a degree or "
                     "--hosts");
   CHECK_THROWS_WITH(baseline_plan(input, {.data_parallel = 8, .expert_parallel = 3}, 32),
-                    "--ep: 3 must divide data parallelism, --dp 8");
+                    "--ep: 3 must divide data parallelism, --dp 8; give a divisor");
   CHECK_THROWS_WITH(baseline_plan(input, {1, 8, 1}, 32), "--pp: 8 does not divide the model's 4 layers");
   CHECK_THROWS_WITH(baseline_plan(input, sized({1, 1, 8}, 3), 32),
                     "--microbatch-size: 3 per replica on 8 replicas does not divide the global batch 32");

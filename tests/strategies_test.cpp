@@ -255,6 +255,27 @@ TEST_CASE("expert parallelism shards the experts' work by expert, all else by ba
     CHECK(moe.strategies(op) == Lines{"b"});
 }
 
+TEST_CASE("tensor parallelism divides each expert, or with expert parallelism takes whole ones") {
+  MoeOptions options;
+  options.gpt.layers = 2, options.gpt.hidden = 64, options.gpt.heads = 4, options.gpt.seq_len = 16;
+  options.gpt.vocab = 128, options.experts = 8;
+  const Graph graph = build_moe(options);
+  for (const AxisRole role : {AxisRole::tensor_parallel, AxisRole::sequence_parallel}) {
+    const Enumerated divided(graph, mesh_of({4}), 4, {role});
+    CHECK(divided.strategies("h1.moe.up") == Lines{"h", "f"});
+    CHECK(divided.strategies("h1.moe.down") == Lines{"f", "h"});
+  }
+  const Enumerated whole(graph, mesh_of({4}), 4, {AxisRole::sequence_and_expert_parallel});
+  for (const std::string op : {"h1.moe.up", "h1.moe.gelu", "h1.moe.down"}) CHECK(whole.strategies(op) == Lines{"e"});
+  CHECK(whole.strategies("h1.ln2") == Lines{"s"});
+  const Enumerated sequence(graph, mesh_of({4}), 4, {AxisRole::sequence_parallel});
+  for (const std::string op : {"embed.tokens", "h0.attn.q", "h0.attn.core", "h0.mlp.up", "h1.ln2", "h1.moe.dispatch"})
+    CHECK(whole.strategies(op) == sequence.strategies(op));
+  const Enumerated without(graph, mesh_of({4}), 4, {AxisRole::tensor_and_expert_parallel});
+  CHECK(without.strategies("h1.moe.up") == Lines{"e"});
+  CHECK(without.strategies("h1.ln2") == Lines{"-"});
+}
+
 TEST_CASE("context parallelism divides the tokens sent to experts") {
   MoeOptions options;
   options.gpt.layers = 2, options.gpt.hidden = 64, options.gpt.heads = 4, options.gpt.seq_len = 16;

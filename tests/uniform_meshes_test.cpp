@@ -1,5 +1,7 @@
 #include "planner/uniform_meshes.hpp"
 
+#include <fmt/format.h>
+
 #include <catch2/catch.hpp>
 
 #include "planner/plan/plan_json.hpp"
@@ -69,6 +71,115 @@ TEST_CASE("experts that expert parallelism does not divide are refused", "[basel
   layout.expert_parallel = 8;
   CHECK_THROWS_WITH(baseline_plan(input, layout, 32),
                     Catch::Contains("--ep: 8 does not divide the model's 4 experts; give a divisor"));
+}
+
+namespace {
+
+PlanningInput experts_on_v100s(std::int64_t experts) {
+  PlanningInput input = small_gpt_on_v100s();
+  TransformerOptions options;
+  options.layers = 2, options.hidden = 256, options.heads = options.kv_heads = 4, options.seq_len = 128;
+  options.vocab = 1024;
+  options.experts = Experts{};
+  options.experts->count = experts, options.experts->top_k = 2, options.experts->ffn_hidden = 256;
+  input.graph = build_transformer(options);
+  return input;
+}
+
+struct OfExperts {
+  std::string axes;         // of the mesh, the major-most first
+  std::string shards;       // of the experts' first product: each axis' factor
+  Bytes parameters;         // of one device
+  std::string collectives;  // that bring the experts' tokens forward
+};
+
+OfExperts experts_of(const PlanningInput& input, UniformLayout layout) {
+  layout.micro_batch_per_replica = 1;
+  const Plan plan = baseline_plan(input, layout, 32);
+  REQUIRE(plan.status == PlanStatus::feasible);
+  const Stage& stage = plan.stages[0];
+  OfExperts result;
+  const std::vector<std::string> factors = axes_of(plan, "h1.moe.up");
+  for (std::size_t axis = 0; axis < stage.mesh.size(); ++axis) {
+    result.axes += fmt::format(" {} {}", stage.mesh[axis].name, stage.mesh[axis].size);
+    result.shards += " " + (factors[axis].empty() ? "-" : factors[axis]);
+  }
+  for (const TensorLayout& tensor : stage.tensors)
+    if (tensor.parameter && tensor.tensor == "h1.moe.up.weight") result.parameters += tensor.bytes;
+  for (const Conversion& conversion : stage.conversions)
+    if (conversion.rate == Rate::per_microbatch && conversion.tensor == "h1.moe.dispatch")
+      for (const CollectiveStep& step : conversion.forward)
+        result.collectives += fmt::format(" {}", name(step.collective));
+  return result;
+}
+
+}  // namespace
+
+// Eight experts of 256 by 256 numbers of 2 bytes.
+TEST_CASE("--etp says how many of the tensor-parallel devices divide each expert; the others hold whole ones",
+          "[baseline]") {
+  const PlanningInput input = experts_on_v100s(8);
+  const Bytes all(8.0 * 256 * 256 * 2);
+  UniformLayout layout{.tensor_parallel = 4, .data_parallel = 2, .sequence_parallel = true};
+  layout.expert_parallel = 2, layout.expert_tensor_parallel = 4;
+  const OfExperts divided = experts_of(input, layout);
+  CHECK(divided.axes == " ep 2 tp 4");
+  CHECK(divided.shards == " e m");
+  CHECK(divided.parameters == all / 8);
+  layout.expert_parallel = 8, layout.expert_tensor_parallel = 1;
+  const OfExperts whole = experts_of(input, layout);
+  CHECK(whole.axes == " ep 2 tp-ep 4");
+  CHECK(whole.shards == " e e");
+  CHECK(whole.parameters == all / 8);
+  layout.expert_parallel = 4;  // of the tensor-parallel devices alone: each replica has all experts
+  const OfExperts inside = experts_of(input, layout);
+  CHECK(inside.axes == " dp 2 tp-ep 4");
+  CHECK(inside.parameters == all / 4);
+  layout.expert_tensor_parallel = 2;
+  const OfExperts both = experts_of(input, layout);
+  CHECK(both.axes == " ep 2 tp-ep 2 tp 2");
+  CHECK(both.shards == " e e m");
+  CHECK(both.parameters == all / 8);
+}
+
+TEST_CASE("whether experts are divided is the recipe's where no layout says it", "[baseline]") {
+  const PlanningInput many = experts_on_v100s(32), few = experts_on_v100s(8);
+  UniformLayout layout{.tensor_parallel = 4, .data_parallel = 2, .expert_parallel = 8};
+  const auto etp = [&](const PlanningInput& input, bool divides) {
+    Recipe recipe = input.recipe;
+    recipe.divides_experts = divides;
+    return with_expert_degrees(input.graph, dimension_meanings(input.graph), recipe, layout).expert_tensor_parallel;
+  };
+  CHECK(etp(many, true) == 4);
+  CHECK(etp(many, false) == 1);
+  CHECK(etp(few, false) == 4);  // one for each of eight devices: none left for tensor parallelism
+  layout.expert_parallel = 2;   // not a multiple of the devices that would hold different ones
+  CHECK(etp(many, false) == 4);
+  layout.expert_tensor_parallel = 2;
+  CHECK(etp(many, true) == 2);
+  layout.expert_tensor_parallel.reset(), layout.tensor_parallel = 1;
+  CHECK_FALSE(etp(many, true));
+  CHECK_FALSE(with_expert_degrees(small_gpt_on_v100s().graph, dimension_meanings(small_gpt_on_v100s().graph),
+                                  find_recipe("megatron"), {.tensor_parallel = 8})
+                  .expert_tensor_parallel);
+}
+
+TEST_CASE("degrees of experts that cannot be had together are refused", "[baseline]") {
+  PlanningInput input = experts_on_v100s(8);
+  UniformLayout layout{.tensor_parallel = 4, .data_parallel = 2};
+  const auto refused = [&](std::int64_t ep, std::int64_t etp, const std::string& text) {
+    layout.expert_parallel = ep, layout.expert_tensor_parallel = etp;
+    CHECK_THROWS_WITH(baseline_plan(input, layout, 32), text);
+  };
+  refused(2, 3, "--etp: 3 does not divide tensor parallelism, --tp 4; give a divisor");
+  refused(2, 1,
+          "--etp: 1 spreads experts over 4 groups of the devices of --tp 4, so --ep must be a multiple of 4, but is 2; "
+          "give "
+          "--ep 4 or --etp 4");
+  refused(4, 4, "--ep: 4 must divide data parallelism, --dp 2; give a divisor");
+  refused(8, 2, "--ep: 8 must divide data and tensor parallelism together, --dp 2 --tp 4 of --etp 2; give a divisor");
+  input = small_gpt_on_v100s();
+  refused(1, 4, "--etp: the model has no experts to divide; leave it out");
 }
 
 // Copying costs more than dividing a head would, and attention is so small here that dividing it saves nothing: what

@@ -65,9 +65,9 @@ LIMITS = """## What limits it
 - **Releases and sessions.** The same layout of Qwen3-30B on 16 H100 took 28.9 s in one release of a framework and 51.3 s in
   another; vTrain's runs on one host differ from any smooth model by session (tensor parallelism over 8 devices with one
   sample is slower than with two). Neither is modelled.
-- **Mixtures of experts**: one traffic factor for all dispatchers and kernels. With tensor parallelism experts are spread over its
-  devices too, where these divide them (what Megatron calls folding), and only else divided one by one, which is Megatron's default:
-  no layout can say which. Of Mixtral-8x22B and Qwen2-57B with and without folding (held out), the order comes out wrong.
+- **Mixtures of experts**: one traffic factor for all dispatchers and kernels, and one imbalance, which stands for whatever a
+  release's experts lose, though published runs force a balance. Releases of one framework differ by up to 80 % in the same layout.
+  Whether tensor parallelism divides experts is taken from what frameworks usually do where a run does not say it.
 - **Blackwell**: few runs for each device and precision. Those of B200 and B300 in bf16 are mixtures of experts, whose errors are in the
   share of the peak: the best published bf16 product on B200 is 1.85 times as fast as modelled ([microbenchmarks](microbenchmarks.md)).
   Dense models in bf16 on B200 will be faster than predicted.

@@ -201,13 +201,13 @@ def mixtures():
         how = "folding" if folding else "mcore"
         add(f"mpf-t{number}-{shape[0]}-{how}-{gpus}", "MoE Parallel Folding (Megatron Core), tables 3 to 5",
             f"arXiv 2504.14960, table {number}, {shape[0]}, MCore{' w/ Folding' if folding else ''}, {gpus} GPUs",
-            "H100-80GB-SXM", gpus, model, "bf16", {"tp": tp, "pp": pp, "cp": cp, "dp": gpus // tp // pp // cp, "ep": ep}, 1,
+            "H100-80GB-SXM", gpus, model, "bf16", {"tp": tp, "pp": pp, "cp": cp, "dp": gpus // tp // pp // cp, "ep": ep,
+            "etp": 1 if folding else tp}, 1,
             batch, "Megatron-LM", whole_square(model) * batch * seq / gpus / (utilization / 100 * 989.5e12),
             "MFU of 989.5 TFLOP/s, printed; Megatron-LM's formula: experts that a token meets, attention of the whole square",
             vpp=None, zero_stage=1, sequence_parallel=True, internode_gbit_per_s_per_node=3200,
             attention_kernel="transformer-engine", suspect=counted_attention(model),
-            assumed=["microbatch of 1", "virtual stages", f"experts divided over {1 if folding else tp} tensor-parallel ranks",
-                     "capacity factor 1 drops tokens"] + (["batch of 1024: the paper's scaling runs"] if number == 4 else []))
+            assumed=["microbatch of 1", "virtual stages", "expert_tensor_parallel", "capacity factor 1 drops tokens"] + (["batch of 1024: the paper's scaling runs"] if number == 4 else []))
     for name, pp, vpp, eager, graph in (("pp1", 1, 1, 5822.0, 5830.5), ("pp2", 2, 8, 5615.5, 5575.5)):
         for trainer, tokens in (("eager", eager), ("graph", graph)):
             model = {**mixture("DeepSeek V3 671B", 61, 7168, 128, 4096, 128, 256, 8, 2048, 129280, 1, attention="MLA",

@@ -97,7 +97,11 @@ void add_baseline(CLI::App& root, Parsed& parsed) {
   add_integer(app, "--cp", layout.context_parallel, most_degree,
               "Context-parallel degree, a divisor of a sample's tokens, which it shards; 1 unless told");
   add_integer(app, "--ep", layout.expert_parallel, most_degree,
-              "Expert-parallel degree, a divisor of dp·cp and of the experts, which it shards; 1 unless told");
+              "Expert-parallel degree, a divisor of dp·cp·tp/etp and of the experts, which it shards; 1 unless told");
+  add_integer(
+      app, "--etp", layout.expert_tensor_parallel, most_degree,
+      "Tensor-parallel devices that divide each expert, a divisor of tp; the others hold whole ones, as part of "
+      "ep. As the recipe's frameworks have it unless told");
   add_integer(app, "--vpp", baseline.virtual_stages, most_layers,
               "Virtual pipeline stages: chunks of the model per pipeline rank; 1 unless told");
   app.add_flag("--account-for-embedding-in-pipeline-split", layout.embedding_counts_as_block,

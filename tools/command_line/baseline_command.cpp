@@ -34,6 +34,7 @@ std::string canonical_options(const BaselineCommand& command, const UniformLayou
                                  layout.tensor_parallel, layout.pipeline_parallel, layout.data_parallel);
   if (layout.context_parallel > 1) text += fmt::format(" --cp {}", layout.context_parallel);
   if (layout.expert_parallel > 1) text += fmt::format(" --ep {}", layout.expert_parallel);
+  if (layout.expert_tensor_parallel) text += fmt::format(" --etp {}", *layout.expert_tensor_parallel);
   if (layout.schedule.chunks > 1) text += fmt::format(" --vpp {}", layout.schedule.chunks);
   if (layout.embedding_counts_as_block) text += " --account-for-embedding-in-pipeline-split";
   if (layout.loss_counts_as_block) text += " --account-for-loss-in-pipeline-split";
