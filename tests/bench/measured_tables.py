@@ -50,13 +50,14 @@ def add(identity, source, where, gpu, gpus, model, precision, layout, micro, bat
         eight, four = ("8" in precision and "16" not in precision), "4" in precision
         limit = PEAK[next(name for name in sorted(PEAK, key=len, reverse=True) if name in gpu)]
         assert used < 0.75 * limit * (4 if four else 2 if eight else 1), (identity, used)
-    run = {"id": identity, "source": source, "where": where, "status": "ok" if seconds else "oom", "gpu": gpu, "gpus": gpus,
-           "gpus_per_node": per_node, "internode_gbit_per_s_per_node": None, "model": model, "precision": precision,
-           "tp": tp, "pp": pp, "dp": dp, "cp": cp, "ep": ep, "etp": layout.get("etp"), "vpp": 1,
+    run = {"id": identity, "source": source, "where": where, "status": "ok" if seconds else "oom", "gpu": gpu,
+           "gpus": gpus, "gpus_per_node": per_node, "internode_gbit_per_s_per_node": None, "model": model,
+           "precision": precision, "tp": tp, "pp": pp, "dp": dp, "cp": cp, "ep": ep, "etp": layout.get("etp"), "vpp": 1,
            "sequence_parallel": False, "zero_stage": 0, "sharding": None, "recompute": None,
            "attention_kernel": None, "schedule": None, "micro_batch": micro, "global_batch": batch,
-           "framework": framework, "framework_version": None, "task": "pretrain", "uneven_pipeline": None, "assumed": list(assumed), "suspect": None,
-           "iteration_time_s": float(f"{seconds:.6g}") if seconds else None, "time_from": time_from, "peak_memory_gb": None}
+           "framework": framework, "framework_version": None, "task": "pretrain", "uneven_pipeline": None,
+           "assumed": list(assumed), "suspect": None, "iteration_time_s": float(f"{seconds:.6g}") if seconds else None,
+           "time_from": time_from, "peak_memory_gb": None}
     unknown = set(more) - set(run)
     assert not unknown, unknown
     RUNS.append({**run, **more})
