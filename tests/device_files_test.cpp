@@ -39,7 +39,7 @@ Cluster cluster_of(const std::string& keys) {
 }  // namespace
 
 TEST_CASE("every device file survives writing and reading") {
-  CHECK(built_in_devices().size() >= 46);
+  CHECK(built_in_devices().size() >= 47);
   for (const DeviceFile& file : built_in_devices()) {
     INFO(file.device.name);
     CHECK(parse_device(write_device(file), "written") == file);
@@ -112,6 +112,7 @@ TEST_CASE("a device goes by the name that its driver prints") {
                                      {"AMD Instinct MI250X", "MI250X-GCD-64GB"},
                                      {"AMD Instinct MI300X", "MI300X-192GB"},
                                      {"AMD Instinct MI325X", "MI325X-256GB"},
+                                     {"AMD Instinct MI350X", "MI350X-288GB"},
                                      {"AMD Instinct MI355X", "MI355X-288GB"}}) {
     INFO(driver);
     REQUIRE(device_named(driver));
