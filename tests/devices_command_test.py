@@ -48,7 +48,7 @@ class Devices(unittest.TestCase):
     def test_the_table_of_the_documentation_is_what_it_prints(self):
         self.maxDiff = None
         shown = BLOCK.search(PAGE.read_text())[2]
-        self.assertEqual(shown, table(), "tests/devices_command_test.py --update writes what is printed now")
+        self.assertEqual(table(), shown, "tests/devices_command_test.py --update writes what is printed now")
 
     def test_it_takes_no_file(self):
         with Workplace() as place:
