@@ -217,7 +217,7 @@ BAD_WORDS = {
                                                          "--tp, --pp, --dp, --cp: 4 x 1 x 1 x 2 = 8, but the cluster "
                                                          "has 4 devices; change a degree or --hosts"),
     "expert parallelism beyond data parallelism": ([*BASELINE, "--tp", "2", "--dp", "2", "--ep", "4"],
-                                                   "--ep: 4 must divide data parallelism, --dp 2"),
+                                                   "--ep: 4 must divide data parallelism, --dp 2; give a divisor"),
     "recompute that does not exist": ([*BASELINE, "--recompute", "selected"],
                                       '--recompute: unknown value "selected"; expected one of: none, selective, full'),
     "threshold that is no share": (["compare", "a", "b", "--max-slowdown", "two"],
