@@ -8,6 +8,7 @@
 #include "planner/materialize.hpp"
 #include "planner/parameter_costs.hpp"
 #include "planner/plan/ranks.hpp"
+#include "planner/plan/synchronization_waits.hpp"
 #include "planner/shared_parameters.hpp"
 
 namespace meshloom {
@@ -316,6 +317,7 @@ void CompiledRun::set_times(const Cluster& cluster, const Recipe& recipe) {
     stage.shared_gradients_time = shared.gradient_time(cluster, s, stage.shared_gradients);
     stage.synchronization += stage.shared_gradients_time;
   }
+  add_synchronization_waits(plan_);
 }
 
 void CompiledRun::set_boundaries() {

@@ -47,9 +47,22 @@ bool stand_in(const Texts& texts, const ConstantFiles& files) {
   });
 }
 
-// Without what its numbers come from, which nothing here reads.
-DeviceFile device_of(const ConstantFiles& files, const std::string& name) {
-  DeviceFile device = parse_device(files.at(name), name);
+bool is_device(const std::string& name) { return name.starts_with(devices_folder); }
+
+// A device that is like others of `files`, without what its numbers come from, which nothing here reads. `read` gives
+// a file's device, for those that are like no other; `used` becomes the names of those that it is like.
+template <typename Read>
+DeviceFile like_others(const ConstantFiles& files, const std::string& name, const Read& read,
+                       std::vector<std::string>& used) {
+  const auto others = [&](const std::string& wanted) -> std::optional<DeviceFile> {
+    for (const auto& [other, text] : files) {
+      if (!is_device(other) || is_like_another(text) || !goes_by(read(other), wanted)) continue;
+      if (std::find(used.begin(), used.end(), other) == used.end()) used.push_back(other);
+      return read(other);
+    }
+    return device_named(wanted);
+  };
+  DeviceFile device = parse_device(files.at(name), name, others);
   device.sources.clear();
   return device;
 }
@@ -65,17 +78,33 @@ Texts texts_of_recipe(const ConstantFiles& files, const std::string& name) {
 
 }  // namespace
 
+// Those that are like others after these.
+void ConstantsReader::read_devices(const ConstantFiles& files) {
+  for (const auto& [name, text] : files) {
+    if (!is_device(name) || is_like_another(text)) continue;
+    auto& [texts, device] = devices_[name];
+    if (!texts.empty() && stand_in(texts, files)) continue;
+    device = parse_device(text, name);
+    device.sources.clear();
+    texts = {{name, text}};
+  }
+  const auto read = [&](const std::string& name) -> const DeviceFile& { return devices_.at(name).second; };
+  for (const auto& [name, text] : files) {
+    if (!is_device(name) || !is_like_another(text)) continue;
+    auto& [texts, device] = devices_[name];
+    if (!texts.empty() && stand_in(texts, files)) continue;
+    std::vector<std::string> used{name};
+    device = like_others(files, name, read, used);
+    texts.clear();
+    for (const std::string& each : used) texts.emplace_back(each, files.at(each));
+  }
+}
+
 const Constants& ConstantsReader::read(const ConstantFiles& files) {
   constants_ = {};
+  read_devices(files);
   for (const auto& [name, text] : files) {
-    if (name.starts_with(devices_folder)) {
-      auto& [texts, device] = devices_[name];
-      if (texts.empty() || !stand_in(texts, files)) {
-        device = device_of(files, name);
-        texts = {{name, text}};
-      }
-      constants_.devices.push_back(device);
-    }
+    if (is_device(name)) constants_.devices.push_back(devices_.at(name).second);
     if (name.starts_with(recipes_folder)) {
       auto& [texts, recipe] = recipes_[name];
       if (texts.empty() || !stand_in(texts, files)) {
@@ -93,10 +122,13 @@ Constants constants_from(const ConstantFiles& files) { return ConstantsReader().
 
 std::vector<std::string> files_of(const ConstantFiles& files, const std::string& gpu, const std::string& recipe) {
   std::vector<std::string> result;
+  const auto read = [&](const std::string& name) { return parse_device(files.at(name), name); };
   for (const auto& [name, text] : files) {
-    if (!name.starts_with(devices_folder)) continue;
-    const Constants alone{{parse_device(text, name)}, {}};
-    if (find_device(alone, gpu) != nullptr) result.push_back(name);
+    if (!is_device(name)) continue;
+    const Constants alone{{read(name)}, {}};
+    if (find_device(alone, gpu) == nullptr) continue;
+    result.push_back(name);
+    if (is_like_another(text)) like_others(files, name, read, result);
   }
   for (const std::string& name : recipe_ancestry(files, recipe))
     result.push_back(fmt::format("{}{}", recipes_folder, name));

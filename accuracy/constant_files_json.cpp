@@ -69,6 +69,23 @@ void check_recipe(const ConstantFiles& files, const std::string& name, const std
   parse_recipe(resolved_recipe(files, name.substr(name.find('/') + 1)), path, "");
 }
 
+// Those that are like others after these.
+std::map<std::string, DeviceFile> devices_in(const ConstantFiles& files, const Paths& paths) {
+  std::map<std::string, DeviceFile> devices;
+  const auto add = [&](bool like, const DeviceLookup& others) {
+    for (const auto& [name, text] : files)
+      if (name.starts_with("devices/") && is_like_another(text) == like)
+        devices[name] = parse_device(text, paths.contains(name) ? paths.at(name) : name, others);
+  };
+  add(false, {});
+  add(true, [alone = devices](const std::string& wanted) -> std::optional<DeviceFile> {
+    const auto found =
+        std::find_if(alone.begin(), alone.end(), [&](const auto& file) { return goes_by(file.second, wanted); });
+    return found == alone.end() ? device_named(wanted) : found->second;
+  });
+  return devices;
+}
+
 // Runs name devices, so no two may go by one name.
 void check_names(const std::map<std::string, DeviceFile>& devices, const Paths& paths) {
   for (const auto& [name, path] : paths) {
@@ -93,10 +110,7 @@ ConstantFiles read_constant_files(const std::string& folder) {
                      "has no devices/*.json and no recipes/*.json; give one that `meshloom calibrate -o` wrote");
   ConstantFiles files = built_in_constant_files();
   for (const auto& [name, path] : paths) files[name] = read_file(path);
-  std::map<std::string, DeviceFile> devices;
-  for (const auto& [name, text] : files)
-    if (name.starts_with("devices/")) devices[name] = parse_device(text, paths.contains(name) ? paths.at(name) : name);
-  check_names(devices, paths);
+  check_names(devices_in(files, paths), paths);
   for (const auto& [name, path] : paths)
     if (name.starts_with("recipes/")) check_recipe(files, name, path);
   return files;

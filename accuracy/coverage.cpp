@@ -13,6 +13,7 @@ void add_intervals(AccuracyReport& report, const Constants& constants, const Unc
     const DeviceFile* device = find_device(constants, row.run.gpu);
     if (device == nullptr) continue;
     row.device = device->device.name;
+    row.device_measured = rows_of_device(uncertainty, row.device) > 0;
     row.recipe = recipe_for(constants, row.run.framework, row.run.gpu, row.run.parameter_state).name;
     row.interval = interval_of(uncertainty, row.device, row.recipe, row.prediction.iteration_time);
     const std::optional<bool> inside = row.in_interval();

@@ -20,6 +20,7 @@ struct AccuracyRow {
   Prediction prediction;
   // What it was priced with and where measured times of such runs lie: coverage.hpp adds them.
   std::string device{}, recipe{};
+  bool device_measured = true;  // whether the calibration has rows of this device
   std::optional<TimeInterval> interval{};
 
   std::optional<double> error() const;      // predicted/measured − 1; none: it ran out of memory

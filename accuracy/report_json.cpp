@@ -77,6 +77,7 @@ Json json_of(const AccuracyRow& row) {
           {"gpus", run.gpus},
           {"framework", run.framework},
           {"device", text_or_null(row.device)},
+          {"device_measured", row.device_measured},
           {"recipe", text_or_null(row.recipe)},
           {"status", run.out_of_memory() ? "oom" : "ok"},
           {"suspect", text_or_null(run.suspect)},

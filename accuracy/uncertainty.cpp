@@ -77,6 +77,13 @@ bool has_own_rows(const Uncertainty& uncertainty, const std::string& device, con
   return find_group(uncertainty, device, recipe) != uncertainty.groups.end();
 }
 
+std::size_t rows_of_device(const Uncertainty& uncertainty, const std::string& device) {
+  std::size_t rows = 0;
+  for (const GroupQuantiles& group : uncertainty.groups)
+    if (group.device == device) rows += group.quantiles.rows;
+  return rows;
+}
+
 ErrorQuantiles quantiles_elsewhere(const Uncertainty& uncertainty, const std::vector<UnseenError>& without_source) {
   std::vector<double> values, weights;
   for (const UnseenError& error : without_source) {

@@ -51,6 +51,9 @@ std::optional<TimeInterval> interval_of(const Uncertainty& uncertainty, const st
 // Whether that interval is of rows of this device and recipe; else it is of all rows.
 bool has_own_rows(const Uncertainty& uncertainty, const std::string& device, const std::string& recipe);
 
+// How many rows are of this device, with whichever recipe; none: no measured run supports its constants.
+std::size_t rows_of_device(const Uncertainty& uncertainty, const std::string& device);
+
 // One row that was predicted with constants fitted without it.
 struct UnseenError {
   std::string device, recipe;

@@ -42,8 +42,10 @@ DeviceFile named_device(const JsonInput& json) {
   if (const auto found = device_named(wanted)) return *found;
   std::vector<std::string> names;
   for (const DeviceFile& file : built_in_devices()) names.push_back(file.device.name);
-  json.fail(fmt::format("no device file is named \"{}\"; write the device as an object or name one of: {}{}", wanted,
-                        fmt::join(names, ", "), did_you_mean(wanted, names)));
+  json.fail(
+      fmt::format("no device file is named \"{}\"; write the device as an object or name one that `meshloom "
+                  "devices` lists{}",
+                  wanted, did_you_mean(wanted, names)));
 }
 
 void take_defaults(const DeviceFile& file, Cluster& cluster) {
@@ -52,6 +54,7 @@ void take_defaults(const DeviceFile& file, Cluster& cluster) {
   cluster.nic = file.nic;
   cluster.nics_per_host = file.nics_per_host;
   for (const auto& [key, text] : file.sources) {
+    if (key == "/like") continue;  // what it is like has been resolved
     const bool of_host = key.starts_with("/intra_host") || key.starts_with("/nic");
     cluster.sources[of_host ? key : "/device" + key] = text;
   }

@@ -6,13 +6,14 @@
 #include <algorithm>
 
 #include "costmodel/device_files.hpp"
-#include "costmodel/embedded_files.hpp"
 #include "costmodel/quantity_text.hpp"
 
 namespace meshloom {
 namespace {
 
 constexpr std::string_view device_schema = "meshloom.device/1";
+constexpr std::string_view typical_source =
+    "typical of the GPUs that were measured (docs/cluster_format.md#keys): no measurement of this device";
 
 double above_zero(const JsonInput& place, double value) {
   if (value <= 0) place.fail(fmt::format("must be more than zero, is {}", place.raw().dump()));
@@ -64,8 +65,21 @@ DeviceType typical_device() {
 Link typical_intra_host() { return {.bandwidth = {}, .efficiency = 0.8, .latency = Seconds(5e-6)}; }
 Link typical_nic() { return {.bandwidth = {}, .efficiency = 0.85, .latency = Seconds(15e-6)}; }
 
+// The device whose constants an object takes where it states none.
+std::optional<DeviceFile> liked(const JsonInput& json, const DeviceLookup& others) {
+  const std::optional<JsonInput> like = json.find("like");
+  if (!like) return std::nullopt;
+  const std::string name = like->string();
+  std::optional<DeviceFile> found = others(name);
+  if (!found) like->fail(fmt::format("no device is named \"{}\"; name one that `meshloom devices` lists", name));
+  if (!found->like.empty()) like->fail(fmt::format("\"{}\" is itself like \"{}\"; name that one", name, found->like));
+  return found;
+}
+
+// A share of the peak that is stated holds for every dtype, whatever those of the other device were.
 void read_gemm(const JsonInput& json, GemmEfficiency& gemm) {
   json.only_keys({"of_peak", "of_peak_by_dtype", "wave_penalty", "depth_penalty"});
+  if (json.find("of_peak")) gemm.of_peak_by_dtype.clear();
   gemm.of_peak = share_or(json, "of_peak", gemm.of_peak);
   if (const auto shares = json.find("of_peak_by_dtype"))
     for (const auto& [key, value] : shares->members()) gemm.of_peak_by_dtype[floating_dtype(key, value)] = share(value);
@@ -96,15 +110,31 @@ std::int64_t group_size(const std::string& key, const JsonInput& place) {
 
 void read_link(const JsonInput& json, Link& link) {
   link.bandwidth = bandwidth(json.at("bandwidth"));
+  if (json.find("efficiency")) link.efficiency_of_group.clear();
   link.efficiency = share_or(json, "efficiency", link.efficiency);
   if (const auto latency = json.find("latency")) link.latency = Seconds(latency->seconds());
 }
 
-std::string normalized(const std::string& name) {
-  std::string result;
-  for (const char c : name)
-    if (c != ' ' && c != '-' && c != '_') result += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  return result.starts_with("nvidia") ? result.substr(6) : result;
+}  // namespace
+
+namespace {
+
+Link intra_host_from(const JsonInput& json, const DeviceLookup& others) {
+  json.only_keys({"bandwidth", "like", "efficiency", "efficiency_of_group", "latency"});
+  const std::optional<DeviceFile> other = liked(json, others);
+  Link link = other ? other->intra_host : typical_intra_host();
+  read_link(json, link);
+  if (const auto groups = json.find("efficiency_of_group"))
+    for (const auto& [key, value] : groups->members()) link.efficiency_of_group[group_size(key, value)] = share(value);
+  return link;
+}
+
+Link nic_from(const JsonInput& json, const DeviceLookup& others) {
+  json.only_keys({"bandwidth", "like", "efficiency", "latency"});
+  const std::optional<DeviceFile> other = liked(json, others);
+  Link link = other ? other->nic : typical_nic();
+  read_link(json, link);
+  return link;
 }
 
 }  // namespace
@@ -115,26 +145,14 @@ Link read_link(const JsonInput& json) {
   return link;
 }
 
-Link read_intra_host(const JsonInput& json) {
-  json.only_keys({"bandwidth", "efficiency", "efficiency_of_group", "latency"});
-  Link link = typical_intra_host();
-  read_link(json, link);
-  if (const auto groups = json.find("efficiency_of_group"))
-    for (const auto& [key, value] : groups->members()) link.efficiency_of_group[group_size(key, value)] = share(value);
-  return link;
-}
-
-Link read_nic(const JsonInput& json) {
-  json.only_keys({"bandwidth", "efficiency", "latency"});
-  Link link = typical_nic();
-  read_link(json, link);
-  return link;
-}
+Link read_intra_host(const JsonInput& json) { return intra_host_from(json, device_named); }
+Link read_nic(const JsonInput& json) { return nic_from(json, device_named); }
 
 DeviceType read_device(const JsonInput& json) {
-  json.only_keys({"name", "memory", "memory_bandwidth", "memory_efficiency", "peak", "gemm", "attention_of_peak",
-                  "attention_kernels", "launch"});
-  DeviceType device = typical_device();
+  json.only_keys({"name", "like", "memory", "memory_bandwidth", "memory_efficiency", "peak", "gemm",
+                  "attention_of_peak", "attention_kernels", "launch"});
+  const std::optional<DeviceFile> other = liked(json, device_named);
+  DeviceType device = other ? other->device : typical_device();
   read_values(json, device);
   return device;
 }
@@ -176,13 +194,52 @@ Json link_json(const Link& link) {
 
 namespace {
 
-DeviceFile device_file_from(const JsonInput& root) {
+constexpr std::string_view may_be_left_out[] = {"/memory_efficiency",  "/gemm/of_peak",          "/gemm/wave_penalty",
+                                                "/gemm/depth_penalty", "/attention_of_peak",     "/launch",
+                                                "/intra_host/latency", "/intra_host/efficiency", "/nic/latency",
+                                                "/nic/efficiency"};
+
+bool has_source(const DeviceFile& file, const std::string& pointer) {
+  return std::any_of(file.sources.begin(), file.sources.end(), [&](const auto& source) {
+    return pointer.starts_with(source.first) &&
+           (pointer.size() == source.first.size() || pointer[source.first.size()] == '/');
+  });
+}
+
+// Says where the numbers come from that the file left to another device's, of those pointers that begin so.
+void take_sources(const Json& stated, const std::optional<DeviceFile>& other,
+                  std::initializer_list<std::string_view> beginnings, DeviceFile& file) {
+  if (!other) return;
+  const Json whole = Json::parse(write_device(file));
+  for (const auto& [pointer, text] : other->sources) {
+    const Json::json_pointer place(pointer);
+    const bool taken = std::any_of(beginnings.begin(), beginnings.end(),
+                                   [&, &at = pointer](std::string_view begin) { return at.starts_with(begin); });
+    if (taken && whole.contains(place) && !stated.contains(place))
+      file.sources.try_emplace(pointer, fmt::format("as {}: {}", other->device.name, text));
+  }
+}
+
+void fill_sources(const JsonInput& root, const DeviceLookup& others, DeviceFile& file) {
+  const Json& stated = root.raw();
+  take_sources(stated, liked(root, others),
+               {"/memory_efficiency", "/gemm", "/attention_of_peak", "/attention_kernels", "/launch"}, file);
+  take_sources(stated, liked(root.at("intra_host"), others), {"/intra_host/"}, file);
+  take_sources(stated, liked(root.at("nic"), others), {"/nic/"}, file);
+  for (const std::string_view pointer : may_be_left_out)
+    if (!stated.contains(Json::json_pointer(std::string(pointer))) && !has_source(file, std::string(pointer)))
+      file.sources[std::string(pointer)] = typical_source;
+}
+
+DeviceFile device_file_from(const JsonInput& root, const DeviceLookup& others) {
   expect_schema(root, device_schema);
-  root.only_keys({"schema", "name", "aliases", "memory", "memory_bandwidth", "memory_efficiency", "peak", "gemm",
-                  "attention_of_peak", "attention_kernels", "launch", "devices_per_host", "devices_per_link_domain",
-                  "intra_host", "nic", "nics_per_host", "sources"});
+  root.only_keys({"schema", "name", "aliases", "like", "memory", "memory_bandwidth", "memory_efficiency", "peak",
+                  "gemm", "attention_of_peak", "attention_kernels", "launch", "devices_per_host",
+                  "devices_per_link_domain", "intra_host", "nic", "nics_per_host", "sources"});
   DeviceFile file;
-  file.device = typical_device();
+  const std::optional<DeviceFile> other = liked(root, others);
+  file.device = other ? other->device : typical_device();
+  if (other) file.like = other->device.name;
   read_values(root, file.device);
   if (file.device.name.empty()) root.at("name").fail("is empty; name the device");
   if (const auto aliases = root.find("aliases")) file.aliases = aliases->strings();
@@ -190,26 +247,34 @@ DeviceFile device_file_from(const JsonInput& root) {
   file.devices_per_link_domain = file.devices_per_host;
   if (const auto domain = root.find("devices_per_link_domain"))
     file.devices_per_link_domain = domain->integer(file.devices_per_host, 1'000'000);
-  file.intra_host = read_intra_host(root.at("intra_host"));
-  file.nic = read_nic(root.at("nic"));
+  file.intra_host = intra_host_from(root.at("intra_host"), others);
+  file.nic = nic_from(root.at("nic"), others);
   file.nics_per_host = root.at("nics_per_host").integer(1, 1'000'000);
   if (const auto sources = root.find("sources"))
     for (const auto& [key, value] : sources->members()) file.sources[key] = value.string();
+  fill_sources(root, others, file);
   return file;
 }
 
 }  // namespace
 
-DeviceFile parse_device(const std::string& text, const std::string& file) {
-  return device_file_from(parse_json(text, file));
+DeviceFile parse_device(const std::string& text, const std::string& file, const DeviceLookup& others) {
+  return device_file_from(parse_json(text, file), others);
 }
 
-DeviceFile read_device_file(const std::string& path) { return device_file_from(read_json_file(path)); }
+DeviceFile parse_device(const std::string& text, const std::string& file) {
+  return parse_device(text, file, device_named);
+}
+
+DeviceFile read_device_file(const std::string& path) { return device_file_from(read_json_file(path), device_named); }
+
+bool is_like_another(const std::string& text) { return text.find("\"like\"") != std::string::npos; }
 
 std::string write_device(const DeviceFile& file) {
   Json json = {{"schema", device_schema}};
   json.update(device_json(file.device));
   if (!file.aliases.empty()) json["aliases"] = file.aliases;
+  if (!file.like.empty()) json["like"] = file.like;
   json["devices_per_host"] = file.devices_per_host;
   if (file.devices_per_link_domain != file.devices_per_host)
     json["devices_per_link_domain"] = file.devices_per_link_domain;
@@ -218,34 +283,6 @@ std::string write_device(const DeviceFile& file) {
   json["nics_per_host"] = file.nics_per_host;
   if (!file.sources.empty()) json["sources"] = file.sources;
   return json.dump(2) + "\n";
-}
-
-std::vector<DeviceFile> built_in_devices() {
-  std::vector<DeviceFile> files;
-  for (const EmbeddedFile& file : embedded_devices())
-    files.push_back(parse_device(std::string(file.text), fmt::format("cluster_specs/devices/{}.json", file.name)));
-  return files;
-}
-
-std::optional<DeviceFile> device_named(const std::string& name_or_alias) {
-  for (const DeviceFile& file : built_in_devices())
-    if (goes_by(file, name_or_alias)) return file;
-  return std::nullopt;
-}
-
-bool spelled_alike(const std::string& one, const std::string& other) { return normalized(one) == normalized(other); }
-
-bool goes_by(const DeviceFile& file, const std::string& name) {
-  return spelled_alike(file.device.name, name) ||
-         std::any_of(file.aliases.begin(), file.aliases.end(),
-                     [&](const std::string& alias) { return spelled_alike(alias, name); });
-}
-
-std::vector<std::string> family_named(const std::string& name) {
-  std::vector<std::string> members;
-  for (const DeviceFile& file : built_in_devices())
-    if (normalized(file.device.name).starts_with(normalized(name))) members.push_back(file.device.name);
-  return members.size() > 1 ? members : std::vector<std::string>{};
 }
 
 }  // namespace meshloom

@@ -6,8 +6,8 @@
 
 namespace meshloom {
 
-// Shares, penalties, launches and latencies that a file leaves out are typical of the GPUs that were measured:
-// docs/cluster_format.md.
+// Shares, penalties, launches and latencies that a file leaves out are those of the device that the object is "like",
+// one that comes with the program; without one they are typical of the GPUs that were measured: docs/cluster_format.md.
 DeviceType read_device(const JsonInput& json);
 Link read_intra_host(const JsonInput& json);
 Link read_nic(const JsonInput& json);

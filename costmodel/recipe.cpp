@@ -9,7 +9,8 @@ namespace {
 constexpr std::array parameter_states = {ParameterState::replicated, ParameterState::zero1, ParameterState::zero2,
                                          ParameterState::zero3};
 constexpr std::array overlaps = {OverlapSends::none, OverlapSends::by_schedule, OverlapSends::all};
-constexpr std::array synchronization_overlaps = {OverlapSynchronization::none, OverlapSynchronization::last_backward};
+constexpr std::array synchronization_overlaps = {OverlapSynchronization::none, OverlapSynchronization::last_backward,
+                                                 OverlapSynchronization::beside_computing};
 constexpr std::array selective_recomputes = {SelectiveRecompute::attention, SelectiveRecompute::elementwise,
                                              SelectiveRecompute::alternate_products};
 constexpr std::array recompute_scopes = {RecomputeScope::blocks, RecomputeScope::all, RecomputeScope::all_but_last};
@@ -103,6 +104,8 @@ std::string_view name(OverlapSynchronization overlap) {
       return "none";
     case OverlapSynchronization::last_backward:
       return "last_backward";
+    case OverlapSynchronization::beside_computing:
+      return "beside_computing";
   }
   return "";
 }

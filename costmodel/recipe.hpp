@@ -47,8 +47,9 @@ enum class OverlapSends { none, by_schedule, all };
 std::string_view name(OverlapSends overlap);
 std::optional<OverlapSends> overlap_sends_named(std::string_view name);
 
-// Whether gradients are reduced, bucket by bucket, while the last backward of the step still runs.
-enum class OverlapSynchronization { none, last_backward };
+// Whether gradients are reduced, bucket by bucket, while the last backward of the step still runs; or also while
+// other chunks' do, and parameters gathered while the first forwards run (planner/plan/synchronization_waits.hpp).
+enum class OverlapSynchronization { none, last_backward, beside_computing };
 std::string_view name(OverlapSynchronization overlap);
 std::optional<OverlapSynchronization> overlap_synchronization_named(std::string_view name);
 
@@ -62,7 +63,9 @@ struct Recipe {
   std::optional<Bytes> reduction_bytes;
   bool zero1_all_reduces = false;  // every device has all sums, though it needs those of its own shard alone
   // Collectives of parameters and gradients run in buckets of this size: a small tensor pays its share of a latency.
+  // At least as much as this for each device of the group, so that pieces on a long ring do not get too short.
   Bytes bucket_bytes{25e6};
+  Bytes bucket_bytes_per_device{0};
   Bytes optimizer_bytes{12};      // per parameter: master copy and moments
   double optimizer_traffic = 28;  // bytes moved per parameter by one optimizer step
   double gradient_traffic = 0;    // bytes moved per parameter to add a microbatch's gradient to those before it

@@ -57,7 +57,7 @@ OverlapSends read_overlap_sends(const JsonInput& json) {
 }
 
 OverlapSynchronization read_overlap_synchronization(const JsonInput& json) {
-  const std::vector<std::string> names = {"none", "last_backward"};
+  const std::vector<std::string> names = {"none", "last_backward", "beside_computing"};
   return *overlap_synchronization_named(names[json.one_of(names)]);
 }
 
@@ -129,6 +129,7 @@ constexpr std::string_view other_keys[] = {"compute_dtype",
                                            "live_parameters",
                                            "recompute_by_default",
                                            "bucket_bytes",
+                                           "bucket_bytes_per_device",
                                            "optimizer_bytes",
                                            "optimizer_traffic",
                                            "gradient_traffic",
@@ -187,6 +188,7 @@ void read_values(const JsonInput& json, Recipe& recipe) {
     recipe.bucket_bytes = Bytes(value->bytes());
     if (!(recipe.bucket_bytes > Bytes(0))) value->fail("must be more than 0; write \"1 B\" for no buckets");
   }
+  if (const auto value = json.find("bucket_bytes_per_device")) recipe.bucket_bytes_per_device = Bytes(value->bytes());
   if (const auto value = json.find("optimizer_bytes")) recipe.optimizer_bytes = Bytes(value->bytes());
   if (const auto value = json.find("optimizer_traffic")) recipe.optimizer_traffic = value->bytes();
   if (const auto value = json.find("gradient_traffic")) recipe.gradient_traffic = value->bytes();
@@ -332,6 +334,7 @@ std::string write_recipe(const Recipe& recipe) {
                {"gradient_bytes", text_of(recipe.gradient_bytes)},
                {"zero1_all_reduces", recipe.zero1_all_reduces},
                {"bucket_bytes", text_of(recipe.bucket_bytes)},
+               {"bucket_bytes_per_device", text_of(recipe.bucket_bytes_per_device)},
                {"optimizer_bytes", text_of(recipe.optimizer_bytes)},
                {"optimizer_traffic", text_of(Bytes(recipe.optimizer_traffic))},
                {"gradient_traffic", text_of(Bytes(recipe.gradient_traffic))},

@@ -382,8 +382,9 @@ Seconds estimate_of(const SearchSpace& space, const UniformLayout& layout, const
   for (std::int64_t s = 0; s < stages; ++s) {
     const auto [first, last] = ranges[static_cast<std::size_t>(s)];
     const Submesh& submesh = meshes[static_cast<std::size_t>(s)].submesh;
-    const Cost cost = space.launches.with_waits(costs.at(submesh.group)[space.classes.of[first][last - first]], first,
-                                                last, layout.recompute);
+    const Cost cost = with_synchronization_waits(
+        space.input.recipe, space.launches.with_waits(costs.at(submesh.group)[space.classes.of[first][last - first]],
+                                                      first, last, layout.recompute));
     if (!(cost.forward < impossible)) return impossible;
     const auto following =
         following_stages(cost, usable_memory(space, submesh.group), layout.schedule.kind, microbatches, stages - 1 - s);

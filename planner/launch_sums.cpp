@@ -1,6 +1,7 @@
 #include "planner/launch_sums.hpp"
 
 #include "costmodel/stage_time.hpp"
+#include "planner/plan/synchronization_waits.hpp"
 
 namespace meshloom {
 
@@ -34,6 +35,15 @@ Cost LaunchSums::with_waits(Cost cost, std::size_t first, std::size_t last, Reco
   cost.forward = stage_time({cost.forward, own.forward, cost.forward_beside});
   cost.backward = stage_time({backward, own.backward, cost.backward_beside});
   if (backward > Seconds(0)) cost.backward_weight = (cost.backward / backward) * cost.backward_weight;
+  return cost;
+}
+
+Cost with_synchronization_waits(const Recipe& recipe, Cost cost) {
+  if (recipe.overlap_synchronization != OverlapSynchronization::beside_computing ||
+      !(recipe.exposed_synchronization > 0) || !(cost.forward < impossible && cost.backward < impossible))
+    return cost;
+  cost.synchronization += wait_beyond(recipe, cost.synchronization - cost.parameter_gathers, cost.backward) +
+                          wait_beyond(recipe, cost.parameter_gathers, cost.forward);
   return cost;
 }
 

@@ -23,4 +23,8 @@ class LaunchSums {
   ByRecompute<std::vector<Launches>> before_;  // layer: sums of the layers before it
 };
 
+// The cost of a rank with one chunk, with what it waits for at the end of the step
+// (planner/plan/synchronization_waits.hpp).
+Cost with_synchronization_waits(const Recipe& recipe, Cost cost);
+
 }  // namespace meshloom

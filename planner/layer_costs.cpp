@@ -31,6 +31,8 @@ Cost cost_of_parameter(const ParameterCost& parameter) {
   cost.forward = total_time(parameter.forward);
   cost.backward = total_time(parameter.backward);
   cost.synchronization = total_time(parameter.per_step);
+  for (const ParameterCollective& each : parameter.per_step)
+    if (each.collective == Collective::all_gather) cost.parameter_gathers += each.time;
   cost.forward_beside = parameter.forward_beside;
   cost.backward_beside = parameter.backward_beside;
   cost.update = parameter.update;
@@ -109,7 +111,8 @@ Cost add_within_layer(const Cost& a, const Cost& b) {
           a.shared_gradients + b.shared_gradients,
           a.backward_weight + b.backward_weight,
           a.forward_beside + b.forward_beside,
-          a.backward_beside + b.backward_beside};
+          a.backward_beside + b.backward_beside,
+          a.parameter_gathers + b.parameter_gathers};
 }
 
 Cost add_layers(const Cost& a, const Cost& b) {

@@ -36,6 +36,7 @@ struct Cost {
   Seconds backward_weight;          // the part of `backward` that makes gradients of parameters
   // Collectives of parameters that run beside computing, in full; `forward` and `backward` have what is waited for.
   Seconds forward_beside{0}, backward_beside{0};
+  Seconds parameter_gathers{0};  // the part of `synchronization` that gathers parameters
   Seconds per_microbatch() const { return forward + backward; }
   Seconds per_step() const { return synchronization + update; }
   Bytes transient() const { return recomputed + working + gathered; }

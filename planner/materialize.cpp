@@ -9,6 +9,7 @@
 #include "costmodel/stage_time.hpp"
 #include "graphs/input_error.hpp"
 #include "planner/plan/ranks.hpp"
+#include "planner/plan/synchronization_waits.hpp"
 #include "planner/shared_parameters.hpp"
 #include "planner/transfers.hpp"
 
@@ -482,6 +483,7 @@ void join_stages(const SearchSpace& space, Plan& plan) {
                 [&](const std::string& tensor) { return sent_tensor(space, tensor, plan.microbatch_size); });
   share_parameters(space, plan);
   if (plan.schedule.kind == ScheduleKind::inference) keep_for_inference(plan);
+  add_synchronization_waits(plan);
   count_activations(plan);
   for (std::size_t rank = 0; rank < static_cast<std::size_t>(shape.ranks); ++rank) {
     StageMemory& first = plan.stages[rank].memory;

@@ -268,7 +268,7 @@ MeshPricer::Classes MeshPricer::add_candidates(const std::vector<Cost>& costs, c
     if (!following || !may_beat(weighted(costs[c], step))) continue;
     const auto& [parent, first, last] = space_.classes.classes[c];
     result_.candidates[c].push_back(
-        {space_.launches.with_waits(costs[c], first, last, settings.recompute), mesh_, settings, *following});
+        {waiting_cost(space_, costs[c], first, last, settings.recompute), mesh_, settings, *following});
   }
   return tight;
 }

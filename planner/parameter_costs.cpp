@@ -13,6 +13,14 @@ Bytes at_least(Bytes bytes, DType dtype) { return dtype == DType::fp32 ? std::ma
 
 }  // namespace
 
+namespace {
+
+Bytes bucket_size(const Recipe& recipe, const DeviceGroup& group) {
+  return std::max(recipe.bucket_bytes, static_cast<double>(group.size) * recipe.bucket_bytes_per_device);
+}
+
+}  // namespace
+
 Seconds bucketed_collective_time(const Cluster& cluster, const Recipe& recipe, Collective kind, Bytes whole,
                                  const DeviceGroup& group) {
   return sourced_bucketed_time(cluster, recipe, kind, whole, group).time;
@@ -22,8 +30,9 @@ SourcedTime sourced_bucketed_time(const Cluster& cluster, const Recipe& recipe, 
                                   const DeviceGroup& group) {
   const auto modelled = [&](Bytes bytes) { return modelled_collective_time(cluster, kind, bytes, group); };
   const Seconds latency = modelled(Bytes(0));
-  const Seconds time = modelled(whole) - latency + latency * std::min(1.0, whole / recipe.bucket_bytes);
-  const Bytes bucket = std::max(whole, recipe.bucket_bytes);
+  const Bytes bucket_bytes = bucket_size(recipe, group);
+  const Seconds time = modelled(whole) - latency + latency * std::min(1.0, whole / bucket_bytes);
+  const Bytes bucket = std::max(whole, bucket_bytes);
   const SourcedTime of_bucket = sourced_collective_time(cluster, kind, bucket, group);
   if (of_bucket.source == TimeSource::modelled) return {time, TimeSource::modelled};
   return {time * (of_bucket.time / modelled(bucket)), of_bucket.source};

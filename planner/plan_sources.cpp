@@ -57,7 +57,7 @@ class SourceRecorder {
     sum.add(microbatch, static_cast<double>(plan_.microbatches));
     for (const TensorLayout& tensor : stage.tensors)
       if (tensor.parameter) sum.add(update_of(mesh, tensor));
-    sum.add(SourcedTime{stage.shared_gradients_time, TimeSource::modelled});
+    sum.add(SourcedTime{stage.shared_gradients_time + stage.synchronization_waits, TimeSource::modelled});
     return sum;
   }
 

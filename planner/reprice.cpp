@@ -14,6 +14,7 @@
 #include "graphs/input_error.hpp"
 #include "planner/layer_model.hpp"
 #include "planner/materialize.hpp"
+#include "planner/plan/synchronization_waits.hpp"
 #include "planner/shared_parameters.hpp"
 #include "planner/transfers.hpp"
 
@@ -42,6 +43,10 @@ class Repricer {
       op_count += plan_.stages[s].ops.size();
       price_stage(fmt::format("/stages/{}", s), plan_.stages[s]);
     }
+    add_synchronization_waits(priced_);
+    for (std::size_t s = 0; s < plan_.stages.size(); ++s)
+      note(fmt::format("/stages/{}/synchronization_s", s), plan_.stages[s].synchronization.value(),
+           priced_.stages[s].synchronization.value());
     price_boundaries();
     if (op_count != graph_.ops.size())
       throw InputError("plan", fmt::format("holds {} ops, but the graph \"{}\" has {}; give the graph that was planned",
@@ -116,7 +121,6 @@ class Repricer {
     note(path + "/forward_s", stored.forward.value(), stage.forward.value());
     note(path + "/backward_s", stored.backward.value(), stage.backward.value());
     note(path + "/backward_weight_s", stored.backward_weight.value(), stage.backward_weight.value());
-    note(path + "/synchronization_s", stored.synchronization.value(), stage.synchronization.value());
     note(path + "/update_s", stored.update.value(), stage.update.value());
   }
 

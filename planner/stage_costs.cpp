@@ -120,6 +120,14 @@ std::vector<unsigned> group_selections(const Cluster& cluster) {
   return selections;
 }
 
+Cost waiting_cost(const SearchSpace& space, const Cost& cost, std::size_t first, std::size_t last,
+                  Recompute recompute) {
+  const Cost waiting = space.launches.with_waits(cost, first, last, recompute);
+  const auto& kinds = space.schedules;
+  if (std::find(kinds.begin(), kinds.end(), ScheduleKind::interleaved) != kinds.end()) return waiting;
+  return with_synchronization_waits(space.input.recipe, waiting);
+}
+
 std::optional<std::int64_t> following_stages(const Cost& cost, Bytes usable, ScheduleKind schedule,
                                              std::int64_t microbatches, std::int64_t most) {
   const Bytes room = usable - cost.fixed - cost.transient();

@@ -58,6 +58,11 @@ bool compares_memory(const SearchSpace& space);
 std::optional<std::int64_t> following_stages(const Cost& cost, Bytes usable, ScheduleKind schedule,
                                              std::int64_t microbatches, std::int64_t most);
 
+// The cost of a range with all that it waits for: the host, collectives beside computing, and at the end of the step
+// where no schedule of the space has chunks. Chunks hide one another's synchronization; then what it is hidden by is
+// not known of a range, the waits are left out, and plans have them.
+Cost waiting_cost(const SearchSpace& space, const Cost& cost, std::size_t first, std::size_t last, Recompute recompute);
+
 struct StageCandidate {
   Cost cost;
   std::uint32_t mesh = 0;

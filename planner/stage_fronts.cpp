@@ -310,7 +310,7 @@ class ExactCosts {
   void add(std::uint32_t mesh, std::size_t c, const RangeSettings& settings, FrontPoint point) {
     const std::uint32_t submesh = space_.submesh_of[mesh];
     const auto& [parent, first, last] = space_.classes.classes[c];
-    const Cost cost = space_.launches.with_waits(point.cost, first, last, settings.recompute);
+    const Cost cost = waiting_cost(space_, point.cost, first, last, settings.recompute);
     keep_lean(result_.lean[c][submesh], {cost, mesh});
     const auto most = static_cast<std::int64_t>(space_.layers.layers.size());
     const Bytes usable = usable_memory(space_, space_.submeshes[submesh].group);

@@ -84,7 +84,8 @@ BAD_FILES = {
         'training_recipes/neutral.json: has no kernel sets, so "fused" names none; leave --kernels out'),
     "a cluster that names an unknown device": (
         {"cluster.json": changed(CLUSTER, ["device"], "A100-SXM")}, PLAN,
-        'cluster.json: /device: no device file is named "A100-SXM"; write the device as an object or name one of: …'),
+        'cluster.json: /device: no device file is named "A100-SXM"; write the device as an object or name one that '
+        '`meshloom devices` lists…'),
     "wrong unit": ({"cluster.json": changed(CLUSTER, ["nic", "latency"], "20 GB")}, PLAN,
                    'cluster.json: /nic/latency: "20 GB" is not a quantity of seconds; write a number and a unit in a '
                    'string, such as "5 s" (s, ms, us, µs, ns, h, min)'),
@@ -173,7 +174,7 @@ BAD_FILES |= {
 }
 BAD_WORDS = {
     "no command": ([], "meshloom needs a command: plan, baseline, simulate, compare, graph, problem, validate, explain, "
-                       "solve, import, accuracy, calibrate, completion; see meshloom --help"),
+                       "solve, import, accuracy, calibrate, devices, completion; see meshloom --help"),
     "missing graph": (["plan", "absent.json", *PLAN[2:]],
                       "GRAPH absent.json: cannot be read: No such file or directory"),
     "missing cluster": (["plan", "graph.json", "absent.json", *PLAN[3:]],
@@ -216,7 +217,7 @@ BAD_WORDS = {
                                                          "--tp, --pp, --dp, --cp: 4 x 1 x 1 x 2 = 8, but the cluster "
                                                          "has 4 devices; change a degree or --hosts"),
     "expert parallelism beyond data parallelism": ([*BASELINE, "--tp", "2", "--dp", "2", "--ep", "4"],
-                                                   "--ep: 4 must divide data parallelism, --dp 2"),
+                                                   "--ep: 4 must divide data parallelism, --dp 2; give a divisor"),
     "recompute that does not exist": ([*BASELINE, "--recompute", "selected"],
                                       '--recompute: unknown value "selected"; expected one of: none, selective, full'),
     "threshold that is no share": (["compare", "a", "b", "--max-slowdown", "two"],

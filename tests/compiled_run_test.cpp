@@ -70,6 +70,10 @@ std::vector<NamedCase> cases() {
   Recipe overlapping = megatron;
   overlapping.overlap_synchronization = OverlapSynchronization::last_backward;
   overlapping.overlap_sends = OverlapSends::all;
+  Recipe synchronizing = megatron;
+  synchronizing.overlap_synchronization = OverlapSynchronization::beside_computing;
+  synchronizing.exposed_synchronization = 0.2;
+  synchronizing.bucket_bytes_per_device = Bytes(40e6);
   Recipe beside = neutral;
   beside.overlap_parameters = true;
   beside.exposed_parameters = 0.2;
@@ -91,6 +95,7 @@ std::vector<NamedCase> cases() {
           {"tensor, sequence and pipeline parallel, full recompute", {gpt, a100, megatron, tensor, true, 64}},
           {"the same with everything overlapped", {llama, a100, overlapping, tensor, true, 64}},
           {"interleaved, selective recompute", {llama, a100, megatron, interleaved, true, 64}},
+          {"interleaved, synchronizing beside computing", {llama, v100, synchronizing, interleaved, true, 64}},
           {"zero bubble by search", {gpt, a100, megatron, bubbles, true, 64}},
           {"ZeRO-3", {llama, a100, neutral, sharded, true, 64}},
           {"ZeRO-3 beside computing", {llama, a100, beside, sharded, true, 64}},

@@ -59,12 +59,12 @@ std::string device(const std::string& name) {
 
 TEST_CASE("a folder may add a device that the program does not know", "[calibration]") {
   const Folder folder;
-  folder.write("devices/mine", device("RTX 4090"));
+  folder.write("devices/mine", device("RTX 2080 Ti"));
   const Constants constants = read_constants(folder.path());
-  REQUIRE(find_device(constants, "NVIDIA RTX-4090") != nullptr);
-  CHECK(find_device(constants, "RTX 4090")->device.name == "RTX 4090");
+  REQUIRE(find_device(constants, "NVIDIA RTX-2080-Ti") != nullptr);
+  CHECK(find_device(constants, "RTX 2080 Ti")->device.name == "RTX 2080 Ti");
   CHECK(find_device(constants, "H100") != nullptr);
-  CHECK(find_device(built_in_constants(), "RTX 4090") == nullptr);
+  CHECK(find_device(built_in_constants(), "RTX 2080 Ti") == nullptr);
 }
 
 TEST_CASE("what a folder of constants gets wrong is named with its file", "[calibration]") {
@@ -127,4 +127,46 @@ TEST_CASE("constants that were read before are read again when their file change
   CHECK(has_mine(reader.read(files)));
   files.erase(name);
   CHECK_FALSE(has_mine(reader.read(files)));
+}
+
+namespace {
+
+const ConstantFiles& with_like(ConstantFiles& files) {
+  files["devices/ours"] = R"({"schema": "meshloom.device/1", "name": "ours", "like": "A100", "memory": "80 GiB",
+    "memory_bandwidth": "2 TB/s", "peak": {"bf16": "312 TFLOP/s"}, "devices_per_host": 8,
+    "intra_host": {"bandwidth": "200 GB/s", "like": "H100"}, "nic": {"bandwidth": "100 Gbit/s"}, "nics_per_host": 1})";
+  return files;
+}
+
+std::string with_launch(const ConstantFiles& files, const std::string& name, const std::string& launch) {
+  return renamed(files.at(name), "\"launch\": \"10 us\"", "\"launch\": \"" + launch + "\"");
+}
+
+}  // namespace
+
+TEST_CASE("a device is like those of its folder, and changes with them", "[calibration]") {
+  ConstantFiles files = built_in_constant_files();
+  with_like(files);
+  ConstantsReader reader;
+  const auto launch = [&] { return find_device(reader.read(files), "ours")->device.launch; };
+  const Seconds own = device_named("A100")->device.launch;
+  CHECK(launch() == own);
+  files["devices/a100_sxm4_80gb"] = with_launch(files, "devices/a100_sxm4_80gb", "7 us");
+  CHECK(launch() == Seconds(7e-6));
+  CHECK(find_device(reader.read(files), "A800")->device.launch == Seconds(7e-6));
+  CHECK(find_device(reader.read(files), "H800")->device.launch == own);
+  files.erase("devices/a100_sxm4_80gb");  // then it is like the program's own
+  CHECK(launch() == own);
+  const Folder folder;
+  folder.write("devices/a100_sxm4_80gb", with_launch(built_in_constant_files(), "devices/a100_sxm4_80gb", "6 us"));
+  folder.write("devices/ours", files.at("devices/ours"));
+  CHECK(find_device(read_constants(folder.path()), "ours")->device.launch == Seconds(6e-6));
+}
+
+TEST_CASE("runs on a device that is like others depend on their files, too, after its own", "[calibration]") {
+  ConstantFiles files = built_in_constant_files();
+  CHECK(
+      files_of(with_like(files), "ours", "neutral") ==
+      std::vector<std::string>{"devices/ours", "devices/a100_sxm4_80gb", "devices/h100_sxm5_80gb", "recipes/neutral"});
+  CHECK(files_of(files, "A100", "neutral") == std::vector<std::string>{"devices/a100_sxm4_80gb", "recipes/neutral"});
 }

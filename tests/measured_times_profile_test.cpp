@@ -249,12 +249,20 @@ TEST_CASE("a profile of a family of devices is of none of them", "[profile]") {
   CHECK(same_device("A100", "NVIDIA A100"));  // a cluster's own device of that name
   CHECK(device_named("A100")->device.name == "A100-SXM4-80GB");
   CHECK(family_named("H200").empty());
+  for (const char* device : {"A10", "L4", "L40", "MI250", "H20", "GB20"}) {  // of which others are no kinds
+    INFO(device);
+    CHECK(family_named(device).empty());
+  }
+  CHECK(family_named("nvidia h100-sxm") == std::vector<std::string>{"H100-SXM5-80GB", "H100-SXM5-96GB-500W"});
+  CHECK(family_named("H800") == std::vector<std::string>{"H800-PCIE-80GB", "H800-SXM5-80GB"});
+  CHECK(same_device("NVIDIA H800", "H800-SXM5-80GB"));  // what the driver prints of SXM; of PCIe it says so
+  CHECK_FALSE(same_device("NVIDIA H800", "H800-PCIE-80GB"));
   Cluster cluster = quad();
   cluster.device.name = "A100-SXM4-80GB";
   CHECK_THROWS_WITH(with_profiles(cluster, Recipe{}, {file_of({.provenance = {.device = "A100"}})}, {}),
-                    "p.json: /device: was measured on \"A100\", which may be A100-SXM4-40GB or A100-SXM4-80GB, the "
-                    "cluster has 8 × A100-SXM4-80GB; give a profile of its device, or say --profile-device-is \"A100\" "
-                    "to use this one nevertheless");
+                    "p.json: /device: was measured on \"A100\", which may be A100-PCIE-40GB or A100-PCIE-80GB or "
+                    "A100-SXM4-40GB or A100-SXM4-80GB, the cluster has 8 × A100-SXM4-80GB; give a profile of its "
+                    "device, or say --profile-device-is \"A100\" to use this one nevertheless");
   CHECK(with_profiles(cluster, Recipe{}, {file_of({.provenance = {.device = "A100"}})}, {"A100"}).measured);
 }
 

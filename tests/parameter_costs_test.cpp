@@ -187,6 +187,11 @@ TEST_CASE("a parameter smaller than a bucket pays its share of the latency") {
   const ParameterCost cost = parameter_cost(cluster, recipe, data_parallel, {{replicated_partial_gradient}}, 1e6,
                                             DType::bf16, ParameterState::replicated);
   CHECK(total_time(cost.per_step).value() == Approx(71.4e-6));
+  // 10 MB for each of eight devices: a bucket of 80 MB, and 0.7 us of its latency.
+  recipe.bucket_bytes_per_device = Bytes(10e6);
+  const ParameterCost grown = parameter_cost(cluster, recipe, data_parallel, {{replicated_partial_gradient}}, 1e6,
+                                             DType::bf16, ParameterState::replicated);
+  CHECK(total_time(grown.per_step).value() == Approx(70.7e-6));
 }
 
 TEST_CASE("fp32 parameters are kept and reduced in four bytes") {

@@ -99,6 +99,8 @@ TEST_CASE("a device without rows has the interval of all, and without any rows t
   const auto interval = interval_of(uncertainty, "unheard of", "nemo", Seconds(1));
   CHECK(has_own_rows(uncertainty, "a100", "nemo"));
   CHECK_FALSE(has_own_rows(uncertainty, "unheard of", "nemo"));
+  CHECK(rows_of_device(uncertainty, "a100") == 100);
+  CHECK(rows_of_device(uncertainty, "unheard of") == 0);
   REQUIRE(interval);
   CHECK(interval->high.value() == Approx(std::exp(uncertainty.all.high)));
   CHECK_FALSE(interval_of(uncertainty_from({}), "a100", "nemo", Seconds(1)));

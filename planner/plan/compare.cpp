@@ -132,6 +132,7 @@ void compare_stage(const std::string& path, const Stage& base, const Stage& next
   found.quantity(path + "/forward_waits_s", base.forward_waits, next.forward_waits);
   found.quantity(path + "/backward_waits_s", base.backward_waits, next.backward_waits);
   found.quantity(path + "/synchronization_s", base.synchronization, next.synchronization);
+  found.quantity(path + "/synchronization_waits_s", base.synchronization_waits, next.synchronization_waits);
   found.quantity(path + "/update_s", base.update, next.update);
   found.quantity(path + "/boundary/forward_s", base.boundary.forward_time, next.boundary.forward_time);
   found.quantity(path + "/boundary/backward_s", base.boundary.backward_time, next.boundary.backward_time);

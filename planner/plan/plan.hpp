@@ -130,8 +130,9 @@ struct Stage {
   // The parts of `forward` and `backward` beyond computing and collectives that are waited for: the host that starts
   // kernels, collectives of parameters that run beside computing (costmodel/stage_time.hpp).
   Seconds forward_waits, backward_waits;
-  Seconds backward_weight;  // the part of `backward` that makes gradients of parameters
-  Seconds synchronization;  // gradient collectives and parameter gathers, once per step
+  Seconds backward_weight;        // the part of `backward` that makes gradients of parameters
+  Seconds synchronization;        // gradient collectives and parameter gathers, once per step
+  Seconds synchronization_waits;  // the part of it beyond what is always waited for (synchronization_waits.hpp)
   // Gradients of parameters that other stages use, too: all-reduced between two stages, part of `synchronization`.
   Bytes shared_gradients;
   Seconds shared_gradients_time;

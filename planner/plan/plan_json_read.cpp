@@ -210,6 +210,7 @@ Stage read_stage(const JsonInput& input) {
                    "backward_compute_s",
                    "backward_recompute_s",
                    "forward_waits_s",
+                   "synchronization_waits_s",
                    "backward_waits_s",
                    "backward_weight_s",
                    "synchronization_s",
@@ -237,6 +238,7 @@ Stage read_stage(const JsonInput& input) {
   stage.backward_compute = seconds_at(input, "backward_compute_s");
   if (const auto recompute = input.find("backward_recompute_s"))
     stage.backward_recompute = Seconds(recompute->number(0));
+  if (const auto waits = input.find("synchronization_waits_s")) stage.synchronization_waits = Seconds(waits->number(0));
   if (const auto waits = input.find("forward_waits_s")) stage.forward_waits = Seconds(waits->number(0));
   if (const auto waits = input.find("backward_waits_s")) stage.backward_waits = Seconds(waits->number(0));
   if (stage.backward_recompute > stage.backward_compute * (1 + 1e-9))

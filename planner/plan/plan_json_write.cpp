@@ -130,6 +130,7 @@ Json stage_json(const Stage& stage) {
                  {"backward_waits_s", stage.backward_waits.value()},
                  {"backward_weight_s", stage.backward_weight.value()},
                  {"synchronization_s", stage.synchronization.value()},
+                 {"synchronization_waits_s", stage.synchronization_waits.value()},
                  {"update_s", stage.update.value()},
                  {"shared_gradients_bytes", stage.shared_gradients.value()},
                  {"shared_gradients_s", stage.shared_gradients_time.value()},

@@ -49,7 +49,7 @@ bool sends_overlap(const Recipe& recipe, ScheduleKind schedule) {
 }
 
 Seconds overlapped_synchronization(const Plan& plan, const Stage& stage) {
-  if (plan.recipe.overlap_synchronization == OverlapSynchronization::none) return Seconds(0);
+  if (plan.recipe.overlap_synchronization != OverlapSynchronization::last_backward) return Seconds(0);
   Seconds reducing;
   for (const Conversion& conversion : stage.conversions)
     if (conversion.rate == Rate::per_step && conversion.consumer == "optimizer")

@@ -6,65 +6,8 @@
 The tables below hold what the sources print; every row says where. What a source does not state is listed in `assumed`.
 Parameters are checked against the stated size, and no run may use 75 % of a GPU's peak.
 """
-import gzip
-import json
-import pathlib
-import sys
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-PEAK = {"V100": 125e12, "A100": 312e12, "H100": 989e12, "H200": 989e12, "B200": 2250e12, "GB200": 2450e12,
-        "GB300": 2450e12}  # 16 bits, FLOP/s
-RUNS = []
-
-
-def dense(name, layers, hidden, heads, seq, stated=None, kv=None, ffn=None, gated=False, vocab=51200):
-    kv, ffn = kv or heads, ffn or 4 * hidden
-    model = {"name": name, "type": "dense", "layers": layers, "hidden": hidden, "heads": heads, "kv_heads": kv,
-             "head_dim": hidden // heads, "ffn_hidden": ffn, "gated_mlp": gated, "vocab": vocab, "seq_len": seq}
-    if stated:  # in 10^9; embedding and head may be one
-        counts = [parameters(model, embeddings) / 1e9 for embeddings in (1, 2)]
-        assert min(abs(count / stated - 1) for count in counts) < 0.04, (name, counts, stated)
-    return model
-
-
-def mixture(name, layers, hidden, heads, seq, kv, experts, top_k, ffn, vocab, shared=0, **more):
-    model = dense(name, layers, hidden, heads, seq, kv=kv, ffn=ffn, gated=True, vocab=vocab)
-    return {**model, "type": "moe", "num_experts": experts, "top_k": top_k, "moe_ffn_hidden": ffn,
-            "shared_experts": shared, **more}
-
-
-def parameters(model, embeddings=1):
-    hidden, share = model["hidden"], model["kv_heads"] / model["heads"]
-    products = (3 if model["gated_mlp"] else 2) * hidden * model["ffn_hidden"]
-    if model["type"] == "moe":  # those that a token meets
-        products = 3 * hidden * model["moe_ffn_hidden"] * (model["top_k"] + model["shared_experts"])
-    return model["layers"] * (hidden * hidden * (2 + 2 * share) + products) + embeddings * hidden * model["vocab"]
-
-
-def model_flops(model):
-    """Of a token, forward and backward, attention of the lower triangle."""
-    return 6 * parameters(model) + 6 * model["layers"] * model["hidden"] * model["seq_len"]
-
-
-def add(identity, source, where, gpu, gpus, model, precision, layout, micro, batch, framework, seconds, time_from, *,
-        assumed=(), per_node=8, **more):
-    tp, pp, dp, cp, ep = (layout.get(key, 1) for key in ("tp", "pp", "dp", "cp", "ep"))
-    assert tp * pp * dp * cp == gpus, (identity, tp, pp, dp, cp, gpus)
-    used = model_flops(model) * model["seq_len"] * batch / gpus / seconds
-    eight, four = ("8" in precision and "16" not in precision), "4" in precision
-    limit = PEAK[next(name for name in sorted(PEAK, key=len, reverse=True) if gpu.startswith(name))]
-    assert used < 0.75 * limit * (4 if four else 2 if eight else 1), (identity, used)
-    run = {"id": identity, "source": source, "where": where, "status": "ok", "gpu": gpu, "gpus": gpus,
-           "gpus_per_node": per_node, "internode_gbit_per_s_per_node": None, "model": model, "precision": precision,
-           "tp": tp, "pp": pp, "dp": dp, "cp": cp, "ep": ep, "etp": layout.get("etp"), "vpp": 1, "sequence_parallel": False,
-           "zero_stage": 0,
-           "sharding": None, "recompute": None, "attention_kernel": None, "schedule": None, "micro_batch": micro,
-           "global_batch": batch, "framework": framework, "framework_version": None, "task": "pretrain",
-           "uneven_pipeline": None, "assumed": list(assumed), "suspect": None, "iteration_time_s": float(f"{seconds:.6g}"),
-           "time_from": time_from, "peak_memory_gb": None}
-    unknown = set(more) - set(run)
-    assert not unknown, unknown
-    RUNS.append({**run, **more})
+from measured_tables import (LLAMA2_13B, LLAMA2_70B, LLAMA3_70B, add, counted_attention, dense, llama2_7b, llama3_405b,
+                             llama3_8b, mixture, parameters, whole_square, write)
 
 
 def megatron_paper():
@@ -148,23 +91,6 @@ def libai():
                 attention_kernel="fused" if framework == "LiBai" else None, schedule="1f1b" if pp > 1 else None)
 
 
-LLAMA2_13B = dense("Llama 2 13B", 40, 5120, 40, 4096, 13.0, ffn=13824, gated=True, vocab=32000)
-LLAMA2_70B = dense("Llama 2 70B", 80, 8192, 64, 4096, 69.0, kv=8, ffn=28672, gated=True, vocab=32000)
-LLAMA3_70B = dense("Llama 3 70B", 80, 8192, 64, 8192, 70.6, kv=8, ffn=28672, gated=True, vocab=128256)
-
-
-def llama2_7b(seq):
-    return dense("Llama 2 7B", 32, 4096, 32, seq, 6.74, ffn=11008, gated=True, vocab=32000)
-
-
-def llama3_8b(seq):
-    return dense("Llama 3 8B", 32, 4096, 32, seq, 8.03, kv=8, ffn=14336, gated=True, vocab=128256)
-
-
-def llama3_405b(seq):
-    return dense("Llama 3.1 405B", 126, 16384, 128, seq, 405, kv=8, ffn=53248, gated=True, vocab=128256)
-
-
 def fully_sharded():
     where = "github pytorch/torchtitan@0413364:docs/performance.md, Llama {} table"
     table = [(3, llama3_8b(8192), 1, "selective layer", 2904), (3, llama3_8b(8192), 1, "selective op", 2973),
@@ -241,19 +167,6 @@ def large_runs():
         dense("TinyLlama 1.1B", 22, 2048, 32, 2048, 1.1, kv=4, ffn=5632, gated=True, vocab=32000), "bf16", {"dp": 16}, 8,
         1024, "TinyLlama (lit-gpt, FSDP)", 64 * 2048 / 24000, "tokens per second of a GPU, printed", zero_stage=3,
         sharding="FSDP", recompute="none", attention_kernel="flash_attention2", assumed=["FSDP over both hosts"])
-
-
-def counted_attention(model):
-    """Times from printed FLOP/s hang on how attention was counted where it is most of the work."""
-    attention = 12 * model["layers"] * model["hidden"] * model["seq_len"]
-    if attention < whole_square(model) / 3:
-        return None
-    return "a third of the work or more is attention, and whether all of its square is counted is not stated"
-
-
-def whole_square(model):
-    """Megatron-LM's FLOPs of a token: attention counted without the causal mask."""
-    return model_flops(model) + 6 * model["layers"] * model["hidden"] * model["seq_len"]
 
 
 def mixtures():
@@ -390,14 +303,5 @@ def mlperf():
             assumed=["vocabulary 128256", "distributed optimizer"], suspect=suspect)
 
 
-def main():
-    for tables in (megatron_paper, dlperf, libai, fully_sharded, large_runs, mixtures, nemo, mlperf):
-        tables()
-    target = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "tests/data/measured/held_out_runs.json.gz"
-    lines = "[\n" + ",\n".join(json.dumps(run) for run in RUNS) + "\n]\n"
-    target.write_bytes(gzip.compress(lines.encode(), mtime=0))
-    print(f"{len(RUNS)} runs, {sum(1 for run in RUNS if run['suspect'])} suspect: {target}")
-
-
 if __name__ == "__main__":
-    main()
+    write("held_out_runs.json.gz", (megatron_paper, dlperf, libai, fully_sharded, large_runs, mixtures, nemo, mlperf))

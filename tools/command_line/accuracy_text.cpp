@@ -72,6 +72,17 @@ std::string worst_table(const AccuracyReport& report, std::size_t count) {
   return "\n" + table.text();
 }
 
+// Devices that no run of the calibration is of, with how many of these runs are.
+std::string unmeasured_table(const AccuracyReport& report) {
+  std::map<std::string, std::size_t> counts;
+  for (const AccuracyRow& row : report.rows)
+    if (!row.device_measured) ++counts[row.device];
+  if (counts.empty()) return "";
+  Table table({"no measured run supports the constants of", "runs"});
+  for (const auto& [device, count] : counts) table.row({device, fmt::format("{}", count)});
+  return "\n" + table.text();
+}
+
 std::string skipped_table(const AccuracyReport& report) {
   std::map<std::string, std::size_t> counts;
   for (const SkippedRun& run : report.skipped) ++counts[run.reason];
@@ -99,6 +110,7 @@ std::string accuracy_text(const AccuracyReport& report, std::size_t worst) {
   if (report.ranking.groups > 0) text += ranking_table(report);
   text += memory_table(report);
   if (worst > 0) text += worst_table(report, worst);
+  text += unmeasured_table(report);
   if (!report.skipped.empty()) text += skipped_table(report);
   return text;
 }

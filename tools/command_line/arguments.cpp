@@ -306,6 +306,7 @@ Arguments parse_arguments(const std::vector<std::string>& given) {
   add_import(root, parsed);
   add_accuracy(root, parsed);
   add_calibrate(root, parsed);
+  add_devices(root, parsed);
   add_completion(root, parsed);
 
   const std::vector<std::string> words = with_help_as_option(given);

@@ -134,4 +134,11 @@ void add_calibrate(CLI::App& root, Parsed& parsed) {
   add_json(app, calibrate.json, "the report");
 }
 
+void add_devices(CLI::App& root, Parsed& parsed) {
+  DevicesCommand& devices = parsed.devices;
+  CLI::App& app = add_command(root, "devices", "List the devices that a cluster file may name", "meshloom devices",
+                              parsed, [&devices] { return devices; });
+  add_json(app, devices.json, "the devices, with their aliases");
+}
+
 }  // namespace meshloom

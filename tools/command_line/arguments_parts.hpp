@@ -85,6 +85,7 @@ struct Parsed {
   ImportCommand import;
   AccuracyCommand accuracy;
   CalibrateCommand calibrate;
+  DevicesCommand devices;
   std::string shell;
 };
 
@@ -148,5 +149,6 @@ void add_solve(CLI::App& root, Parsed& parsed);
 void add_import(CLI::App& root, Parsed& parsed);
 void add_accuracy(CLI::App& root, Parsed& parsed);
 void add_calibrate(CLI::App& root, Parsed& parsed);
+void add_devices(CLI::App& root, Parsed& parsed);
 
 }  // namespace meshloom

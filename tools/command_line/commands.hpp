@@ -197,6 +197,11 @@ struct CalibrateCommand {
 };
 ExitCode run(const CalibrateCommand& command);
 
+struct DevicesCommand {
+  bool json = false;
+};
+ExitCode run(const DevicesCommand& command);
+
 // Help, version or a completion script.
 struct PrintCommand {
   std::string text;
@@ -205,6 +210,6 @@ ExitCode run(const PrintCommand& command);
 
 using Command = std::variant<PlanCommand, BaselineCommand, SimulateCommand, CompareCommand, GraphCommand,
                              ProblemCommand, ValidateCommand, ExplainCommand, SolveIntraOpCommand, SolveInterOpCommand,
-                             ImportCommand, AccuracyCommand, CalibrateCommand, PrintCommand>;
+                             ImportCommand, AccuracyCommand, CalibrateCommand, DevicesCommand, PrintCommand>;
 
 }  // namespace meshloom

@@ -225,6 +225,27 @@ std::string import_json(const ImportedProfile& imported, const std::optional<std
   return printed(json);
 }
 
+std::string devices_json(const std::vector<ListedDevice>& devices) {
+  Json list = Json::array();
+  for (const auto& [file, measured_runs] : devices) {
+    Json peak = Json::object();
+    for (const auto& [dtype, speed] : file.device.peak) peak[std::string(name(dtype))] = speed.value();
+    list.push_back({{"name", file.device.name},
+                    {"aliases", file.aliases},
+                    {"memory_bytes", file.device.memory.value()},
+                    {"memory_bandwidth_bytes_per_s", file.device.memory_bandwidth.value()},
+                    {"peak_flops", peak},
+                    {"devices_per_host", file.devices_per_host},
+                    {"devices_per_link_domain", file.devices_per_link_domain},
+                    {"intra_host_bytes_per_s", file.intra_host.bandwidth.value()},
+                    {"nic_bytes_per_s", file.nic.bandwidth.value()},
+                    {"nics_per_host", file.nics_per_host},
+                    {"measured_runs", measured_runs},
+                    {"like", file.like.empty() ? Json(nullptr) : Json(file.like)}});
+  }
+  return printed({{"devices", list}});
+}
+
 std::string findings_json(const std::vector<FileFinding>& findings) {
   Json files = Json::array();
   for (const FileFinding& each : findings)

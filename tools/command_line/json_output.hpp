@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "costmodel/device_files.hpp"
 #include "costmodel/profile_import.hpp"
 #include "costmodel/profile_residuals.hpp"
 #include "graphs/graph.hpp"
@@ -37,6 +38,12 @@ struct FileFinding {
 };
 // What was imported; `compared` with the model, if asked.
 std::string import_json(const ImportedProfile& imported, const std::optional<std::vector<Residual>>& compared);
+
+struct ListedDevice {
+  DeviceFile file;
+  std::size_t measured_runs = 0;  // of the calibration
+};
+std::string devices_json(const std::vector<ListedDevice>& devices);
 
 std::string findings_json(const std::vector<FileFinding>& findings);
 
