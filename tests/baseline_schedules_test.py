@@ -73,6 +73,23 @@ class Schedules(unittest.TestCase):
             self.assertEqual("", place.run("baseline", *words, "--dp", "4", "--zero", "1", "--recipe",
                                            "megatron").stderr)
 
+    def test_a_graph_in_fp16_is_computed_as_the_recipe_says_and_warned_about(self):
+        with GptPlace() as place:
+            self.assertEqual(0, place.run(*TINY_GPT, "--dtype", "fp16", "-o", "graph.json").returncode)
+            cluster = str(ROOT / "cluster_specs/dgx_a100.json")
+            words = ["baseline", "graph.json", cluster, "--global-batch", "64", "--dp", "8"]
+            fp16 = {"schema": "meshloom.recipe/1", "name": "fp16", "extends": "megatron", "compute_dtype": "fp16"}
+            (place.path / "fp16.json").write_text(json.dumps(fp16))
+            told = place.run(*words, "--recipe", "megatron", "-o", "bf16.plan")
+            self.assertEqual("warning: the graph's fp16 is computed in bf16, as the recipe megatron says; for fp16 give a "
+                             'recipe file with "extends": "megatron", "compute_dtype": "fp16"\n', told.stderr)
+            self.assertEqual("", place.run(*words, "--recipe", "fp16.json", "-o", "fp16.plan").stderr)
+            gradients = [place.read(f"{name}.plan")["stages"][0]["memory"]["gradients_bytes"] for name in ("bf16", "fp16")]
+            self.assertEqual(gradients[0], 2 * gradients[1])  # 4 and 2 bytes each
+            # A V100 has no bf16.
+            v100 = str(ROOT / "cluster_specs/aws_p3_16xlarge.json")
+            self.assertEqual("", place.run(*words[:2], v100, *words[3:], "--recipe", "megatron").stderr)
+
     def test_what_does_not_go_together_is_refused_with_a_remedy(self):
         with GptPlace() as place:
             for options, message in [

@@ -5,7 +5,8 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <numeric>
+
+#include "costmodel/groups.hpp"
 
 namespace meshloom {
 namespace {
@@ -22,6 +23,22 @@ std::optional<std::string> about_state(const Recipe& recipe, std::optional<Param
   for (const ParameterState state : known) names.push_back(name(state));
   return fmt::format("the recipe {} does not have {} (it has {}); priced as frameworks that have it do", recipe.name,
                      name(*asked), fmt::join(names, ", "));
+}
+
+// The recipe's word counts. Where the device has only one of both types nobody has a choice.
+std::optional<std::string> about_dtype(const Graph& graph, const Cluster& cluster, const Recipe& recipe) {
+  const DeviceType& device = group_at(cluster, 0).device;
+  for (const Tensor& tensor : graph.tensors) {
+    const bool has_two = device.peak.contains(tensor.dtype) && device.peak.contains(recipe.compute_dtype);
+    if ((tensor.dtype != DType::bf16 && tensor.dtype != DType::fp16) || tensor.dtype == recipe.compute_dtype ||
+        !has_two)
+      continue;
+    return fmt::format(
+        "the graph's {0} is computed in {1}, as the recipe {2} says; for {0} give a recipe file with "
+        "\"extends\": \"{2}\", \"compute_dtype\": \"{0}\"",
+        name(tensor.dtype), name(recipe.compute_dtype), recipe.name);
+  }
+  return std::nullopt;
 }
 
 std::optional<std::string> about_vocabulary(const Graph& graph, const Stage& stage) {
@@ -48,6 +65,7 @@ std::vector<std::string> warnings_about(const PlanningInput& input, const Plan& 
                                         std::optional<ParameterState> asked) {
   std::vector<std::string> warnings;
   if (auto line = about_state(input.recipe, asked)) warnings.push_back(std::move(*line));
+  if (auto line = about_dtype(input.graph, input.cluster, input.recipe)) warnings.push_back(std::move(*line));
   for (const Stage& stage : plan.stages)
     if (auto line = about_vocabulary(input.graph, stage)) warnings.push_back(std::move(*line));
   return warnings;

@@ -9,8 +9,9 @@
 
 namespace meshloom {
 
-// A line each, none mostly. Of a state that was asked for and that the recipe's framework does not have; of a
-// vocabulary that leaves the loss whole on devices which could share it, where frameworks pad.
+// A line each, none mostly. Of a state that was asked for and that the recipe's framework does not have; of a 16-bit type
+// of the graph that the recipe computes in the other one; of a vocabulary that leaves the loss whole on devices which
+// could share it, where frameworks pad.
 std::vector<std::string> warnings_about(const PlanningInput& input, const Plan& plan,
                                         std::optional<ParameterState> asked);
 // To standard error.
