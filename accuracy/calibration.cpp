@@ -274,11 +274,14 @@ class Calibrator {
     const std::vector<UnseenError> errors =
         errors_of(result, [](const RowResult& row) { return std::optional(row.unseen); });
     result.uncertainty = uncertainty_from(errors);
+    const std::vector<UnseenError> without_device =
+        errors_of(result, [](const RowResult& row) { return row.without_device; });
     widen_for_unknown(result.uncertainty, errors_of(result, [](const RowResult& row) { return row.unknown_framework; }),
-                      errors_of(result, [](const RowResult& row) { return row.without_device; }));
+                      without_device);
     const std::vector<UnseenError> without_source =
         errors_of(result, [](const RowResult& row) { return row.without_source; });
-    if (!without_source.empty()) result.uncertainty.elsewhere = quantiles_elsewhere(result.uncertainty, without_source);
+    const std::vector<UnseenError>& left_out = without_source.empty() ? without_device : without_source;
+    if (!left_out.empty()) result.uncertainty.elsewhere = quantiles_elsewhere(result.uncertainty, left_out);
     result.coverage = cross_validated_coverage(errors);
     const std::vector<bool> hits = cross_validated_hits(errors);
     std::size_t next = 0;

@@ -76,7 +76,11 @@ void read_layout(const JsonInput& json, MeasuredRun& run) {
     json.fail(fmt::format("tp·pp·dp·cp = {}·{}·{}·{} = {}, but \"gpus\" is {}; correct a degree or the count",
                           run.tensor_parallel, run.pipeline_parallel, run.data_parallel, run.context_parallel, product,
                           run.gpus));
-  if (const auto value = json.find("etp")) run.expert_tensor_parallel = value->integer(1, most_devices);
+  if (const auto value = json.find("etp")) {
+    if (!run.model.experts)
+      value->fail("a model of type \"dense\" has no experts; write \"type\": \"moe\" or leave the key out");
+    run.expert_tensor_parallel = value->integer(1, most_devices);
+  }
   if (const auto value = json.find("vpp")) run.virtual_stages = value->integer(1, most_layers);
   if (const auto value = json.find("sequence_parallel")) run.sequence_parallel = value->boolean();
   run.parameter_state = static_cast<ParameterState>(json.at("zero_stage").integer(0, 3));

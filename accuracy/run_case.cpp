@@ -220,7 +220,7 @@ UniformLayout layout_of(const MeasuredRun& run, const Recipe& recipe) {
   layout.tensor_parallel = run.tensor_parallel, layout.pipeline_parallel = run.pipeline_parallel;
   layout.data_parallel = run.data_parallel, layout.context_parallel = run.context_parallel;
   layout.expert_parallel = run.model.experts ? run.expert_parallel : 1;
-  if (run.model.experts && run.tensor_parallel > 1) layout.expert_tensor_parallel = run.expert_tensor_parallel;
+  layout.expert_tensor_parallel = run.expert_tensor_parallel;
   layout.sequence_parallel = run.tensor_parallel > 1 && run.sequence_parallel.value_or(false);
   // With one replica there is nothing to divide.
   if (run.data_parallel * run.context_parallel > 1) layout.parameter_state = run.parameter_state;

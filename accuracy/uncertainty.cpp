@@ -84,9 +84,9 @@ std::size_t rows_of_device(const Uncertainty& uncertainty, const std::string& de
   return rows;
 }
 
-ErrorQuantiles quantiles_elsewhere(const Uncertainty& uncertainty, const std::vector<UnseenError>& without_source) {
+ErrorQuantiles quantiles_elsewhere(const Uncertainty& uncertainty, const std::vector<UnseenError>& left_out) {
   std::vector<double> values, weights;
-  for (const UnseenError& error : without_source) {
+  for (const UnseenError& error : left_out) {
     values.push_back(error.log_ratio);
     weights.push_back(error.weight);
   }

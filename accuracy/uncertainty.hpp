@@ -71,8 +71,8 @@ Uncertainty uncertainty_from(const std::vector<UnseenError>& errors, double leve
 // No errors: none.
 void widen_for_unknown(Uncertainty& uncertainty, const std::vector<UnseenError>& without_framework,
                        const std::vector<UnseenError>& without_device);
-// `elsewhere`, from errors of rows whose sources were left out.
-ErrorQuantiles quantiles_elsewhere(const Uncertainty& uncertainty, const std::vector<UnseenError>& without_source);
+// `elsewhere`, from errors of rows whose sources were left out, or where none was, whose devices.
+ErrorQuantiles quantiles_elsewhere(const Uncertainty& uncertainty, const std::vector<UnseenError>& left_out);
 
 // The share of rows whose measured time lies in the interval that the rows of the other folds give.
 double cross_validated_coverage(const std::vector<UnseenError>& errors, double level = 0.9);

@@ -385,10 +385,14 @@ constexpr std::size_t small_problem = 16'384;
 
 std::vector<ScheduleKind> schedules_searched_apart(const PlanningInput& input, const SearchOptions& options) {
   if (options.schedule || options.chunks) return {};
-  if (input.graph.ops.size() * static_cast<std::size_t>(input.cluster.devices()) > small_problem) return {};
-  std::vector<ScheduleKind> kinds;
   if (input.recipe.schedules.size() < 2) return {};
-  for (const std::string& name : input.recipe.schedules) kinds.push_back(*schedule_named(name));
+  const bool small = input.graph.ops.size() * static_cast<std::size_t>(input.cluster.devices()) <= small_problem;
+  const bool waits = input.recipe.overlap_synchronization == OverlapSynchronization::beside_computing;
+  std::vector<ScheduleKind> kinds;
+  for (const std::string& name : input.recipe.schedules) {
+    const ScheduleKind kind = *schedule_named(name);
+    if (small || (waits && kind != ScheduleKind::interleaved)) kinds.push_back(kind);
+  }
   return kinds;
 }
 

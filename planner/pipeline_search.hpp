@@ -30,7 +30,8 @@ struct PipelineSearchResult {
 
 // All schedules are searched together, among what is at most 5 % above the best estimate. These, all of the recipe's if
 // none is given and the problem is small, also each as if it was asked for: estimates of schedules err in different
-// ways, and none keeps the best plan of another from the simulation then.
+// ways, and none keeps the best plan of another from the simulation then. Of larger problems, those without chunks
+// where their synchronization waits (stage_costs.hpp, waiting_cost).
 std::vector<ScheduleKind> schedules_searched_apart(const PlanningInput& input, const SearchOptions& options);
 
 // Calls the progress of the space's options once per microbatch size, and schedule searched apart.

@@ -32,14 +32,14 @@ std::int64_t experts_over_tensor_parallel(const UniformLayout& layout) {
   return layout.tensor_parallel / layout.expert_tensor_parallel.value_or(layout.tensor_parallel);
 }
 
-// Expert parallelism takes the tensor-parallel devices that divide no expert, then what it can of data parallelism's,
-// the rest of context parallelism's.
+// Expert parallelism takes the tensor-parallel devices that divide no expert, then what it can of context
+// parallelism's, the rest of data parallelism's: neighbours first, as Megatron-Core's groups of experts.
 std::vector<LayoutAxis> layout_axes(const DimensionMeanings& model, const UniformLayout& layout) {
   const std::int64_t copies = devices_per_key_value_head(model, layout.tensor_parallel);
   const std::int64_t of_tensor = experts_over_tensor_parallel(layout);
   const std::int64_t elsewhere = layout.expert_parallel / of_tensor;
-  const std::int64_t of_data = std::gcd(elsewhere, layout.data_parallel);
-  const std::int64_t of_context = elsewhere / of_data;
+  const std::int64_t of_context = std::gcd(elsewhere, layout.context_parallel);
+  const std::int64_t of_data = elsewhere / of_context;
   const bool sequence = layout.sequence_parallel;
   const LayoutAxis whole_experts{
       "tp-ep", of_tensor / (of_tensor > 1 ? copies : 1),
@@ -194,6 +194,8 @@ void check_tensor_parallel(const Graph& graph, const DimensionMeanings& model, c
 
 // That the degrees can be had together.
 void check_expert_degrees(const DimensionMeanings& model, const UniformLayout& layout) {
+  if (layout.expert_tensor_parallel && !model.has_experts())
+    throw InputError("--etp", "the model has no experts to divide; leave it out");
   const std::int64_t tp = layout.tensor_parallel, etp = layout.expert_tensor_parallel.value_or(tp);
   if (etp < 1 || tp % etp != 0)
     throw InputError("--etp", fmt::format("{} does not divide tensor parallelism, --tp {}; give a divisor", etp, tp));
@@ -217,8 +219,6 @@ void check_expert_degrees(const DimensionMeanings& model, const UniformLayout& l
 
 void check_expert_parallel(const Graph& graph, const DimensionMeanings& model, const UniformLayout& layout) {
   const std::int64_t devices = layout.expert_parallel;
-  if (layout.expert_tensor_parallel && !model.has_experts())
-    throw InputError("--etp", "the model has no experts to divide; leave it out");
   if (devices == 1) return;
   if (!model.has_experts())
     throw InputError("--ep",

@@ -79,9 +79,14 @@ TEST_CASE("chunks hide one another's synchronization", "[waits]") {
   CHECK(waits_of(plan_of(4, 2, 8, stage_of(0.5, 1, 2.5, 1.5))) == Approx(4 * 24.5));
   // With two microbatches there are but two of them: 25 − 2 − 1 − 5 = 17 and 15 − 1 − 0.5 − 3 = 10.5.
   CHECK(waits_of(plan_of(4, 2, 2, stage_of(0.5, 1, 2.5, 1.5))) == Approx(4 * 27.5));
-  // The first chunk's own 12 hide behind one backward of 1 only, however many there are of the second: with sixteen
-  // ranks 24 − 16 − 1 = 7, but 12 − 1 = 11, beyond 12·0.2 = 2.4.
-  CHECK(waits_of(plan_of(16, 2, 32, stage_of(100, 1, 2.4, 0))) == Approx(16 * (11 - 2.4)));
+  // The first chunk's own 12 hide behind one backward of 1 only, however many there are of it behind the second's: with
+  // sixteen ranks 24 − 16 − 1 = 7, but 12 − 1 = 11, beyond 24·0.2 = 4.8.
+  CHECK(waits_of(plan_of(16, 2, 32, stage_of(100, 1, 2.4, 0))) == Approx(16 * (11 - 4.8)));
+  // A last chunk of backward 3 is reduced beside its own last backward and four of 1: 25 − 4 − 3 = 18, beyond 5; one of
+  // forward 2 has its parameters beside its own first forward and four of 0.5: 15 − 2 − 2 = 11, beyond 3.
+  Plan longer = plan_of(4, 2, 8, stage_of(0.5, 1, 2.5, 1.5));
+  for (std::size_t s = 4; s < 8; ++s) longer.stages[s].forward = Seconds(2), longer.stages[s].backward = Seconds(3);
+  CHECK(waits_of(longer) == Approx(4 * (13 + 8)));
 }
 
 TEST_CASE("other recipes wait for their share, and a share of nothing says nothing", "[waits]") {

@@ -135,6 +135,12 @@ TEST_CASE("--etp says how many of the tensor-parallel devices divide each expert
   const OfExperts inside = experts_of(input, layout);
   CHECK(inside.axes == " dp 2 tp-ep 4");
   CHECK(inside.parameters == all / 4);
+  UniformLayout context{.data_parallel = 2, .context_parallel = 4, .expert_parallel = 4};
+  CHECK(experts_of(input, context).axes == " dp 2 cp-ep 4");  // neighbours first, as Megatron-Core's expert groups
+  context.expert_parallel = 8;
+  CHECK(experts_of(input, context).axes == " ep 2 cp-ep 4");
+  context.expert_parallel = 2;
+  CHECK(experts_of(input, context).axes == " dp 2 cp 2 cp-ep 2");
   layout.expert_tensor_parallel = 2;
   const OfExperts both = experts_of(input, layout);
   CHECK(both.axes == " ep 2 tp-ep 2 tp 2");

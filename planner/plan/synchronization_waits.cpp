@@ -20,15 +20,23 @@ Parts parts_of(const Stage& stage) {
   return parts;
 }
 
-// For all chunks together, or for the first alone, whose own computing hides no more of it.
-Seconds waits_of_rank(const Recipe& recipe, Seconds exposed, Seconds computing, Seconds exposed_alone, Seconds alone) {
-  return std::max(wait_beyond(recipe, exposed, computing), wait_beyond(recipe, exposed_alone, alone));
+// What takes so long alone, as exposed, and what computes beside it.
+struct Overlap {
+  Seconds exposed, computing;
+
+  Seconds rest(const Recipe& recipe) const { return exposed / recipe.exposed_synchronization - computing; }
+};
+
+// Of all chunks together, or of the first alone, whose own computing hides no more of it.
+Seconds waits_of_rank(const Recipe& recipe, const Overlap& all, const Overlap& first) {
+  return std::max(Seconds(0), std::max(all.rest(recipe), first.rest(recipe)) - all.exposed);
 }
 
 }  // namespace
 
 Seconds wait_beyond(const Recipe& recipe, Seconds exposed, Seconds computing) {
-  return std::max(Seconds(0), exposed / recipe.exposed_synchronization - computing - exposed);
+  const Overlap all{exposed, computing};
+  return waits_of_rank(recipe, all, all);
 }
 
 void add_synchronization_waits(Plan& plan) {
@@ -56,10 +64,10 @@ void add_synchronization_waits(Plan& plan) {
     const Stage& last = stage_of(shape.chunks - 1);
     const Parts of_first = parts_of(first);
     first.synchronization_waits =
-        waits_of_rank(recipe, all.reducing, passes * (backward - first.backward) + first.backward, of_first.reducing,
-                      first.backward) +
-        waits_of_rank(recipe, all.gathering, passes * (forward - last.forward) + last.forward, of_first.gathering,
-                      first.forward);
+        waits_of_rank(recipe, {all.reducing, passes * (backward - last.backward) + last.backward},
+                      {of_first.reducing, first.backward}) +
+        waits_of_rank(recipe, {all.gathering, passes * (forward - last.forward) + last.forward},
+                      {of_first.gathering, first.forward});
     first.synchronization += first.synchronization_waits;
   }
 }
