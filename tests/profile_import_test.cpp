@@ -144,10 +144,11 @@ TEST_CASE("a log of nccl-tests that is of another collective than was said is re
         "n.log:13: has the reduction \"none\", which all_reduce does not have; is it of another collective?");
   // Both reduce, but four ranks all-reduce with 2·3/4 of the speed on each bus and reduce-scatter with half of that.
   CHECK(nccl_complaint(unnamed("reduce_scatter_perf"), all_reduce) ==
-        "n.log:14: busbw 15 is not 1.5 of algbw 20, as all_reduce 2x2 has it; is it of another collective, or of other "
+        "n.log:13: busbw 0.04 is not 1.5 of algbw 0.05, as all_reduce 2x2 has it; is it of another collective, or of "
+        "other "
         "ranks?");
   CHECK_THAT(nccl_complaint(unnamed("sendrecv_perf"), {.collective = MeasuredCollective::all_to_all}),
-             Catch::Contains("busbw 20 is not 0.75 of algbw 20"));
+             Catch::Contains("busbw 0.05 is not 0.75 of algbw 0.05"));
 }
 
 TEST_CASE("older versions of nccl-tests, without root and with errors, read the same times", "[profile]") {
