@@ -378,6 +378,13 @@ PipelineSearchResult search_together(const SearchSpace& space) {
   return result;
 }
 
+// The same space, whatever was left out of it, for the schedule that these options name; they must outlive it.
+SearchSpace under_one_schedule(const SearchSpace& space, const SearchOptions& options) {
+  return {space.input,      options,         space.training, space.meanings,   space.layers,
+          space.classes,    space.submeshes, space.meshes,   space.submesh_of, space.states,
+          space.recomputes, space.pins,      space.allowed,  space.launches,   {*options.schedule}};
+}
+
 // Ops times devices up to which a search takes about a second.
 constexpr std::size_t small_problem = 16'384;
 
@@ -401,7 +408,7 @@ PipelineSearchResult search_pipelines(const SearchSpace& space) {
   for (const ScheduleKind kind : schedules_searched_apart(space.input, space.options)) {
     SearchOptions own = space.options;
     own.schedule = kind;
-    std::vector<Pipeline> found = search_together(search_space(space.input, own)).pipelines;
+    std::vector<Pipeline> found = search_together(under_one_schedule(space, own)).pipelines;
     std::move(found.begin(), found.end(), std::back_inserter(result.pipelines));
   }
   std::stable_sort(result.pipelines.begin(), result.pipelines.end(), faster);

@@ -83,8 +83,8 @@ BAD_FILES = {
         {}, BASELINE + ["--tp", "4", "--recipe", "neutral", "--kernels", "fused"],
         'training_recipes/neutral.json: has no kernel sets, so "fused" names none; leave --kernels out'),
     "a cluster that names an unknown device": (
-        {"cluster.json": changed(CLUSTER, ["device"], "A100-SXM")}, PLAN,
-        'cluster.json: /device: no device file is named "A100-SXM"; write the device as an object or name one that '
+        {"cluster.json": changed(CLUSTER, ["device"], "A100-SXM5")}, PLAN,
+        'cluster.json: /device: no device file is named "A100-SXM5"; write the device as an object or name one that '
         '`meshloom devices` lists…'),
     "wrong unit": ({"cluster.json": changed(CLUSTER, ["nic", "latency"], "20 GB")}, PLAN,
                    'cluster.json: /nic/latency: "20 GB" is not a quantity of seconds; write a number and a unit in a '

@@ -339,7 +339,8 @@ class Surroundings(unittest.TestCase):
             self.assertEqual(["intra_op_problem"] * 2 + ["meshloom.stage_table/1"] * 2 + [None, "intra_op_problem"],
                              [each["schema"] for each in found["files"]])
             self.assertEqual([None] * 4, [each["error"] for each in found["files"][:4]])
-            self.assertEqual(["g.json.gz: is gzip, which only intra-operator problems and stage tables may be; decompress it",
+            self.assertEqual(["g.json.gz: is gzip, which only intra-operator problems, stage tables and measured runs may be; "
+                              "decompress it",
                               "bad.json: /problem/usage_limit: must be at least 0, is -1"],
                              [each["error"] for each in found["files"][4:]])
 
