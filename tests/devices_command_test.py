@@ -79,8 +79,8 @@ class Plans(unittest.TestCase):
         self.assertEqual(["H20-SXM-96GB"], answer["unmeasured_devices"])
         self.assertIn("constants    no measured run supports those of H20-SXM-96GB\n",
                       self.baseline("H20", "--dp", "8", json_too=False))
-        self.assertEqual([], self.baseline("H100", "--dp", "8")["unmeasured_devices"])
-        self.assertNotIn("no measured run", self.baseline("H100", "--dp", "8", json_too=False))
+        self.assertEqual([], self.baseline("H100-SXM5-80GB", "--dp", "8")["unmeasured_devices"])
+        self.assertNotIn("no measured run", self.baseline("H100-SXM5-80GB", "--dp", "8", json_too=False))
 
     def test_its_interval_is_that_of_unknown_devices(self):
         # A known recipe on a device without runs: of rows whose sources, and where known whose devices, were left out.
@@ -93,18 +93,18 @@ class Plans(unittest.TestCase):
 
     def test_steps_are_as_fast_as_the_devices(self):
         times = {device: self.baseline(device, "--tp", "8")["iteration_time_s"]
-                 for device in ["H100", "H800", "H20", "A100", "A800", "RTX 4090"]}
-        self.assertLess(times["H100"], times["H800"])  # NVLink
+                 for device in ["H100-SXM5-80GB", "H800", "H20", "A100-SXM4-80GB", "A800", "RTX 4090"]}
+        self.assertLess(times["H100-SXM5-80GB"], times["H800"])  # NVLink
         self.assertLess(times["H800"], times["H20"])   # a sixth of the products
-        self.assertLess(times["A100"], times["A800"])
+        self.assertLess(times["A100-SXM4-80GB"], times["A800"])
         self.assertLess(times["A800"], times["RTX 4090"])
 
     def test_an_h100_with_other_links_computes_as_fast_as_an_h100(self):
-        own = {"device": {"name": "ours", "like": "H100", "memory": "80 GiB", "memory_bandwidth": "3350 GB/s",
+        own = {"device": {"name": "ours", "like": "H100-SXM5-80GB", "memory": "80 GiB", "memory_bandwidth": "3350 GB/s",
                           "peak": {"bf16": "989 TFLOP/s", "fp16": "989 TFLOP/s", "fp8": "1979 TFLOP/s",
                                    "fp32": "67 TFLOP/s"}},
                "intra_host": {"bandwidth": "20 GB/s"}, "nic": {"bandwidth": "100 Gbit/s"}}
-        one, other = self.baseline("H100", "--dp", "8"), self.baseline(own, "--dp", "8")
+        one, other = self.baseline("H100-SXM5-80GB", "--dp", "8"), self.baseline(own, "--dp", "8")
         for key in ["forward_s", "backward_s"]:
             self.assertEqual(one["stages"][0][key], other["stages"][0][key])
         self.assertLess(one["stages"][0]["sync_s"], other["stages"][0]["sync_s"])
