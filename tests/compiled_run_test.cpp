@@ -95,7 +95,7 @@ std::vector<NamedCase> cases() {
           {"tensor, sequence and pipeline parallel, full recompute", {gpt, a100, megatron, tensor, true, 64}},
           {"the same with everything overlapped", {llama, a100, overlapping, tensor, true, 64}},
           {"interleaved, selective recompute", {llama, a100, megatron, interleaved, true, 64}},
-          {"interleaved, synchronizing beside computing", {llama, v100, synchronizing, interleaved, true, 64}},
+          {"interleaved, synchronizing beside computing", {llama, a100, synchronizing, interleaved, true, 64}},
           {"zero bubble by search", {gpt, a100, megatron, bubbles, true, 64}},
           {"ZeRO-3", {llama, a100, neutral, sharded, true, 64}},
           {"ZeRO-3 beside computing", {llama, a100, beside, sharded, true, 64}},
