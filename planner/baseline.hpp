@@ -31,8 +31,9 @@ struct UniformLayout {
   // Where the chunks do not divide the blocks: some chunks have one block fewer, from the two ends inwards, the last
   // first, as they hold the head and the embedding, too. Otherwise that is an error.
   bool uneven_blocks = false;
-  // Expert parallelism divides data and context parallelism together: the experts' parameters have data_parallel ·
-  // context_parallel / expert_parallel replicas.
+  // Expert parallelism takes neighbours first: tensor-parallel devices that divide no expert, then context, then data
+  // parallelism's. The experts' parameters have data_parallel · context_parallel · tensor_parallel /
+  // expert_tensor_parallel / expert_parallel replicas.
   std::int64_t context_parallel = 1, expert_parallel = 1;
   // So many of the tensor-parallel devices divide each expert; tensor_parallel / expert_tensor_parallel of them are
   // part of expert parallelism's devices and hold whole ones (Megatron's --expert-tensor-parallel-size). None: as the

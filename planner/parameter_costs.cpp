@@ -11,10 +11,6 @@ namespace {
 
 Bytes at_least(Bytes bytes, DType dtype) { return dtype == DType::fp32 ? std::max(bytes, size_of(dtype)) : bytes; }
 
-}  // namespace
-
-namespace {
-
 Bytes bucket_size(const Recipe& recipe, const DeviceGroup& group) {
   return std::max(recipe.bucket_bytes, static_cast<double>(group.size) * recipe.bucket_bytes_per_device);
 }

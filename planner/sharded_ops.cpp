@@ -2,23 +2,11 @@
 #include "planner/layer_model.hpp"
 
 namespace meshloom {
-namespace {
-
-bool is_of_experts(const StrategyContext& context, const Op& op, FactorId factor) {
-  for (std::size_t i = 0; i < op.inputs.size(); ++i) {
-    const std::vector<bool>& experts = context.meanings.experts[index(op.inputs[i])];
-    for (std::size_t d = 0; d < op.rule.inputs[i].size() && d < experts.size(); ++d)
-      if (experts[d] && contains({op.rule.inputs[i][d]}, factor)) return true;
-  }
-  return false;
-}
-
-}  // namespace
-
 bool shards_experts(const StrategyContext& context, const Op& op, const Strategy& strategy) {
   if (op.kind != OpKind::einsum) return false;
   for (std::size_t axis = 0; axis < context.mesh.dimensions(); ++axis)
-    if (strategy.axes[axis] && is_of_experts(context, op, *strategy.axes[axis])) return true;
+    if (strategy.axes[axis] && in_marked(op.inputs, op.rule.inputs, context.meanings.experts, *strategy.axes[axis]))
+      return true;
   return false;
 }
 

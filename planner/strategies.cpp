@@ -66,19 +66,17 @@ bool vocabulary_divides(const StrategyContext& context, const Op& op, std::size_
   return false;
 }
 
-bool makes_key_value_heads(const StrategyContext& context, const Op& op) {
+// That the op makes.
+std::optional<FactorId> key_value_heads(const StrategyContext& context, const Op& op) {
   for (std::uint32_t f = 0; f < op.rule.factors.size(); ++f)
-    if (in_marked(op.outputs, op.rule.outputs, context.meanings.key_value_heads, FactorId{f})) return true;
-  return false;
+    if (in_marked(op.outputs, op.rule.outputs, context.meanings.key_value_heads, FactorId{f})) return FactorId{f};
+  return std::nullopt;
 }
 
 // Too many devices for the key-value heads that the op makes: each makes those that it reads.
 bool has_too_few_heads(const StrategyContext& context, const Op& op, std::int64_t devices) {
-  for (std::uint32_t f = 0; f < op.rule.factors.size(); ++f)
-    if (in_marked(op.outputs, op.rule.outputs, context.meanings.key_value_heads, FactorId{f}) &&
-        op.factor_sizes[f].at(context.batch) % devices != 0)
-      return true;
-  return false;
+  const std::optional<FactorId> heads = key_value_heads(context, op);
+  return heads && op.factor_sizes[index(*heads)].at(context.batch) % devices != 0;
 }
 
 // May an axis with a tensor-parallel role shard this factor? Keys and values are made by head, as frameworks have it,
@@ -89,8 +87,7 @@ bool tensor_parallel_factor(const StrategyContext& context, const Op& op, std::s
   if (is_expert_factor(context, op, factor)) return false;
   if (multiplies_a_parameter(context.graph, op)) {
     if (token || (op.kind == OpKind::gather && in_outputs(op.rule, factor))) return false;
-    if (makes_key_value_heads(context, op))
-      return in_marked(op.outputs, op.rule.outputs, context.meanings.key_value_heads, factor);
+    if (const std::optional<FactorId> heads = key_value_heads(context, op)) return factor == *heads;
     for (std::size_t i = 0; i < op.inputs.size(); ++i)
       if (context.graph.tensor(op.inputs[i]).role == TensorRole::parameter && contains(op.rule.inputs[i], factor))
         return true;

@@ -123,7 +123,7 @@ std::vector<StageDurations> durations_of(const Plan& plan) {
                          to_picoseconds(stage.update), std::min(backward, to_picoseconds(stage.backward_weight))});
     StageDurations& added = durations.back();
     added.overlapped_synchronize = std::min(added.synchronize, to_picoseconds(overlapped_synchronization(plan, stage)));
-    added.buckets = std::max(1LL, std::llround(std::ceil(stage.memory.gradients / plan.recipe.bucket_bytes)));
+    added.buckets = gradient_buckets(plan, stage);
     added.shared_synchronize =
         std::min(added.synchronize - added.overlapped_synchronize, to_picoseconds(stage.shared_gradients_time));
     gradient_send = stage.boundary.backward_time;

@@ -181,6 +181,25 @@ TEST_CASE("a device that only one source measured goes back to its prior without
   }
 }
 
+TEST_CASE("elsewhere errors are those of left-out devices where no source was left out", "[calibration]") {
+  const std::vector<Job> work = jobs(40);
+  std::vector<CalibrationRow> rows = rows_of(work, World());
+  CalibrationOptions options;
+  CHECK_FALSE(calibrate(rows, constants(), believed, compiler(work), options).uncertainty.elsewhere);
+  options.leave_out = {LeaveOut::device};
+  const Uncertainty devices = calibrate(rows, constants(), believed, compiler(work), options).uncertainty;
+  REQUIRE(devices.elsewhere);
+  REQUIRE(devices.unknown_device);
+  CHECK(devices.elsewhere->rows == devices.unknown_device->rows);
+  // Known without its own runs a device is as fast as believed, which neither is: by far wider than errors of folds.
+  CHECK(devices.elsewhere->high - devices.elsewhere->low > 2 * (devices.all.high - devices.all.low));
+  options.leave_out = {LeaveOut::source, LeaveOut::device};
+  for (CalibrationRow& row : rows) row.source = row.configuration;
+  const Uncertainty both = calibrate(rows, constants(), believed, compiler(work), options).uncertainty;
+  REQUIRE(both.elsewhere);
+  CHECK(both.elsewhere->high - both.elsewhere->low < devices.elsewhere->high - devices.elsewhere->low);
+}
+
 TEST_CASE("layouts are derived again until they stay", "[calibration]") {
   // The layout (here: a factor on the time) is chosen by the constants: fast devices take another one.
   const std::vector<Job> work = jobs(60);

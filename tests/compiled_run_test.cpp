@@ -91,11 +91,13 @@ std::vector<NamedCase> cases() {
   sharded.parameter_state = ParameterState::zero3;
   sharded.recompute = Recompute::full;
   const Cluster a100 = cluster_of("A100-80GB", 2, 8), v100 = cluster_of("V100-SXM2-32GB", 4, 4);
+  const Cluster pairs = cluster_of("A100-80GB", 8, 2);  // replicas reduce between hosts, so that chunks wait
   return {{"data parallel, ZeRO-1", {gpt, v100, megatron, data, true, 64}},
           {"tensor, sequence and pipeline parallel, full recompute", {gpt, a100, megatron, tensor, true, 64}},
           {"the same with everything overlapped", {llama, a100, overlapping, tensor, true, 64}},
           {"interleaved, selective recompute", {llama, a100, megatron, interleaved, true, 64}},
-          {"interleaved, synchronizing beside computing", {llama, a100, synchronizing, interleaved, true, 64}},
+          {"data parallel, synchronizing beside computing", {llama, v100, synchronizing, data, true, 64}},
+          {"interleaved, synchronizing beside computing", {llama, pairs, synchronizing, interleaved, true, 64}},
           {"zero bubble by search", {gpt, a100, megatron, bubbles, true, 64}},
           {"ZeRO-3", {llama, a100, neutral, sharded, true, 64}},
           {"ZeRO-3 beside computing", {llama, a100, beside, sharded, true, 64}},
@@ -212,6 +214,19 @@ TEST_CASE("what a recipe inherits changes with what it is inherited from", "[com
     read.sources.clear();
     CHECK(resolved == read);
   }
+}
+
+TEST_CASE("the cases that synchronize beside computing wait for it", "[compiled_run]") {
+  std::size_t waiting = 0;
+  for (const NamedCase& each : cases()) {
+    if (each.run.recipe.overlap_synchronization != OverlapSynchronization::beside_computing) continue;
+    INFO(each.name);
+    const Plan plan = planned(each.run);
+    CHECK(std::any_of(plan.stages.begin(), plan.stages.end(),
+                      [](const Stage& stage) { return stage.synchronization_waits > Seconds(0); }));
+    ++waiting;
+  }
+  CHECK(waiting == 2);
 }
 
 TEST_CASE("the estimate for derivatives changes as the price does", "[compiled_run]") {

@@ -23,8 +23,7 @@ ParameterChoices random_parameter(std::mt19937& random) {
 
 ByRecompute<RecomputePart> random_parts(std::mt19937& random) {
   ByRecompute<RecomputePart> parts;
-  for (RecomputePart& part : parts)
-    part = {static_cast<ForwardRuns>(random() % 3), static_cast<Saving>(random() % 3)};
+  for (RecomputePart& part : parts) part = {static_cast<ForwardRuns>(random() % 3), static_cast<Saving>(random() % 3)};
   return parts;
 }
 

@@ -211,8 +211,8 @@ TEST_CASE("gradients may be reduced in other bytes than they are kept in") {
                                             parameters, DType::bf16, ParameterState::zero2);
   CHECK(gigabytes(cost.gradients) == Approx(0.5));
   check_one(cost.backward, Collective::reduce_scatter, Bytes(2e9), 17.5);
-  CHECK(parameter_cost(eight_devices(), recipe, data_parallel, {{replicated_partial_gradient}}, parameters,
-                       DType::fp32, ParameterState::zero2)
+  CHECK(parameter_cost(eight_devices(), recipe, data_parallel, {{replicated_partial_gradient}}, parameters, DType::fp32,
+                       ParameterState::zero2)
             .backward[0]
             .whole == Bytes(4e9));
 }

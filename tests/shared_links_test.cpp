@@ -334,6 +334,9 @@ TEST_CASE("a plan overlaps what reduces its stages' own gradients, if the recipe
   CHECK(durations_of(plan)[0].overlapped_synchronize == 1'500'000);
   CHECK(durations_of(plan)[0].synchronize == 3'000'000);
   CHECK(durations_of(plan)[0].buckets == 4);
+  plan.stages[0].mesh = {{"x", 4}};
+  plan.recipe.bucket_bytes_per_device = Bytes(250);  // 1000 B for the four of the group: two
+  CHECK(durations_of(plan)[0].buckets == 2);
   plan.stages[0].conversions[0].backward[0].time = Seconds(5e-6);
   CHECK(durations_of(plan)[0].overlapped_synchronize == 2'000'000);
   CHECK(write_recipe(plan.recipe).find("\"overlap_synchronization\": \"last_backward\"") != std::string::npos);

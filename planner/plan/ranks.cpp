@@ -59,6 +59,21 @@ Seconds overlapped_synchronization(const Plan& plan, const Stage& stage) {
   return std::max(Seconds(0), std::min(reducing, stage.synchronization - stage.shared_gradients_time));
 }
 
+std::int64_t gradient_buckets(const Plan& plan, const Stage& stage) {
+  std::int64_t devices = 1;
+  for (const Conversion& conversion : stage.conversions)
+    if (conversion.rate == Rate::per_step && conversion.consumer == "optimizer")
+      for (const CollectiveStep& step : conversion.backward) {
+        std::int64_t group = 1;
+        for (const MeshAxis& axis : stage.mesh)
+          if (std::find(step.axes.begin(), step.axes.end(), axis.name) != step.axes.end()) group *= axis.size;
+        devices = std::max(devices, group);
+      }
+  const Bytes bucket =
+      std::max(plan.recipe.bucket_bytes, static_cast<double>(devices) * plan.recipe.bucket_bytes_per_device);
+  return std::max(1LL, std::llround(std::ceil(stage.memory.gradients / bucket)));
+}
+
 Seconds backward_weight_compute(const Stage& stage) {
   std::set<std::string_view> parameters;
   for (const TensorLayout& tensor : stage.tensors)

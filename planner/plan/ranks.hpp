@@ -20,6 +20,8 @@ bool sends_overlap(const Recipe& recipe, ScheduleKind schedule);
 // The part of a stage's synchronization that goes on beside its last backward, as the recipe says: reducing the
 // gradients of its own parameters. Gathers and what several stages share wait for the end.
 Seconds overlapped_synchronization(const Plan& plan, const Stage& stage);
+// The buckets that the stage's gradients are reduced in then, those of the largest group.
+std::int64_t gradient_buckets(const Plan& plan, const Stage& stage);
 
 // The part of a stage's backward_weight that is computing; the rest reduces gradients in every microbatch.
 Seconds backward_weight_compute(const Stage& stage);

@@ -15,7 +15,8 @@ namespace {
 std::string of_which_runs(const Plan& plan) {
   const std::string& device = plan.cluster.device.name;
   if (has_own_rows(shipped_uncertainty(), device, plan.recipe.name)) return " of runs of this device and recipe";
-  if (rows_of_device(shipped_uncertainty(), device) > 0) return " of runs left out of the fit, none of this device and recipe";
+  if (rows_of_device(shipped_uncertainty(), device) > 0)
+    return " of runs left out of the fit, none of this device and recipe";
   return " of runs on other devices, each left out of the fit";
 }
 
