@@ -45,7 +45,8 @@ struct PriceRuns {
   // The rows that are priced with other numbers under other files, ascending. Empty: all that name a file.
   std::function<std::vector<std::uint32_t>(const ConstantFiles& one, const ConstantFiles& other)> changed;
 };
-// Decides each row's layout with these constants; the prices it returns keep the layouts.
+// Decides each row's layout with these constants; the prices it returns keep the layouts. Called by several threads at a
+// time; what one call returned is used by one.
 using CompileRuns = std::function<PriceRuns(const ConstantFiles& files)>;
 
 struct CalibrationOptions {
@@ -55,7 +56,7 @@ struct CalibrationOptions {
   CompileRuns compile_unknown_framework{};
   double noise = 0.03;          // of a row's log error: beyond it errors count by their absolute value
   std::size_t most_rounds = 2;  // of layouts, then fit
-  std::function<void(const std::string&)> progress{};  // told what is being done
+  std::function<void(const std::string&)> progress{};  // told what is begun, by one thread at a time
 };
 
 struct RowResult {

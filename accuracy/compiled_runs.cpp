@@ -145,8 +145,8 @@ std::vector<MeasuredRun> with_unknown_frameworks(std::vector<MeasuredRun> runs) 
 }
 
 CompileRuns compiler_of(const std::vector<MeasuredRun>& runs, const PreparedRuns& prepared) {
-  const auto reader = std::make_shared<ConstantsReader>();
-  return [&runs, &prepared, reader](const ConstantFiles& files) -> PriceRuns {
+  return [&runs, &prepared](const ConstantFiles& files) -> PriceRuns {
+    const auto reader = std::make_shared<ConstantsReader>();
     const Constants& constants = reader->read(files);
     std::vector<RunCase> cases;
     for (const std::size_t run : prepared.run_of) cases.push_back(case_of(runs[run], constants));

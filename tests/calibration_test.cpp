@@ -1,9 +1,12 @@
 #include "accuracy/calibration.hpp"
 
+#include <tbb/global_control.h>
+
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <cstdlib>
+#include <mutex>
 #include <set>
 
 #include "accuracy/folds.hpp"
@@ -111,7 +114,9 @@ TEST_CASE("unseen predictions have the layouts of the constants that were fitted
   const std::vector<Job> work = jobs(120);
   const std::vector<CalibrationRow> rows = rows_of(work, World());
   std::vector<World> decided;  // constants that layouts were decided with
+  std::mutex deciding;
   const CompileRuns compile = [&](const ConstantFiles& files) {
+    const std::lock_guard<std::mutex> lock(deciding);
     decided.push_back({number(files.at("devices/a"), "speed"), number(files.at("devices/b"), "speed"),
                        number(files.at("recipes/f"), "overhead"), number(files.at("recipes/f"), "waste")});
     return compiler(work)(files);
@@ -181,6 +186,33 @@ TEST_CASE("a device that only one source measured goes back to its prior without
   }
 }
 
+TEST_CASE("fits side by side come to what they come to one after another", "[calibration]") {
+  const std::vector<Job> work = jobs(60);
+  std::vector<CalibrationRow> rows = rows_of(work, World());
+  for (std::size_t k = 0; k < rows.size(); ++k) rows[k].source = "source " + std::to_string(k % 7);
+  CalibrationOptions options;
+  options.leave_out = {LeaveOut::source, LeaveOut::device};
+  std::vector<std::string> told;
+  options.progress = [&](const std::string& what) { told.push_back(what); };
+  const auto with_threads = [&](std::size_t threads) {
+    const tbb::global_control control(tbb::global_control::max_allowed_parallelism, threads);
+    told.clear();
+    return calibrate(rows, constants(), believed, compiler(work), options);
+  };
+  const Calibration one = with_threads(1);
+  const std::vector<std::string> in_order = told;
+  const Calibration several = with_threads(5);
+  CHECK(in_order.size() == 1 + 1 + 4 + 7 + 2);
+  CHECK(std::is_permutation(told.begin(), told.end(), in_order.begin(), in_order.end()));
+  CHECK(several.files == one.files);
+  CHECK(several.uncertainty == one.uncertainty);
+  for (std::size_t k = 0; k < rows.size(); ++k) {
+    CHECK(several.rows[k].unseen.seconds == one.rows[k].unseen.seconds);
+    CHECK(several.rows[k].without_source->seconds == one.rows[k].without_source->seconds);
+    CHECK(several.rows[k].without_device->seconds == one.rows[k].without_device->seconds);
+  }
+}
+
 TEST_CASE("elsewhere errors are those of left-out devices where no source was left out", "[calibration]") {
   const std::vector<Job> work = jobs(40);
   std::vector<CalibrationRow> rows = rows_of(work, World());
@@ -216,10 +248,11 @@ TEST_CASE("layouts are derived again until they stay", "[calibration]") {
             {},
             {}};
   };
+  const tbb::global_control one_after_another(tbb::global_control::max_allowed_parallelism, 1);
   const Calibration result = calibrate(rows_of(work, World()), constants(), believed, choosing);
-  // At the priors, for all fits; after the first, in which all were too slow; after the second. The last two again for
-  // each of the four folds.
-  CHECK(compiled == 1 + 2 + 4 * 2);
+  // At the priors, to find what constants change and for all fits; after the first, in which all were too slow; after
+  // the second. The last two again for each of the four folds.
+  CHECK(compiled == 2 + 2 + 4 * 2);
   CHECK(result.rounds == 2);
   CHECK(result.layouts_stable);
   CHECK(result.constants[0].value == Approx(1.5).epsilon(0.01));
