@@ -7,8 +7,8 @@ Collected on 21 November 2026; rows, assumptions and doubts were fixed before an
 hold what the sources print; every row says where. What a source does not state is listed in `assumed`. Parameters are
 checked against the stated size, and no run may use 75 % of a GPU's peak.
 """
-from measured_tables import (LLAMA2_70B, LLAMA3_70B, add, dense, llama2_7b, llama3_405b, llama3_8b, mixture, model_flops,
-                             write)
+from measured_tables import (LLAMA2_13B, LLAMA2_70B, LLAMA3_70B, add, dense, llama2_7b, llama3_405b, llama3_8b, mixture,
+                             model_flops, whole_square, write)
 
 A100, A100_40, H100, B200 = "A100-SXM4-80GB", "A100-SXM4-40GB", "H100-SXM5-80GB", "B200-SXM"
 GH200 = "GH200-96GB"
@@ -65,8 +65,8 @@ def nemotron_340b():
     for dp, seconds, batch in ((16, 10.3, 768), (32, 10.3, 1536), (64, 8.0, 2304)):
         add(f"nemotron4-340b-{96 * dp}", "Nemotron-4 340B technical report, table 2",
             f"arXiv 2406.11704, table 2, {96 * dp} GPUs", H100, 96 * dp, model, "bf16",
-            {"tp": 8, "pp": 12, "dp": dp}, 1, batch, "Megatron-Core", seconds, PRINTED, vpp=8, sequence_parallel=True, zero_stage=1,
-            schedule="interleaved 1F1B", attention_kernel="TE", internode_gbit_per_s_per_node=3200,
+            {"tp": 8, "pp": 12, "dp": dp}, 1, batch, "Megatron-Core", seconds, PRINTED, vpp=8, sequence_parallel=True,
+            zero_stage=1, schedule="interleaved 1F1B", attention_kernel="TE", internode_gbit_per_s_per_node=3200,
             assumed=["microbatch of 1", "one layer in each virtual stage", "sequence parallelism", "ZeRO-1",
                      "recompute as memory asks"])
 
@@ -201,10 +201,49 @@ def gb300_host():
         add(f"gb300-host-{'qwen3' if moe else 'llama'}-{container}-{precision}-{micro}-{batch}",
             "Measured results of one GB300 host (fork of dgxc-benchmarking)",
             "github, fork of NVIDIA/dgxc-benchmarking: llama3.1/pretrain/megatron_bridge/single_node_docker/"
-            f"perf_matrix, results of GB300, {model['name']}, {container}, {precision}, MBS {micro}, GBS {batch}", "GB300", 4, model,
-            precision, {"dp": 4, "ep": 4 if moe else 1}, micro, batch, "Megatron-Bridge", seconds, PRINTED, per_node=4,
+            f"perf_matrix, results of GB300, {model['name']}, {container}, {precision}, MBS {micro}, GBS {batch}", "GB300", 4,
+            model, precision, {"dp": 4, "ep": 4 if moe else 1}, micro, batch, "Megatron-Bridge", seconds, PRINTED, per_node=4,
             zero_stage=1, attention_kernel="TE", framework_version=f"container {container}",
             assumed=["all four data parallel", "ZeRO-1", "recompute as memory asks"])
+
+
+def qwen_on_gb200():
+    model = dense("Qwen2.5 72B", 80, 8192, 64, 4096, 72.7, kv=8, ffn=29568, gated=True, vocab=152064)
+    add("together-gb200-qwen2.5-72b", "Together AI GB200 racks, performance overview",
+        "github togethercomputer/together-dgxc-benchmarking@0b86473:tests/gb200/reports/"
+        "cluster-training-performance-overview-v3.md, Qwen 72B, rack 04, which it names as baseline", "GB200", 64, model,
+        "bf16", {"tp": 8, "pp": 4, "dp": 2}, 2, 512, "Megatron-Bridge", 20.56, PRINTED + ", median", per_node=4,
+        sequence_parallel=True, zero_stage=1, attention_kernel="TE", schedule="1f1b", framework_version="container 26.02",
+        assumed=["no virtual stages", "ZeRO-1", "recompute as memory asks"])
+
+
+def pytorch_blogs():
+    """Without the row of 7B on A100, which is nearly that of the fms-fsdp page."""
+    models = {"7B": (llama2_7b(4096), "none"), "13B": (LLAMA2_13B, "selective"),
+              "34B": (dense("Code Llama 34B", 48, 8192, 64, 4096, 33.7, kv=8, ffn=22016, gated=True, vocab=32000), "full"),
+              "70B": (LLAMA2_70B, "full")}
+    # page, GPU, GPUs, network; tokens/s of a GPU, or MFU where it is below 1; doubt
+    first, second = "maximizing-training, table 1", "maximizing-training-throughput, table"
+    slow = "the page's figures without torch.compile are those another gives for 96 GPUs on a slower network"
+    table = [("FSDP", first, A100, 128, 400, {"13B": 1800, "34B": 700, "70B": 370}, None),
+             ("FSDP", first, H100, 96, 800, {"7B": 7500, "13B": 3800, "34B": 1550, "70B": 800}, None),
+             ("compile", second + " 1", A100, 128, 400, {"7B": .68, "13B": .60, "34B": .54, "70B": .55}, None),
+             ("compile", second + " 2", H100, 464, 3200, {"7B": .45, "13B": .43, "34B": .38, "70B": .38}, slow)]
+    for name, page, gpu, gpus, network, rates, doubt in table:
+        for size, rate in rates.items():
+            model, recompute = models[size]
+            peak = 312e12 if gpu == A100 else 989e12
+            rate, formula = (rate, PER_GPU) if rate > 1 else (
+                rate * peak / whole_square(model),
+                "MFU, printed; 6 N + 12 L H Q T FLOPs of a token, which the first page's tokens/s and MFU agree with")
+            some = "part of the layers is recomputed, which a run cannot say" if recompute == "selective" else None
+            add(f"pytorch-blog-{name}-{gpu[:4]}-{size}",
+                "PyTorch blog, training throughput with FSDP" + (" and torch.compile" if name == "compile" else ""),
+                f"pytorch.org/blog/{page}, {size} on {gpus} {gpu[:4]}", gpu, gpus, model, "bf16", {"dp": gpus}, 2, 2 * gpus,
+                "PyTorch FSDP (IBM)", of_gpu(rate, model, 2 * gpus, gpus), formula, zero_stage=3, sharding="FSDP",
+                recompute=recompute, attention_kernel="flash", internode_gbit_per_s_per_node=network,
+                assumed=["parameters divided over all GPUs", "batches are those of a GPU", "no accumulation", "SXM"]
+                + (["recompute of the first page"] if name == "compile" else []), suspect=doubt or some)
 
 
 def doubtful():
@@ -247,6 +286,14 @@ def doubtful():
             "Megatron-LM (Primus)", seconds, PRINTED, zero_stage=1, peak_memory_gb=memory,
             assumed=["ZeRO-1", "recompute as memory asks"] + (["latest kernels of the table"] if run == "cfg3" else []),
             suspect=None if run == "r0_base" else "same configuration as the first row, with kernels written since")
+    model = llama3_8b(8192)
+    for precision, rate, memory in (("bf16", 8307.5, 33.71), ("MXFP8", 9969, 33.88), ("float8-tensorwise", 10417, 33.38)):
+        add(f"torchtitan-mxfp8-{precision}", "torchtitan MXFP8 page",
+            f"github pytorch/torchtitan, page on MXFP8 training, performance of dense models, {precision}", B200, 8, model,
+            precision, {"dp": 8}, 1, 8, "torchtitan", of_gpu(rate, model, 8, 8), PER_GPU + "; median", zero_stage=3,
+            sharding="FSDP2", recompute="selective", peak_memory_gb=memory,
+            assumed=["Llama 3 8B", "tokens/s are those of a GPU"],
+            suspect="the GPUs' power is limited, the page does not say to what; it does not name the model")
     q14 = dense("Qwen3 14B alike", 40, 5120, 40, 8192, kv=8, ffn=17408, gated=True, vocab=151936)
     q32 = dense("Qwen3 32B alike", 64, 5120, 64, 4096, kv=8, ffn=25600, gated=True, vocab=151936, head_dim=128)
     long = {**q32, "seq_len": 8192}
@@ -269,4 +316,4 @@ def doubtful():
 if __name__ == "__main__":
     write("held_out_runs_3.json.gz",
           [megatron_v1, mt_nlg, nemotron_340b, flash_attention_training, litgpt_thunder, gh200, together_b200, gb300_host,
-           doubtful])
+           qwen_on_gb200, pytorch_blogs, doubtful])
