@@ -18,6 +18,7 @@ def runs_of(name):
 
 
 RUNS, SECOND, FITTED = runs_of("held_out_runs"), runs_of("held_out_runs_2"), runs_of("published_runs")
+THIRD = runs_of("held_out_runs_3")
 sys.path.insert(0, str(ROOT / "tests/bench"))
 
 
@@ -36,7 +37,7 @@ def accuracy_of(runs):
 
 class HeldOutRuns(unittest.TestCase):
     def test_each_file_is_what_its_tables_say(self):
-        for runs, script in ((RUNS, "held_out_runs.py"), (SECOND, "held_out_runs_2.py")):
+        for runs, script in ((RUNS, "held_out_runs.py"), (SECOND, "held_out_runs_2.py"), (THIRD, "held_out_runs_3.py")):
             with tempfile.TemporaryDirectory() as folder:
                 target = pathlib.Path(folder) / "runs.json.gz"
                 subprocess.run([sys.executable, ROOT / "tests/bench" / script, target], check=True, capture_output=True)
@@ -44,14 +45,14 @@ class HeldOutRuns(unittest.TestCase):
 
     def test_every_run_is_well_formed_and_says_where_its_time_comes_from(self):
         schema = json.loads((ROOT / "docs/schemas/measured_runs.schema.json").read_text())
-        for runs in (RUNS, SECOND):
+        for runs in (RUNS, SECOND, THIRD):
             jsonschema.validate(runs, schema)
             self.assertEqual(len(runs), len({run["id"] for run in runs}))
             for run in runs:
                 self.assertTrue(run["where"] and (run["time_from"] or run["status"] == "oom"), run["id"])
 
-    def test_no_source_and_no_measurement_is_in_two_of_the_three_files(self):
-        for one, other in itertools.combinations((RUNS, SECOND, FITTED), 2):
+    def test_no_source_and_no_measurement_is_in_two_of_the_files(self):
+        for one, other in itertools.combinations((RUNS, SECOND, THIRD, FITTED), 2):
             self.assertFalse({run["source"] for run in one} & {run["source"] for run in other})
             self.assertFalse(set(map(measurement, one)) & set(map(measurement, other)))
 
@@ -68,12 +69,13 @@ class HeldOutRuns(unittest.TestCase):
         for each in skipped:
             self.assertIn("data parallelism", each["reason"])
 
-    def test_of_the_second_set_runs_are_skipped_only_where_their_gpu_is_not_known(self):
-        rows, skipped = accuracy_of(SECOND)
-        self.assertEqual(sorted(run["id"] for run in SECOND), sorted(each["id"] for each in rows + skipped))
+    def test_of_the_later_sets_runs_are_skipped_only_where_their_gpu_is_not_known(self):
+        later = SECOND + THIRD
+        rows, skipped = accuracy_of(later)
+        self.assertEqual(sorted(run["id"] for run in later), sorted(each["id"] for each in rows + skipped))
         for row in rows:
             self.assertGreater(row["predicted_s"], 0)
-        gpus = {run["id"]: run["gpu"] for run in SECOND}
+        gpus = {run["id"]: run["gpu"] for run in later}
         for each in skipped:
             self.assertIn(f'no device file for the GPU "{gpus[each["id"]]}"', each["reason"])
         for name in ("V100", "A100", "H100", "H200", "B200", "B300"):

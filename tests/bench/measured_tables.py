@@ -11,10 +11,10 @@ PEAK = {"V100": 125e12, "RTX 4090": 165e12, "A100": 312e12, "A800": 312e12, "H10
 RUNS = []
 
 
-def dense(name, layers, hidden, heads, seq, stated=None, kv=None, ffn=None, gated=False, vocab=51200):
+def dense(name, layers, hidden, heads, seq, stated=None, kv=None, ffn=None, gated=False, vocab=51200, head_dim=None):
     kv, ffn = kv or heads, ffn or 4 * hidden
     model = {"name": name, "type": "dense", "layers": layers, "hidden": hidden, "heads": heads, "kv_heads": kv,
-             "head_dim": hidden // heads, "ffn_hidden": ffn, "gated_mlp": gated, "vocab": vocab, "seq_len": seq}
+             "head_dim": head_dim or hidden // heads, "ffn_hidden": ffn, "gated_mlp": gated, "vocab": vocab, "seq_len": seq}
     if stated:  # in 10^9; embedding and head may be one
         counts = [parameters(model, embeddings) / 1e9 for embeddings in (1, 2)]
         assert min(abs(count / stated - 1) for count in counts) < 0.04, (name, counts, stated)
@@ -22,7 +22,7 @@ def dense(name, layers, hidden, heads, seq, stated=None, kv=None, ffn=None, gate
 
 
 def mixture(name, layers, hidden, heads, seq, kv, experts, top_k, ffn, vocab, shared=0, **more):
-    model = dense(name, layers, hidden, heads, seq, kv=kv, ffn=ffn, gated=True, vocab=vocab)
+    model = dense(name, layers, hidden, heads, seq, kv=kv, ffn=ffn, gated=True, vocab=vocab, head_dim=more.get("head_dim"))
     return {**model, "type": "moe", "num_experts": experts, "top_k": top_k, "moe_ffn_hidden": ffn,
             "shared_experts": shared, **more}
 
@@ -32,12 +32,13 @@ def parameters(model, embeddings=1):
     products = (3 if model["gated_mlp"] else 2) * hidden * model["ffn_hidden"]
     if model["type"] == "moe":  # those that a token meets
         products = 3 * hidden * model["moe_ffn_hidden"] * (model["top_k"] + model["shared_experts"])
-    return model["layers"] * (hidden * hidden * (2 + 2 * share) + products) + embeddings * hidden * model["vocab"]
+    width = model["heads"] * model["head_dim"]
+    return model["layers"] * (hidden * width * (2 + 2 * share) + products) + embeddings * hidden * model["vocab"]
 
 
 def model_flops(model):
     """Of a token, forward and backward, attention of the lower triangle."""
-    return 6 * parameters(model) + 6 * model["layers"] * model["hidden"] * model["seq_len"]
+    return 6 * parameters(model) + 6 * model["layers"] * model["heads"] * model["head_dim"] * model["seq_len"]
 
 
 def add(identity, source, where, gpu, gpus, model, precision, layout, micro, batch, framework, seconds, time_from, *,
