@@ -70,13 +70,4 @@ class BaselinePlanner {
   std::unique_ptr<State> state_;
 };
 
-// Under the schedule of the options, or 1F1B if the recipe has it; none for interleaved schedules. The feasible plan of
-// least estimate over uniform_layouts and all microbatch sizes that agree with the options; none
-// when none fits. Layouts are priced side by side; only the best is written out.
-std::optional<Plan> best_uniform_plan(const PlanningInput& input, const SearchOptions& options);
-
-// Every uniform layout with power-of-two degrees that multiply to the devices, without context parallelism; on an
-// unequal cluster dp and pp need not be powers of two.
-std::vector<UniformLayout> uniform_layouts(const PlanningInput& input);
-
 }  // namespace meshloom

@@ -24,6 +24,8 @@ std::vector<Recompute> useful_recomputes(const PlanningInput& input, const Train
   return {Recompute::none, Recompute::selective, Recompute::full};
 }
 
+}  // namespace
+
 std::vector<ScheduleKind> searched_schedules(const Recipe& recipe, const SearchOptions& options) {
   if (options.schedule) return {*options.schedule};
   if (options.chunks) return {ScheduleKind::interleaved};
@@ -33,8 +35,6 @@ std::vector<ScheduleKind> searched_schedules(const Recipe& recipe, const SearchO
   if (has_one_f_one_b) std::erase(kinds, ScheduleKind::gpipe);
   return kinds;
 }
-
-}  // namespace
 
 SearchSpace search_space(const PlanningInput& input, const SearchOptions& options) {
   SearchSpace space{

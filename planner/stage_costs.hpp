@@ -34,6 +34,8 @@ struct SearchSpace {
   std::vector<ScheduleKind> schedules;
 };
 SearchSpace search_space(const PlanningInput& input, const SearchOptions& options);
+std::vector<ScheduleKind> searched_schedules(const Recipe& recipe,
+                                             const SearchOptions& options);  // SearchSpace::schedules
 
 // What a device may hold beyond the recipe's overhead: (memory − context) / (1 + fragmentation). Of a uniform cluster.
 Bytes usable_memory(const Cluster& cluster, const Recipe& recipe);

@@ -5,7 +5,7 @@
 #include <catch2/catch.hpp>
 
 #include "graphs/input_error.hpp"
-#include "planner/baseline.hpp"
+#include "planner/uniform_search.hpp"
 #include "tests/planned_samples.hpp"
 
 namespace meshloom {

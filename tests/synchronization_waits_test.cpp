@@ -4,11 +4,11 @@
 
 #include <catch2/catch.hpp>
 
-#include "planner/baseline.hpp"
 #include "planner/launch_sums.hpp"
 #include "planner/plan/plan_json.hpp"
 #include "planner/reprice.hpp"
 #include "planner/search.hpp"
+#include "planner/uniform_search.hpp"
 #include "tests/planned_samples.hpp"
 
 namespace meshloom {

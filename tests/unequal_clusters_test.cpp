@@ -9,7 +9,7 @@
 #include "graphs/builders.hpp"
 #include "graphs/graph_draft.hpp"
 #include "graphs/input_error.hpp"
-#include "planner/baseline.hpp"
+#include "planner/uniform_search.hpp"
 #include "planner/plan/plan_json.hpp"
 #include "planner/plan/ranks.hpp"
 #include "planner/reprice.hpp"

@@ -3,7 +3,7 @@
 #include <catch2/catch.hpp>
 
 #include "graphs/builders.hpp"
-#include "planner/baseline.hpp"
+#include "planner/uniform_search.hpp"
 
 namespace meshloom {
 namespace {

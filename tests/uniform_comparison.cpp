@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "graphs/builders.hpp"
-#include "planner/baseline.hpp"
+#include "planner/uniform_search.hpp"
 #include "tools/join/make_plan.hpp"
 
 namespace meshloom {

@@ -6,6 +6,7 @@
 
 #include "planner/plan/plan_json.hpp"
 #include "planner/reprice.hpp"
+#include "planner/uniform_search.hpp"
 #include "tests/planned_samples.hpp"
 
 namespace meshloom {

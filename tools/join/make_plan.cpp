@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <optional>
 
-#include "planner/baseline.hpp"
 #include "planner/pipeline_search.hpp"
 #include "planner/remedies.hpp"
+#include "planner/stage_costs.hpp"
+#include "planner/uniform_search.hpp"
 
 namespace meshloom {
 Plan choose_by_simulation(std::vector<Plan> candidates, const std::function<Simulation(const Plan&)>& run) {
@@ -28,12 +29,17 @@ std::vector<Plan> baseline_candidates(const PlanningInput& input, SearchOptions 
     if (!wanted || search.layers || search.max_mesh_axes < 2 || search.deadline.passed()) return;
     if (std::optional<Plan> plan = best_uniform_plan(input, search)) plans.push_back(std::move(*plan));
   };
-  const std::vector<ScheduleKind> apart = schedules_searched_apart(input, search);
-  for (const ScheduleKind kind : apart) {
+  std::vector<ScheduleKind> kinds = schedules_searched_apart(input, search);
+  if (kinds.empty()) add();
+  const std::vector<ScheduleKind> open = searched_schedules(input.recipe, search);
+  const auto has_chunks = [](const std::vector<ScheduleKind>& in) {
+    return std::find(in.begin(), in.end(), ScheduleKind::interleaved) != in.end();
+  };
+  if (open.size() > 1 && has_chunks(open) && !has_chunks(kinds)) kinds.push_back(ScheduleKind::interleaved);
+  for (const ScheduleKind kind : kinds) {
     search.schedule = kind;
     add();
   }
-  if (apart.empty()) add();
   return plans;
 }
 

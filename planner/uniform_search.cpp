@@ -1,0 +1,314 @@
+#include "planner/uniform_search.hpp"
+
+#include <fmt/format.h>
+#include <tbb/global_control.h>
+#include <tbb/parallel_for.h>
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include "costmodel/groups.hpp"
+#include "graphs/input_error.hpp"
+#include "planner/equal_stages.hpp"
+#include "planner/materialize.hpp"
+#include "planner/schedule_search.hpp"
+#include "planner/shared_parameters.hpp"
+#include "planner/uniform_meshes.hpp"
+
+namespace meshloom {
+namespace {
+
+// Powers of two; on an unequal cluster all divisors, as groups may be multiples of an odd number of hosts.
+std::vector<std::int64_t> pipeline_degrees(const Cluster& cluster) {
+  std::vector<std::int64_t> degrees;
+  for (std::int64_t degree = 1; degree <= cluster.devices(); cluster.groups.empty() ? degree *= 2 : ++degree)
+    if (cluster.devices() % degree == 0) degrees.push_back(degree);
+  return degrees;
+}
+
+// Degrees of the layouts that may be tried: those that lie evenly on hosts and layers.
+std::vector<UniformLayout> possible_degrees(const SearchSpace& space) {
+  const Cluster& cluster = space.input.cluster;
+  const std::int64_t devices = cluster.devices();
+  std::vector<UniformLayout> result;
+  const auto add = [&](const UniformLayout& layout) {
+    try {
+      check_degrees(space.input.graph, space.meanings, layout);
+      stage_meshes(cluster, space.meanings, layout);
+      equal_stages(space.input.graph, space.layers, layout);
+    } catch (const InputError&) {
+      return;
+    }
+    result.push_back(layout);
+  };
+  for (std::int64_t tp = 1; tp <= devices; tp *= 2)
+    for (const std::int64_t pp : pipeline_degrees(cluster)) {
+      if (devices % (tp * pp) != 0) continue;
+      const std::int64_t dp = devices / (tp * pp);
+      if (!space.meanings.has_experts()) {
+        add({.tensor_parallel = tp, .pipeline_parallel = pp, .data_parallel = dp});
+        continue;
+      }
+      // Tensor parallelism divides each expert, or takes whole ones.
+      for (const std::int64_t etp : tp > 1 ? std::vector<std::int64_t>{tp, 1} : std::vector<std::int64_t>{1})
+        for (std::int64_t ep = tp / etp; ep <= dp * tp / etp; ep *= 2)
+          add({.tensor_parallel = tp,
+               .pipeline_parallel = pp,
+               .data_parallel = dp,
+               .expert_parallel = ep,
+               .expert_tensor_parallel = tp > 1 ? std::optional(etp) : std::nullopt});
+    }
+  return result;
+}
+
+}  // namespace
+
+std::vector<UniformLayout> uniform_layouts(const PlanningInput& input) {
+  const SearchSpace space = search_space(input, {.global_batch = 1, .max_mesh_axes = 0});
+  std::vector<UniformLayout> result;
+  for (UniformLayout layout : possible_degrees(space))
+    for (const bool sequence : {false, true})
+      for (const ParameterState state : input.recipe.parameter_states)
+        for (const Recompute recompute : space.recomputes) {
+          if (sequence && layout.tensor_parallel == 1) continue;
+          if (state != ParameterState::replicated && layout.data_parallel == 1) continue;
+          layout.sequence_parallel = sequence, layout.parameter_state = state, layout.recompute = recompute;
+          result.push_back(layout);
+        }
+  return result;
+}
+
+namespace {
+
+// Uniform layouts that differ only in parameter state, recompute and chunks, at one microbatch size: they share their
+// solver.
+struct PricedTogether {
+  std::vector<std::size_t> layouts;  // positions
+  std::int64_t microbatch_size = 1;
+  std::vector<Seconds> estimates;  // by layout; impossible where it does not fit
+};
+
+bool agrees(const UniformLayout& layout, const SearchOptions& options) {
+  return (!options.parameter_state || layout.parameter_state == *options.parameter_state) &&
+         (!options.recompute || layout.recompute == *options.recompute) &&
+         options.global_batch % layout.data_parallel == 0;
+}
+
+bool divides_blocks(const UniformLayout& layout, const SearchSpace& space) {
+  try {
+    equal_stages(space.input.graph, space.layers, layout);
+  } catch (const InputError&) {
+    return false;
+  }
+  return true;
+}
+
+bool keeps_constraints(const UniformLayout& layout, const SearchSpace& space) {
+  if (space.allowed.count() && layout.pipeline_parallel != *space.allowed.count()) return false;
+  const std::vector<DeviceMesh> meshes = stage_meshes(space.input.cluster, space.meanings, layout);
+  const LayerRanges ranges = equal_stages(space.input.graph, space.layers, layout);
+  for (std::size_t s = 0; s < ranges.size(); ++s) {
+    const Submesh& submesh = meshes[s % meshes.size()].submesh;
+    if (!space.options.constraints.submeshes.empty() &&
+        std::find(space.submeshes.begin(), space.submeshes.end(), submesh) == space.submeshes.end())
+      return false;
+    if (!space.allowed.on(ranges[s].first, ranges[s].second, submesh)) return false;
+  }
+  return true;
+}
+
+std::vector<std::int64_t> sizes_for(const UniformLayout& layout, const SearchOptions& options) {
+  std::vector<std::int64_t> sizes;
+  for (std::int64_t size = layout.data_parallel; size <= options.global_batch; size *= 2)
+    if (options.global_batch % size == 0) sizes.push_back(size);
+  if (!options.microbatch_size) return sizes;
+  if (*options.microbatch_size % layout.data_parallel != 0) return {};
+  return {*options.microbatch_size};
+}
+
+std::vector<PricedTogether> price_together(const std::vector<UniformLayout>& layouts, const SearchOptions& options) {
+  std::vector<PricedTogether> result;
+  for (std::size_t l = 0; l < layouts.size();) {
+    UniformLayout same = layouts[l];
+    std::vector<std::size_t> members;
+    for (; l < layouts.size(); ++l) {
+      same.parameter_state = layouts[l].parameter_state, same.recompute = layouts[l].recompute;
+      same.schedule = layouts[l].schedule;
+      if (!(same == layouts[l])) break;
+      if (agrees(layouts[l], options)) members.push_back(l);
+    }
+    if (members.empty()) continue;
+    for (const std::int64_t size : sizes_for(layouts[members.front()], options)) result.push_back({members, size, {}});
+  }
+  return result;
+}
+
+using Costs = std::map<std::uint32_t, std::vector<Cost>>;  // by group, then class
+
+// A uniform layout as a pipeline: its stages, each with what it costs.
+struct UniformPipeline {
+  const SearchSpace& space;
+  const UniformLayout& layout;
+  const LayerRanges& ranges;
+  const std::vector<DeviceMesh>& meshes;  // by rank
+  const Costs& costs;
+  std::int64_t microbatch_size = 1;
+
+  PipelineShape shape() const { return shape_of(layout.schedule, layout.pipeline_parallel); }
+  std::int64_t microbatches() const { return space.options.global_batch / microbatch_size; }
+  const Submesh& submesh(std::int64_t stage) const {
+    return meshes[static_cast<std::size_t>(shape().rank_of(stage))].submesh;
+  }
+  Cost cost(std::int64_t stage) const {
+    const auto [first, last] = ranges[static_cast<std::size_t>(stage)];
+    const Cost& own = costs.at(submesh(stage).group)[space.classes.of[first][last - first]];
+    const Cost waiting = space.launches.with_waits(own, first, last, layout.recompute);
+    // Waits of chunks depend on those of other ranks: the plan counts them.
+    return shape().chunks > 1 ? waiting : with_synchronization_waits(space.input.recipe, waiting);
+  }
+};
+
+// Whether a rank's stages may fit: with several chunks, whether the least that they hold does.
+bool may_fit(const UniformPipeline& pipeline, std::int64_t rank) {
+  const PipelineShape shape = pipeline.shape();
+  const Bytes usable = usable_memory(pipeline.space, pipeline.submesh(rank).group);
+  const ScheduleKind kind = pipeline.layout.schedule.kind;
+  if (shape.chunks == 1) {
+    const std::int64_t behind = shape.ranks - 1 - rank;
+    const auto following = following_stages(pipeline.cost(rank), usable, kind, pipeline.microbatches(), behind);
+    return following && *following >= behind;
+  }
+  Bytes fixed, transient, least = pipeline.cost(rank).activations;
+  for (std::int64_t chunk = 0; chunk < shape.chunks; ++chunk) {
+    const Cost cost = pipeline.cost(shape.stage_of(rank, chunk));
+    fixed += cost.fixed;
+    transient = std::max(transient, cost.transient());
+    least = std::min(least, cost.activations);
+  }
+  const std::int64_t held = in_flight(pipeline.layout.schedule, shape.ranks, rank, pipeline.microbatches());
+  return fixed + transient + static_cast<double>(held) * least <= usable;
+}
+
+// What the stage sends the next one.
+BoundarySends sends_after(const UniformPipeline& pipeline, std::int64_t stage) {
+  const SearchSpace& space = pipeline.space;
+  const PipelineShape shape = pipeline.shape();
+  const Submesh &own = pipeline.submesh(stage), &next = pipeline.submesh(stage + 1);
+  const std::int64_t last_sender = (shape.rank_of(stage) + 1) * own.devices() - 1;
+  const std::int64_t first_receiver = shape.rank_of(stage + 1) * next.devices();
+  const LinkClass link =
+      host_of_device(space.input.cluster, last_sender) == host_of_device(space.input.cluster, first_receiver)
+          ? LinkClass::intra_host
+          : LinkClass::inter_host;
+  const std::size_t last = pipeline.ranges[static_cast<std::size_t>(stage)].second;
+  StageBoundary boundary = boundary_after(space, last, {link, own.group, next.group}, pipeline.microbatch_size);
+  price_sends(space.input.cluster, boundary, own, next);
+  return {boundary.formula_forward, boundary.formula_backward, link};
+}
+
+// The estimate that the plan would have, with chunks no more than it; impossible where it does not fit or cannot be
+// sharded so.
+Seconds estimate_of(const UniformPipeline& pipeline) {
+  const SearchSpace& space = pipeline.space;
+  const PipelineShape shape = pipeline.shape();
+  std::vector<StageTimes> times;
+  std::vector<BoundarySends> sends(pipeline.ranges.size());
+  for (std::int64_t s = 0; s < shape.stages(); ++s) {
+    const auto [first, last] = pipeline.ranges[static_cast<std::size_t>(s)];
+    const Cost cost = pipeline.cost(s);
+    if (!(cost.forward < impossible)) return impossible;
+    Seconds shared;
+    if (cost.shared_gradients > Bytes(0) && shares_parameters_outside(space.layers, first, last))
+      shared = shared_gradient_time(space.input.cluster, cost.shared_gradients, pipeline.submesh(s));
+    times.push_back({cost.forward, cost.backward, cost.per_step() + shared, cost.backward_weight, shared});
+    if (shape.sends_after(s)) sends[static_cast<std::size_t>(s)] = sends_after(pipeline, s);
+  }
+  for (std::int64_t rank = 0; rank < shape.ranks; ++rank)
+    if (!may_fit(pipeline, rank)) return impossible;
+  add_sends(times, sends, space.input.recipe, pipeline.layout.schedule.kind);
+  return schedule_formula(pipeline.layout.schedule, times, pipeline.microbatches());
+}
+
+void price(PricedTogether& priced, const SearchSpace& space, const std::vector<UniformLayout>& layouts) {
+  const UniformLayout& any = layouts[priced.layouts.front()];
+  const std::vector<DeviceMesh> meshes = stage_meshes(space.input.cluster, space.meanings, any);
+  std::map<std::uint32_t, MeshSolver> solvers;  // by group
+  for (const DeviceMesh& mesh : meshes)
+    solvers.try_emplace(mesh.submesh.group, space, mesh, axis_roles(space.meanings, any), priced.microbatch_size);
+  const std::int64_t microbatches = space.options.global_batch / priced.microbatch_size;
+  for (const std::size_t l : priced.layouts) {
+    const UniformLayout& layout = layouts[l];
+    if (why_impossible(layout.schedule, layout.pipeline_parallel, microbatches)) {
+      priced.estimates.push_back(impossible);
+      continue;
+    }
+    const LayerRanges ranges = equal_stages(space.input.graph, space.layers, layout);
+    std::vector<bool> wanted(space.classes.classes.size(), false);
+    for (const auto& [first, last] : ranges) wanted[space.classes.of[first][last - first]] = true;
+    const RangeSettings settings{
+        layout.parameter_state, layout.recompute, {static_cast<double>(microbatches), 1, 0, 0}};
+    Costs costs;
+    for (auto& [group, solver] : solvers) costs[group] = solver.ranges().solve(settings, wanted);
+    priced.estimates.push_back(estimate_of({space, layout, ranges, meshes, costs, priced.microbatch_size}));
+  }
+}
+
+// Under the schedule of the options; for interleaved ones with each number of chunks that is searched.
+std::vector<UniformLayout> layouts_under(const SearchOptions& options, const PlanningInput& input) {
+  const ScheduleKind kind =
+      options.chunks ? ScheduleKind::interleaved : options.schedule.value_or(ScheduleKind::one_f_one_b);
+  std::vector<UniformLayout> layouts = uniform_layouts(input);
+  for (UniformLayout& layout : layouts) layout.schedule = kind;
+  if (kind != ScheduleKind::interleaved) return layouts;
+  std::vector<UniformLayout> result;
+  for (UniformLayout& layout : layouts)
+    for (const std::int64_t chunks : searched_chunks(options)) {
+      if (layout.pipeline_parallel == 1) break;
+      layout.schedule.chunks = chunks;
+      result.push_back(layout);
+    }
+  return result;
+}
+
+}  // namespace
+
+std::optional<Plan> best_uniform_plan(const PlanningInput& input, const SearchOptions& options) {
+  if (options.constraints.stage_list) return std::nullopt;
+  const auto& allowed = input.recipe.schedules;
+  const bool runs_one_f_one_b =
+      std::find(allowed.begin(), allowed.end(), name(ScheduleKind::one_f_one_b)) != allowed.end();
+  if (!options.schedule && !options.chunks && !runs_one_f_one_b) return std::nullopt;
+  std::vector<UniformLayout> layouts = layouts_under(options, input);
+  SearchOptions searched;
+  searched.global_batch = options.global_batch;
+  searched.max_mesh_axes = 0;  // the meshes are the layouts' own
+  searched.constraints = options.constraints;
+  const SearchSpace space = search_space(input, searched);
+  std::erase_if(layouts, [&](const UniformLayout& layout) {
+    return !divides_blocks(layout, space) || !keeps_constraints(layout, space);
+  });
+  std::vector<PricedTogether> priced = price_together(layouts, options);
+  const tbb::global_control limit(tbb::global_control::max_allowed_parallelism,
+                                  options.threads == 0
+                                      ? tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism)
+                                      : options.threads);
+  tbb::parallel_for(std::size_t{0}, priced.size(), [&](std::size_t p) { price(priced[p], space, layouts); });
+  std::vector<std::tuple<Seconds, std::size_t, std::int64_t>> order;  // ties: the first layout, then the smaller size
+  for (const PricedTogether& together : priced)
+    for (std::size_t k = 0; k < together.layouts.size(); ++k)
+      if (together.estimates[k] < impossible)
+        order.emplace_back(together.estimates[k], together.layouts[k], together.microbatch_size);
+  std::sort(order.begin(), order.end());
+  std::optional<Plan> best;
+  for (const auto& [estimate, l, size] : order) {
+    if (best && estimate >= best->estimate) break;
+    UniformLayout layout = layouts[l];
+    layout.micro_batch_per_replica = size / layout.data_parallel;
+    Plan plan = baseline_plan(input, layout, options.global_batch);
+    if (plan.status == PlanStatus::feasible && (!best || plan.estimate < best->estimate)) best = std::move(plan);
+  }
+  return best;
+}
+
+}  // namespace meshloom
