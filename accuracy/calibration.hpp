@@ -30,6 +30,7 @@ struct CalibrationRow {
   std::optional<double> measured_s;  // none: it ran out of memory
   std::optional<double> measured_peak_bytes;
   bool counts = true;  // false: suspect; predicted, but not fitted to
+  double scatter = 1;  // of its log error about what constants can explain, as a multiple of CalibrationOptions::noise
 };
 
 struct RunPrice {
@@ -54,7 +55,7 @@ struct CalibrationOptions {
   std::set<LeaveOut> leave_out{};  // also predicts each source, … by constants that were fitted without it
   // Rows as they are priced when nothing is known of their framework; empty: frameworks left out have no such prices.
   CompileRuns compile_unknown_framework{};
-  double noise = 0.03;          // of a row's log error: beyond it errors count by their absolute value
+  double noise = 0.03;          // of a row's log error, times its scatter: beyond it errors count by their absolute value
   std::size_t most_rounds = 2;  // of layouts, then fit
   std::function<void(const std::string&)> progress{};  // told what is begun, by one thread at a time
 };

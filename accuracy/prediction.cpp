@@ -44,21 +44,23 @@ Picoseconds idle_time(const Plan& plan) {
 TimeShares shares_of(const Plan& plan) {
   const double microbatches = static_cast<double>(plan.microbatches);
   const bool blocking = !sends_overlap(plan);
-  Seconds compute, recompute, activations, gathers, sends, synchronization, update;
+  Seconds compute, recompute, activations, gathers, waits, sends, synchronization, update;
   for (const Stage& stage : plan.stages) {
     const Seconds parameters = parameter_collectives(stage);
     compute += microbatches * (stage.forward_compute + stage.backward_compute - stage.backward_recompute);
     recompute += microbatches * stage.backward_recompute;
     gathers += microbatches * parameters;
-    activations +=
-        microbatches * (stage.forward + stage.backward - stage.forward_compute - stage.backward_compute - parameters);
+    const Seconds waiting = stage.forward_waits + stage.backward_waits;
+    waits += microbatches * waiting;
+    activations += microbatches * (stage.forward + stage.backward - stage.forward_compute - stage.backward_compute -
+                                   parameters - waiting);
     if (blocking) sends += microbatches * (stage.boundary.forward_time + stage.boundary.backward_time);
     synchronization += stage.synchronization - overlapped_synchronization(plan, stage);
     update += stage.update;
   }
   const Seconds whole = static_cast<double>(plan.ranks()) * plan.iteration_time;
   const Seconds idle(static_cast<double>(idle_time(plan)) * 1e-12);
-  return {compute / whole, recompute / whole,       activations / whole, gathers / whole,
+  return {compute / whole, recompute / whole,       activations / whole, gathers / whole, waits / whole,
           sends / whole,   synchronization / whole, update / whole,      idle / whole};
 }
 

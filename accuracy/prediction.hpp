@@ -18,8 +18,9 @@ struct TimeShares {
   double compute = 0, recompute = 0;  // without collectives
   double activation_collectives = 0;  // repeated ones included
   double parameter_gathers = 0;       // and reductions of gradients in each microbatch: ZeRO-2 and ZeRO-3
-  double sends = 0;                   // between stages, as far as ranks wait for them
-  double synchronization = 0;         // once per step; what the last backward does not hide
+  double waits = 0;            // for the host that starts kernels, for collectives of parameters beside computing
+  double sends = 0;            // between stages, as far as ranks wait for them
+  double synchronization = 0;  // once per step; what the last backward does not hide
   double update = 0;
   double idle = 0;  // the bubble
 };

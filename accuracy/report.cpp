@@ -209,7 +209,8 @@ std::string report_csv(const AccuracyReport& report) {
   std::string text =
       "id,source,gpu,gpus,framework,model,suspect,measured_s,predicted_s,error,peak_memory_bytes,measured_memory_bytes,"
       "fits,recompute,bubble,compute_share,recompute_share,activation_collectives_share,parameter_gathers_share,"
-      "sends_share,synchronization_share,update_share,idle_share,status,device,recipe,layout,interval_low_s,"
+      "waits_share,sends_share,synchronization_share,update_share,idle_share,status,device,recipe,layout,interval_low_"
+      "s,"
       "interval_high_s,in_interval\n";
   for (const AccuracyRow& row : report.rows) {
     const MeasuredRun& run = row.run;
@@ -221,8 +222,9 @@ std::string report_csv(const AccuracyReport& report) {
                         number(run.iteration_time), made.iteration_time.value(), or_empty(row.error()),
                         made.peak_memory.value(), number(run.peak_memory), made.fits, name(made.layout.recompute),
                         made.bubble_fraction);
-    text += fmt::format("{},{},{},{},{},{},{},{},", shares.compute, shares.recompute, shares.activation_collectives,
-                        shares.parameter_gathers, shares.sends, shares.synchronization, shares.update, shares.idle);
+    text += fmt::format("{},{},{},{},{},{},{},{},{},", shares.compute, shares.recompute, shares.activation_collectives,
+                        shares.parameter_gathers, shares.waits, shares.sends, shares.synchronization, shares.update,
+                        shares.idle);
     const auto end = [&row](Seconds TimeInterval::*of) {
       return row.interval ? fmt::format("{}", ((*row.interval).*of).value()) : std::string();
     };

@@ -56,6 +56,7 @@ Json json_of(const TimeShares& shares) {
           {"recompute", shares.recompute},
           {"activation_collectives", shares.activation_collectives},
           {"parameter_gathers", shares.parameter_gathers},
+          {"waits", shares.waits},
           {"sends", shares.sends},
           {"synchronization", shares.synchronization},
           {"update", shares.update},

@@ -59,9 +59,10 @@ class RunFitter {
     return usable ? input_.weights[row] : 0;
   }
 
+  // In units of the row's scatter.
   double time_residual(std::size_t row, const RunPrice& price) const {
     const std::optional<double>& measured = input_.rows[row].measured_s;
-    return measured ? std::log(price.seconds / *measured) : 0;
+    return measured ? std::log(price.seconds / *measured) / input_.rows[row].scatter : 0;
   }
 
   // Where the peak is known, its log error; else √(2·logistic loss), which least squares take for the loss, times the

@@ -171,6 +171,21 @@ TEST_CASE("a suspect row is predicted but changes nothing", "[calibration]") {
   CHECK(after.uncertainty == before.uncertainty);
 }
 
+TEST_CASE("rows that scatter more pull less", "[calibration]") {
+  // Every second configuration of device a ran as if it were as slow as 1, the others as 1.5: half of the evidence
+  // each.
+  const std::vector<Job> work = jobs(120);
+  std::vector<CalibrationRow> rows = rows_of(work, World());
+  const World slower{1.0, World().speed_b, World().overhead, World().waste};
+  for (std::size_t k = 0; k < rows.size(); ++k)
+    if (k / 2 % 2 == 0 && rows[k].measured_s) rows[k].measured_s = slower.seconds(work[k].device, work[k].work);
+  const double alike = calibrate(rows, constants(), believed, compiler(work)).constants[0].value;
+  for (std::size_t k = 0; k < rows.size(); ++k) rows[k].scatter = k / 2 % 2 == 0 ? 10 : 1;
+  const double unlike = calibrate(rows, constants(), believed, compiler(work)).constants[0].value;
+  CHECK(alike < 1.42);
+  CHECK(unlike == Approx(1.5).epsilon(0.02));
+}
+
 TEST_CASE("a device that only one source measured goes back to its prior without it", "[calibration]") {
   const std::vector<Job> work = jobs(120);
   std::vector<CalibrationRow> rows = rows_of(work, World());

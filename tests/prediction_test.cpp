@@ -41,14 +41,28 @@ TEST_CASE("one planner serves clusters and layouts in any order", "[accuracy]") 
 TEST_CASE("shares of the time add up to the step", "[accuracy]") {
   for (const char* schedule : {"1f1b", "ZB-1p"}) {
     const TimeShares s = predict(case_of(run_with("1f1b", schedule))).shares;
-    CHECK(s.compute + s.recompute + s.activation_collectives + s.parameter_gathers + s.sends + s.synchronization +
-              s.update + s.idle ==
+    CHECK(s.compute + s.recompute + s.activation_collectives + s.parameter_gathers + s.waits + s.sends +
+              s.synchronization + s.update + s.idle ==
           Approx(1));
     CHECK(s.compute > 0.5);
     CHECK(s.idle > 0);
     CHECK(s.activation_collectives > 0);
     CHECK(s.parameter_gathers == 0);
   }
+}
+
+TEST_CASE("data parallelism waits for parameters beside computing, and has no collectives of activations",
+          "[accuracy]") {
+  MeasuredRun run = run_with();
+  run.framework = "PyTorch FSDP";
+  run.tensor_parallel = run.pipeline_parallel = 1, run.data_parallel = run.gpus;
+  run.schedule = "1f1b", run.sequence_parallel = false;
+  run.parameter_state = ParameterState::zero3;
+  run.between_hosts = BytesPerSecond(1e9);
+  const TimeShares s = predict(case_of(run)).shares;
+  CHECK(s.waits > 0.3);
+  CHECK(s.parameter_gathers > 0);
+  CHECK(s.activation_collectives == Approx(0).margin(1e-9));
 }
 
 TEST_CASE("an unstated recompute is the least that memory holds", "[accuracy]") {
