@@ -122,7 +122,7 @@ class Calibrator {
       const std::optional<RunPrice> priced = price(result.rows[row]);
       if (!priced) return {};
       errors.push_back({rows_[row].device, rows_[row].recipe, std::log(*rows_[row].measured_s / priced->seconds),
-                        result.rows[row].weight, result.rows[row].fold});
+                        result.rows[row].weight, result.rows[row].fold, rows_[row].kind});
     }
     return errors;
   }
@@ -138,7 +138,7 @@ class Calibrator {
     const std::vector<UnseenError> without_source =
         errors_of(result, [](const RowResult& row) { return row.without_source; });
     const std::vector<UnseenError>& left_out = without_source.empty() ? without_device : without_source;
-    if (!left_out.empty()) result.uncertainty.elsewhere = quantiles_elsewhere(result.uncertainty, left_out);
+    add_elsewhere(result.uncertainty, left_out);
     result.coverage = cross_validated_coverage(errors);
     const std::vector<bool> hits = cross_validated_hits(errors);
     std::size_t next = 0;

@@ -30,6 +30,7 @@ struct CalibrationRow {
   std::optional<double> measured_s;  // none: it ran out of memory
   std::optional<double> measured_peak_bytes;
   bool counts = true;  // false: suspect; predicted, but not fitted to
+  ModelKind kind = ModelKind::dense;
   double scatter = 1;  // of its log error about what constants can explain, as a multiple of CalibrationOptions::noise
 };
 
@@ -46,8 +47,8 @@ struct PriceRuns {
   // The rows that are priced with other numbers under other files, ascending. Empty: all that name a file.
   std::function<std::vector<std::uint32_t>(const ConstantFiles& one, const ConstantFiles& other)> changed;
 };
-// Decides each row's layout with these constants; the prices it returns keep the layouts. Called by several threads at a
-// time; what one call returned is used by one.
+// Decides each row's layout with these constants; the prices it returns keep the layouts. Called by several threads at
+// a time; what one call returned is used by one.
 using CompileRuns = std::function<PriceRuns(const ConstantFiles& files)>;
 
 struct CalibrationOptions {
@@ -55,8 +56,8 @@ struct CalibrationOptions {
   std::set<LeaveOut> leave_out{};  // also predicts each source, … by constants that were fitted without it
   // Rows as they are priced when nothing is known of their framework; empty: frameworks left out have no such prices.
   CompileRuns compile_unknown_framework{};
-  double noise = 0.03;          // of a row's log error, times its scatter: beyond it errors count by their absolute value
-  std::size_t most_rounds = 2;  // of layouts, then fit
+  double noise = 0.03;  // of a row's log error, times its scatter: beyond it errors count by their absolute value
+  std::size_t most_rounds = 2;                         // of layouts, then fit
   std::function<void(const std::string&)> progress{};  // told what is begun, by one thread at a time
 };
 

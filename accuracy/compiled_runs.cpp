@@ -138,6 +138,7 @@ PreparedRuns prepare_runs(const std::vector<MeasuredRun>& runs, const ConstantFi
     if (run.iteration_time) row.measured_s = run.iteration_time->value();
     if (run.peak_memory) row.measured_peak_bytes = run.peak_memory->value();
     row.counts = run.suspect.empty();
+    row.kind = run.model.experts ? ModelKind::mixture_of_experts : ModelKind::dense;
     row.scatter = run.model.experts ? scatter_of_experts : 1;
     prepared.rows.push_back(std::move(row));
     prepared.run_of.push_back(k);

@@ -15,7 +15,8 @@ void add_intervals(AccuracyReport& report, const Constants& constants, const Unc
     row.device = device->device.name;
     row.device_measured = rows_of_device(uncertainty, row.device) > 0;
     row.recipe = recipe_for(constants, row.run.framework, row.run.gpu, row.run.parameter_state).name;
-    row.interval = interval_of(uncertainty, row.device, row.recipe, row.prediction.iteration_time);
+    row.interval = interval_of(uncertainty, row.device, row.recipe, row.prediction.iteration_time,
+                               row.run.model.experts ? ModelKind::mixture_of_experts : ModelKind::dense);
     const std::optional<bool> inside = row.in_interval();
     if (!inside || !row.run.suspect.empty()) continue;
     for (HeldRuns* runs : {&coverage.all, &groups[{row.recipe, row.device}]}) {

@@ -58,6 +58,7 @@ TimeShares shares_of(const Plan& plan) {
     synchronization += stage.synchronization - overlapped_synchronization(plan, stage);
     update += stage.update;
   }
+  activations = std::max(Seconds(0), activations);  // of none, what rounding leaves
   const Seconds whole = static_cast<double>(plan.ranks()) * plan.iteration_time;
   const Seconds idle(static_cast<double>(idle_time(plan)) * 1e-12);
   return {compute / whole, recompute / whole,       activations / whole, gathers / whole, waits / whole,

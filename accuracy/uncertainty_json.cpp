@@ -36,38 +36,53 @@ std::optional<ErrorQuantiles> read_unknown(const JsonInput& root, const char* ke
   return read_quantiles(*json);
 }
 
+void read_part(const JsonInput& json, Uncertainty& part) {
+  json.at("all").only_keys({"rows", "low", "high"});
+  part.all = read_quantiles(json.at("all"));
+  part.elsewhere = read_unknown(json, "elsewhere");
+  part.unknown_recipe = read_unknown(json, "unknown_recipe");
+  part.unknown_device = read_unknown(json, "unknown_device");
+  for (const JsonInput& group : json.at("groups").elements()) {
+    group.only_keys({"device", "recipe", "rows", "low", "high"});
+    part.groups.push_back({group.at("device").string(), group.at("recipe").string(), read_quantiles(group)});
+  }
+}
+
+void add_part(Json& json, const Uncertainty& part) {
+  json["all"] = to_json(part.all);
+  if (part.elsewhere) json["elsewhere"] = to_json(*part.elsewhere);
+  if (part.unknown_recipe) json["unknown_recipe"] = to_json(*part.unknown_recipe);
+  if (part.unknown_device) json["unknown_device"] = to_json(*part.unknown_device);
+  json["groups"] = Json::array();
+  for (const GroupQuantiles& group : part.groups) {
+    Json entry{{"device", group.device}, {"recipe", group.recipe}};
+    entry.update(to_json(group.quantiles));
+    json["groups"].push_back(std::move(entry));
+  }
+}
+
 }  // namespace
 
 Uncertainty parse_uncertainty(const std::string& text, const std::string& file) {
   const JsonInput root = parse_json(text, file);
   expect_schema(root, schema);
-  root.only_keys({"schema", "level", "all", "elsewhere", "unknown_recipe", "unknown_device", "groups"});
+  root.only_keys(
+      {"schema", "level", "all", "elsewhere", "unknown_recipe", "unknown_device", "groups", "mixtures_of_experts"});
   Uncertainty result;
   result.level = root.at("level").number(0, 1);
-  root.at("all").only_keys({"rows", "low", "high"});
-  result.all = read_quantiles(root.at("all"));
-  result.elsewhere = read_unknown(root, "elsewhere");
-  result.unknown_recipe = read_unknown(root, "unknown_recipe");
-  result.unknown_device = read_unknown(root, "unknown_device");
-  for (const JsonInput& group : root.at("groups").elements()) {
-    group.only_keys({"device", "recipe", "rows", "low", "high"});
-    result.groups.push_back({group.at("device").string(), group.at("recipe").string(), read_quantiles(group)});
+  read_part(root, result);
+  if (const auto experts = root.find("mixtures_of_experts")) {
+    experts->only_keys({"all", "elsewhere", "unknown_recipe", "unknown_device", "groups"});
+    result.of_experts.emplace_back().level = result.level;
+    read_part(*experts, result.of_experts.front());
   }
   return result;
 }
 
 std::string write_uncertainty(const Uncertainty& uncertainty) {
-  Json groups = Json::array();
-  for (const GroupQuantiles& group : uncertainty.groups) {
-    Json json{{"device", group.device}, {"recipe", group.recipe}};
-    json.update(to_json(group.quantiles));
-    groups.push_back(std::move(json));
-  }
-  Json root{{"schema", schema}, {"level", uncertainty.level}, {"all", to_json(uncertainty.all)}};
-  if (uncertainty.elsewhere) root["elsewhere"] = to_json(*uncertainty.elsewhere);
-  if (uncertainty.unknown_recipe) root["unknown_recipe"] = to_json(*uncertainty.unknown_recipe);
-  if (uncertainty.unknown_device) root["unknown_device"] = to_json(*uncertainty.unknown_device);
-  root["groups"] = groups;
+  Json root{{"schema", schema}, {"level", uncertainty.level}};
+  add_part(root, uncertainty);
+  for (const Uncertainty& experts : uncertainty.of_experts) add_part(root["mixtures_of_experts"], experts);
   return root.dump(2) + "\n";
 }
 

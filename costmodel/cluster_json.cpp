@@ -40,6 +40,12 @@ DeviceFile named_device(const JsonInput& json) {
     json.fail(fmt::format("\"{}\" may be any of {}, which differ in memory and speed; name one", wanted,
                           fmt::join(family, ", ")));
   if (const auto found = device_named(wanted)) return *found;
+  const std::vector<std::string> with = devices_with(wanted);
+  if (!with.empty())
+    json.fail(
+        fmt::format("no device file is named \"{}\", but its name is part of {}; name one, or write the device as "
+                    "an object",
+                    wanted, fmt::join(with, ", ")));
   std::vector<std::string> names;
   for (const DeviceFile& file : built_in_devices()) names.push_back(file.device.name);
   json.fail(

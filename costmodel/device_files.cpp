@@ -89,4 +89,12 @@ std::vector<std::string> family_named(const std::string& name) {
   return members.size() > 1 ? members : std::vector<std::string>{};
 }
 
+std::vector<std::string> devices_with(const std::string& part) {
+  std::vector<std::string> names;
+  if (std::none_of(part.begin(), part.end(), is_digit) || normalized(part).size() < 2) return names;
+  for (const DeviceFile& file : built_in_devices())
+    if (normalized(file.device.name).find(normalized(part)) != std::string::npos) names.push_back(file.device.name);
+  return names;
+}
+
 }  // namespace meshloom

@@ -37,6 +37,9 @@ bool goes_by(const DeviceFile& file, const std::string& name);  // spelled as it
 // ("A100", to which "A10" is no beginning), not a device, though an alias may say which one tables mean by it. Letter
 // by letter as a driver prints it ("NVIDIA H800", an alias that says the maker), it names that device alone.
 std::vector<std::string> family_named(const std::string& name);
+// The built-in devices with this somewhere in their names, as it is spelled there or nearly: "4090", "mi300". A part
+// has a digit: letters alone are in too many.
+std::vector<std::string> devices_with(const std::string& part);
 
 // Throws InputError as read_cluster does.
 DeviceFile read_device_file(const std::string& path);

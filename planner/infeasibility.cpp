@@ -126,6 +126,7 @@ Plan plan_without_stages(const SearchSpace& space, PlanStatus status) {
   plan.graph = space.input.graph_file;
   plan.cluster_file = space.input.cluster_file;
   plan.graph_name = space.input.graph.name;
+  plan.mixture_of_experts = space.meanings.has_experts();
   plan.cluster = space.input.cluster;
   plan.recipe = space.input.recipe;
   plan.status = status;

@@ -503,6 +503,7 @@ Plan materialize_plan(const SearchSpace& space, PipelineRequest request) {
   plan.graph = input.graph_file;
   plan.cluster_file = input.cluster_file;
   plan.graph_name = input.graph.name;
+  plan.mixture_of_experts = space.meanings.has_experts();
   plan.cluster = input.cluster;
   plan.recipe = input.recipe;
   plan.pins = input.pins.list;

@@ -5,8 +5,8 @@
 #include <tbb/parallel_for.h>
 
 #include <algorithm>
+#include <compare>
 #include <map>
-#include <tuple>
 
 #include "costmodel/groups.hpp"
 #include "graphs/input_error.hpp"
@@ -271,14 +271,42 @@ std::vector<UniformLayout> layouts_under(const SearchOptions& options, const Pla
   return result;
 }
 
+// A layout at one microbatch size, by its estimate; ties: the first layout, then the smaller size.
+struct Candidate {
+  Seconds estimate;
+  std::size_t layout = 0;
+  std::int64_t microbatch_size = 1;
+  auto operator<=>(const Candidate&) const = default;
+};
+
+// In order. Those that the deadline leaves unpriced are none.
+std::vector<Candidate> candidates_of(const std::vector<UniformLayout>& layouts, const SearchSpace& space,
+                                     const SearchOptions& options) {
+  std::vector<PricedTogether> priced = price_together(layouts, options);
+  const tbb::global_control limit(tbb::global_control::max_allowed_parallelism,
+                                  options.threads == 0
+                                      ? tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism)
+                                      : options.threads);
+  tbb::parallel_for(std::size_t{0}, priced.size(), [&](std::size_t p) {
+    if (!options.deadline.passed()) price(priced[p], space, layouts);
+  });
+  std::vector<Candidate> candidates;
+  for (const PricedTogether& together : priced)
+    for (std::size_t k = 0; k < together.estimates.size(); ++k)
+      if (together.estimates[k] < impossible)
+        candidates.push_back({together.estimates[k], together.layouts[k], together.microbatch_size});
+  std::sort(candidates.begin(), candidates.end());
+  return candidates;
+}
+
 }  // namespace
 
-std::optional<Plan> best_uniform_plan(const PlanningInput& input, const SearchOptions& options) {
-  if (options.constraints.stage_list) return std::nullopt;
+std::vector<Plan> best_uniform_plans(const PlanningInput& input, const SearchOptions& options) {
+  if (options.constraints.stage_list) return {};
   const auto& allowed = input.recipe.schedules;
   const bool runs_one_f_one_b =
       std::find(allowed.begin(), allowed.end(), name(ScheduleKind::one_f_one_b)) != allowed.end();
-  if (!options.schedule && !options.chunks && !runs_one_f_one_b) return std::nullopt;
+  if (!options.schedule && !options.chunks && !runs_one_f_one_b) return {};
   std::vector<UniformLayout> layouts = layouts_under(options, input);
   SearchOptions searched;
   searched.global_batch = options.global_batch;
@@ -288,27 +316,28 @@ std::optional<Plan> best_uniform_plan(const PlanningInput& input, const SearchOp
   std::erase_if(layouts, [&](const UniformLayout& layout) {
     return !divides_blocks(layout, space) || !keeps_constraints(layout, space);
   });
-  std::vector<PricedTogether> priced = price_together(layouts, options);
-  const tbb::global_control limit(tbb::global_control::max_allowed_parallelism,
-                                  options.threads == 0
-                                      ? tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism)
-                                      : options.threads);
-  tbb::parallel_for(std::size_t{0}, priced.size(), [&](std::size_t p) { price(priced[p], space, layouts); });
-  std::vector<std::tuple<Seconds, std::size_t, std::int64_t>> order;  // ties: the first layout, then the smaller size
-  for (const PricedTogether& together : priced)
-    for (std::size_t k = 0; k < together.layouts.size(); ++k)
-      if (together.estimates[k] < impossible)
-        order.emplace_back(together.estimates[k], together.layouts[k], together.microbatch_size);
-  std::sort(order.begin(), order.end());
-  std::optional<Plan> best;
-  for (const auto& [estimate, l, size] : order) {
-    if (best && estimate >= best->estimate) break;
-    UniformLayout layout = layouts[l];
-    layout.micro_batch_per_replica = size / layout.data_parallel;
+  std::map<std::int64_t, Plan> best;  // by chunks
+  for (const Candidate& candidate : candidates_of(layouts, space, options)) {
+    UniformLayout layout = layouts[candidate.layout];
+    const auto found = best.find(layout.schedule.chunks);
+    if (found != best.end() && candidate.estimate >= found->second.estimate) continue;
+    layout.micro_batch_per_replica = candidate.microbatch_size / layout.data_parallel;
     Plan plan = baseline_plan(input, layout, options.global_batch);
-    if (plan.status == PlanStatus::feasible && (!best || plan.estimate < best->estimate)) best = std::move(plan);
+    if (plan.status != PlanStatus::feasible) continue;
+    if (found == best.end())
+      best.emplace(layout.schedule.chunks, std::move(plan));
+    else if (plan.estimate < found->second.estimate)
+      found->second = std::move(plan);
   }
-  return best;
+  std::vector<Plan> plans;
+  for (auto& [chunks, plan] : best) plans.push_back(std::move(plan));
+  std::stable_sort(plans.begin(), plans.end(), [](const Plan& a, const Plan& b) { return a.estimate < b.estimate; });
+  return plans;
+}
+
+std::optional<Plan> best_uniform_plan(const PlanningInput& input, const SearchOptions& options) {
+  std::vector<Plan> plans = best_uniform_plans(input, options);
+  return plans.empty() ? std::nullopt : std::optional(std::move(plans.front()));
 }
 
 }  // namespace meshloom

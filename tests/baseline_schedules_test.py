@@ -72,6 +72,9 @@ class Schedules(unittest.TestCase):
                                                 "megatron").stderr)
             self.assertEqual("", place.run("baseline", *words, "--dp", "4", "--zero", "1", "--recipe",
                                            "megatron").stderr)
+            self.assertIn("warning: the recipe fsdp does not have replicated (it has zero3)",
+                          place.run("baseline", *words, "--dp", "4", "--recipe", "fsdp").stderr)
+            self.assertEqual("", place.run("baseline", *words, "--tp", "4", "--recipe", "fsdp").stderr)
 
     def test_a_graph_in_fp16_is_computed_as_the_recipe_says_and_warned_about(self):
         with GptPlace() as place:

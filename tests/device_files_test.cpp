@@ -179,6 +179,24 @@ TEST_CASE("an unknown device is refused with a suggestion") {
   }
 }
 
+TEST_CASE("a part of a device's name is answered with the devices that have it") {
+  const auto complaint_about = [](const std::string& device) -> std::string {
+    try {
+      cluster_of("\"device\": \"" + device + "\"");
+    } catch (const InputError& error) {
+      return error.what();
+    }
+    return "no complaint";
+  };
+  CHECK(complaint_about("4090") ==
+        "c.json: /device: no device file is named \"4090\", but its name is part of RTX-4090-24GB; name one, or write "
+        "the device as an object");
+  CHECK(complaint_about("mi300").find("part of MI300X-192GB; name one") != std::string::npos);
+  CHECK(devices_with("").empty());
+  CHECK(devices_with("gb").empty());
+  CHECK(devices_with("4").empty());
+}
+
 TEST_CASE("a bad device file is refused with place, value and remedy") {
   CHECK(complaint(smallest) == "no complaint");
   CHECK(complaint(with("\"nics_per_host\"", "\"nic_per_host\"")) ==

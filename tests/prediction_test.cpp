@@ -63,6 +63,7 @@ TEST_CASE("data parallelism waits for parameters beside computing, and has no co
   CHECK(s.waits > 0.3);
   CHECK(s.parameter_gathers > 0);
   CHECK(s.activation_collectives == Approx(0).margin(1e-9));
+  CHECK(s.activation_collectives >= 0);
 }
 
 TEST_CASE("an unstated recompute is the least that memory holds", "[accuracy]") {

@@ -111,7 +111,7 @@ TEST_CASE("a device without rows has the wider interval of rows whose sources we
   // 20 values from −0.5 to 1.4 in steps of 0.1: 5 % of their weights end at the first, 95 % at the last but one.
   std::vector<UnseenError> left_out;
   for (int k = 0; k < 20; ++k) left_out.push_back({"a100", "nemo", 0.1 * k - 0.5, 1, 0});
-  uncertainty.elsewhere = quantiles_elsewhere(uncertainty, left_out);
+  add_elsewhere(uncertainty, left_out);
   const auto interval = interval_of(uncertainty, "unheard of", "nemo", Seconds(1));
   REQUIRE(interval);
   CHECK(interval->low.value() == Approx(std::exp(-0.5)));
@@ -120,9 +120,47 @@ TEST_CASE("a device without rows has the wider interval of rows whose sources we
         Approx(std::exp(uncertainty.groups.front().quantiles.high)));
   // Never narrower than that of all.
   for (UnseenError& error : left_out) error.log_ratio = 0;
-  uncertainty.elsewhere = quantiles_elsewhere(uncertainty, left_out);
+  add_elsewhere(uncertainty, left_out);
   CHECK(uncertainty.elsewhere->low == uncertainty.all.low);
   CHECK(uncertainty.elsewhere->high == uncertainty.all.high);
+}
+
+TEST_CASE("mixtures of experts have intervals of their own", "[uncertainty]") {
+  std::vector<UnseenError> errors = normal_errors(1000, 0, 0.02, "a100");
+  for (UnseenError error : normal_errors(1000, 0, 0.2, "a100")) {
+    error.kind = ModelKind::mixture_of_experts;
+    errors.push_back(error);
+  }
+  Uncertainty uncertainty = uncertainty_from(errors);
+  const auto high = [&](const std::string& device, ModelKind kind) {
+    return std::log(interval_of(uncertainty, device, "nemo", Seconds(1), kind)->high.value());
+  };
+  CHECK(high("a100", ModelKind::dense) == Approx(0.0329).epsilon(0.1));
+  CHECK(high("a100", ModelKind::mixture_of_experts) == Approx(0.329).epsilon(0.1));
+  CHECK(rows_of_device(uncertainty, "a100") == 2000);
+  CHECK(cross_validated_coverage(errors) == Approx(0.9).margin(0.02));
+  // On a device that only dense models ran on, mixtures have what mixtures have elsewhere, and it is no unknown device.
+  errors.push_back({"h100", "nemo", 0.0, 1, 0});
+  uncertainty = uncertainty_from(errors);
+  std::vector<UnseenError> left_out{{"a100", "nemo", 2.0, 1, 0, ModelKind::mixture_of_experts}};
+  widen_for_unknown(uncertainty, {}, left_out);
+  CHECK(high("h100", ModelKind::mixture_of_experts) == Approx(uncertainty.of_experts.front().all.high));
+  CHECK(high("unheard of", ModelKind::mixture_of_experts) == Approx(2));
+  CHECK(high("unheard of", ModelKind::dense) == Approx(uncertainty.all.high));  // nothing dense was left out
+  add_elsewhere(uncertainty, left_out);
+  CHECK(high("h100", ModelKind::mixture_of_experts) == Approx(2));
+  CHECK_FALSE(uncertainty.elsewhere);
+  CHECK(parse_uncertainty(write_uncertainty(uncertainty), "u.json").of_experts.front().elsewhere->high == 2);
+}
+
+TEST_CASE("where all rows are of one kind, the other has their intervals", "[uncertainty]") {
+  std::vector<UnseenError> errors = normal_errors(100, 0, 0.1, "a100");
+  const Uncertainty dense = uncertainty_from(errors);
+  for (UnseenError& error : errors) error.kind = ModelKind::mixture_of_experts;
+  const Uncertainty mixtures = uncertainty_from(errors);
+  CHECK(dense == mixtures);
+  CHECK(interval_of(mixtures, "a100", "nemo", Seconds(1), ModelKind::dense) ==
+        interval_of(dense, "a100", "nemo", Seconds(1), ModelKind::mixture_of_experts));
 }
 
 TEST_CASE("a row of its own fold does not widen the interval it is judged by", "[uncertainty]") {

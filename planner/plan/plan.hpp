@@ -163,6 +163,7 @@ struct Remedy {
 struct Plan {
   FileReference graph, cluster_file;
   std::string graph_name;
+  bool mixture_of_experts = false;
   Cluster cluster;  // inline, --hosts applied
   Recipe recipe;
   std::string options;              // the command's options, canonical

@@ -464,16 +464,18 @@ void read_reasons(const JsonInput& root, Plan& plan) {
 Plan parse_plan(const std::string& text, const std::string& file) {
   const JsonInput root = parse_json(text, file);
   expect_schema(root, plan_schema);
-  root.only_keys({"schema",           "graph",        "cluster_file",    "options",         "origin",      "status",
-                  "iteration_time_s", "estimate_s",   "best_estimate_s", "lower_bound_s",   "gap",         "schedule",
-                  "microbatch_size",  "microbatches", "global_batch",    "bubble_fraction", "model_flops", "reasons",
-                  "remedies",         "pins",         "layers",          "cluster",         "recipe",      "stages",
-                  "program",          "idle_devices", "profiles",        "time_by_source",  "runner_up_s"});
+  root.only_keys(
+      {"schema",           "graph",        "cluster_file",    "options",         "origin",      "status",
+       "iteration_time_s", "estimate_s",   "best_estimate_s", "lower_bound_s",   "gap",         "schedule",
+       "microbatch_size",  "microbatches", "global_batch",    "bubble_fraction", "model_flops", "reasons",
+       "remedies",         "pins",         "layers",          "cluster",         "recipe",      "stages",
+       "program",          "idle_devices", "profiles",        "time_by_source",  "runner_up_s", "mixture_of_experts"});
   root.at("graph").only_keys({"name", "path", "digest"});
   root.at("cluster_file").only_keys({"path", "digest"});
   Plan plan;
   plan.graph = read_file_reference(root.at("graph"));
   plan.graph_name = root.at("graph").at("name").string();
+  if (const auto experts = root.find("mixture_of_experts")) plan.mixture_of_experts = experts->boolean();
   plan.cluster_file = read_file_reference(root.at("cluster_file"));
   plan.options = root.at("options").string();
   plan.origin = root.at("origin").string();

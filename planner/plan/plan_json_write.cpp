@@ -249,6 +249,7 @@ std::string write_plan(const Plan& plan) {
                {"cluster_file", {{"path", plan.cluster_file.path}, {"digest", plan.cluster_file.digest}}},
                {"options", plan.options},
                {"origin", plan.origin}};
+  if (plan.mixture_of_experts) root["mixture_of_experts"] = true;
   add_results(root, plan);
   add_profiles(root, plan);
   root["program"] = plan.program ? program_json(*plan.program) : Json();

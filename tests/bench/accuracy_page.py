@@ -93,8 +93,7 @@ LIMITS = """## What limits it
 - **Megatron-LM in 2022**: that runs of that release add up gradients in fp32, fused with their products, is assumed: the fusion's
   author is one of Korthikanti et al. Added up apart, in fp16, as by default, their eight runs were off by 4.8 %. The assumption was
   made with that figure in view.
-- **Intervals** hold nine in ten runs overall, but are made by device and recipe, so that they are too narrow for mixtures of experts and
-  too wide for dense models of a recipe that has both; and of runs that nobody had looked at six, eight and seven in ten. On AMD's
+- **Intervals** hold nine in ten runs overall, but of runs that nobody had looked at six, eight and seven in ten. On AMD's
   MI300X none of eight held: it is 1.7 to 4 times slower than constants typical of NVIDIA's devices make it.
 """
 

@@ -68,7 +68,9 @@ ExitCode run(const BaselineCommand& command) {
   }
   plan.options = canonical_options(command, layout);
   if (!profiles.empty()) record_sources(plan, input.graph, input.cluster, profiles);
-  print_warnings(warnings_about(input, plan, layout.parameter_state));
+  // One replica has nothing to divide.
+  const bool has_replicas = layout.data_parallel * layout.context_parallel > 1;
+  print_warnings(warnings_about(input, plan, has_replicas ? std::optional(layout.parameter_state) : std::nullopt));
   if (is_runnable(plan)) apply_simulation(plan, simulate(plan));
   return write_outputs(plan, search_time, command.outputs);
 }

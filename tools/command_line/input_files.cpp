@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "costmodel/device_files.hpp"
 #include "graphs/compressed_input.hpp"
 #include "graphs/files.hpp"
 #include "graphs/graph_json.hpp"
@@ -41,6 +42,21 @@ bool has_schema(const std::string& text, const std::string& schema) {
   }
 }
 
+// The name of a device is no path: says how to make a file of it.
+InputFile read_cluster_input(const std::string& path) {
+  try {
+    return read_input("CLUSTER", path);
+  } catch (const InputError& error) {
+    std::vector<std::string> devices = family_named(path);
+    if (devices.empty()) devices = devices_with(path);
+    if (devices.empty()) throw;
+    throw InputError(
+        fmt::format("{}; that is a device, and CLUSTER a file: {{\"schema\": \"meshloom.cluster/1\", "
+                    "\"name\": \"mine\", \"device\": \"{}\", \"hosts\": 1, \"devices_per_host\": 8}}",
+                    error.what(), devices.front()));
+  }
+}
+
 // Runs `parse`; when the file is of `other_schema`, its complaint says that GRAPH and CLUSTER are swapped.
 template <typename Parse>
 auto parse_unswapped(const InputFile& file, const std::string& other_schema, const std::string& other, Parse parse) {
@@ -61,7 +77,7 @@ PlanningInput read_planning_input(const InputPaths& paths) {
   const InputFile graph = read_input("GRAPH", paths.graph);
   input.graph = parse_unswapped(graph, "meshloom.cluster/1", "cluster", parse_graph);
   input.graph_file = graph.reference;
-  const InputFile cluster = read_input("CLUSTER", paths.cluster);
+  const InputFile cluster = read_cluster_input(paths.cluster);
   input.cluster = parse_unswapped(cluster, "meshloom.graph/1", "graph", parse_cluster);
   input.cluster_file = cluster.reference;
   if (paths.hosts && !input.cluster.groups.empty())

@@ -12,11 +12,17 @@
 namespace meshloom {
 namespace {
 
+ModelKind kind_of(const Plan& plan) {
+  return plan.mixture_of_experts ? ModelKind::mixture_of_experts : ModelKind::dense;
+}
+
 std::string of_which_runs(const Plan& plan) {
   const std::string& device = plan.cluster.device.name;
-  if (has_own_rows(shipped_uncertainty(), device, plan.recipe.name)) return " of runs of this device and recipe";
+  const std::string mixtures = plan.mixture_of_experts ? " of mixtures of experts" : "";
+  if (has_own_rows(shipped_uncertainty(), device, plan.recipe.name, kind_of(plan)))
+    return fmt::format(" of runs{} of this device and recipe", mixtures);
   if (rows_of_device(shipped_uncertainty(), device) > 0)
-    return " of runs left out of the fit, none of this device and recipe";
+    return fmt::format(" of runs{} left out of the fit, none of this device and recipe", mixtures);
   return " of runs on other devices, each left out of the fit";
 }
 
@@ -34,7 +40,8 @@ std::vector<std::string> unmeasured_devices(const Cluster& cluster) {
 
 std::optional<TimeInterval> interval_of(const Plan& plan) {
   if (!(plan.iteration_time > Seconds(0))) return std::nullopt;
-  return interval_of(shipped_uncertainty(), plan.cluster.device.name, plan.recipe.name, plan.iteration_time);
+  return interval_of(shipped_uncertainty(), plan.cluster.device.name, plan.recipe.name, plan.iteration_time,
+                     kind_of(plan));
 }
 
 std::string with_interval(const std::string& summary, const Plan& plan) {

@@ -17,8 +17,7 @@ constexpr std::int64_t usual_padding = 128;
 
 std::optional<std::string> about_state(const Recipe& recipe, std::optional<ParameterState> asked) {
   const auto& known = recipe.parameter_states;
-  if (!asked || *asked == ParameterState::replicated || std::count(known.begin(), known.end(), *asked) > 0)
-    return std::nullopt;
+  if (!asked || std::count(known.begin(), known.end(), *asked) > 0) return std::nullopt;
   std::vector<std::string_view> names;
   for (const ParameterState state : known) names.push_back(name(state));
   return fmt::format("the recipe {} does not have {} (it has {}); priced as frameworks that have it do", recipe.name,

@@ -1,6 +1,7 @@
 #include "tools/join/make_plan.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 
 #include "planner/pipeline_search.hpp"
@@ -27,7 +28,9 @@ std::vector<Plan> baseline_candidates(const PlanningInput& input, SearchOptions 
   std::vector<Plan> plans;
   const auto add = [&] {
     if (!wanted || search.layers || search.max_mesh_axes < 2 || search.deadline.passed()) return;
-    if (std::optional<Plan> plan = best_uniform_plan(input, search)) plans.push_back(std::move(*plan));
+    // The interleaved formula can be far off: the best of each number of chunks is simulated.
+    std::vector<Plan> best = best_uniform_plans(input, search);
+    std::move(best.begin(), best.end(), std::back_inserter(plans));
   };
   std::vector<ScheduleKind> kinds = schedules_searched_apart(input, search);
   if (kinds.empty()) add();
