@@ -170,11 +170,11 @@ TEST_CASE("a cluster that names a device has its links and NICs, those it states
 
 TEST_CASE("an unknown device is refused with a suggestion") {
   try {
-    cluster_of(R"("device": "H100-SXM5-80G")");
+    cluster_of(R"("device": "H100-SXN5-80GB")");
     FAIL("was accepted");
   } catch (const InputError& error) {
     CHECK(std::string(error.what()) ==
-          "c.json: /device: no device file is named \"H100-SXM5-80G\"; write the device as an object or name one that "
+          "c.json: /device: no device file is named \"H100-SXN5-80GB\"; write the device as an object or name one that "
           "`meshloom devices` lists; did you mean \"H100-SXM5-80GB\"?");
   }
 }

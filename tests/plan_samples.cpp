@@ -260,7 +260,6 @@ Plan sample_plan() {
   plan.graph = {"gpt.json", "fnv1a64:0123456789abcdef"};
   plan.cluster_file = {"cluster.json", "fnv1a64:fedcba9876543210"};
   plan.graph_name = "gpt-sample";
-  plan.mixture_of_experts = true;
   plan.cluster = sample_cluster(1, 4);
   plan.recipe = sample_recipe();
   plan.options = "--global-batch 12";
