@@ -27,10 +27,26 @@ std::vector<std::int64_t> pipeline_degrees(const Cluster& cluster) {
   return degrees;
 }
 
+// Tokens of a sample that a device keeps at least where context parallelism is tried: frameworks have it for samples
+// that are longer than that by several times.
+constexpr std::int64_t least_tokens = 2048;
+
+std::int64_t tokens_of_sample(const SearchSpace& space) {
+  std::int64_t most = 1;
+  for (std::size_t t = 0; t < space.input.graph.tensors.size(); ++t) {
+    const Tensor& tensor = space.input.graph.tensors[t];
+    for (std::size_t d = 0; d < space.meanings.tokens[t].size(); ++d)
+      if (space.meanings.tokens[t][d] && !tensor.shape[d].scales_with_batch)
+        most = std::max(most, tensor.shape[d].at(1));
+  }
+  return most;
+}
+
 // Degrees of the layouts that may be tried: those that lie evenly on hosts and layers.
 std::vector<UniformLayout> possible_degrees(const SearchSpace& space) {
   const Cluster& cluster = space.input.cluster;
   const std::int64_t devices = cluster.devices();
+  const std::int64_t most_context = std::max<std::int64_t>(1, tokens_of_sample(space) / least_tokens);
   std::vector<UniformLayout> result;
   const auto add = [&](const UniformLayout& layout) {
     try {
@@ -45,19 +61,23 @@ std::vector<UniformLayout> possible_degrees(const SearchSpace& space) {
   for (std::int64_t tp = 1; tp <= devices; tp *= 2)
     for (const std::int64_t pp : pipeline_degrees(cluster)) {
       if (devices % (tp * pp) != 0) continue;
-      const std::int64_t dp = devices / (tp * pp);
-      if (!space.meanings.has_experts()) {
-        add({.tensor_parallel = tp, .pipeline_parallel = pp, .data_parallel = dp});
-        continue;
+      const std::int64_t replicas = devices / (tp * pp);
+      for (std::int64_t cp = 1; cp <= most_context && replicas % cp == 0; cp *= 2) {
+        const std::int64_t dp = replicas / cp;
+        if (!space.meanings.has_experts()) {
+          add({.tensor_parallel = tp, .pipeline_parallel = pp, .data_parallel = dp, .context_parallel = cp});
+          continue;
+        }
+        // Tensor parallelism divides each expert, or takes whole ones.
+        for (const std::int64_t etp : tp > 1 ? std::vector<std::int64_t>{tp, 1} : std::vector<std::int64_t>{1})
+          for (std::int64_t ep = tp / etp; ep <= replicas * tp / etp; ep *= 2)
+            add({.tensor_parallel = tp,
+                 .pipeline_parallel = pp,
+                 .data_parallel = dp,
+                 .context_parallel = cp,
+                 .expert_parallel = ep,
+                 .expert_tensor_parallel = tp > 1 ? std::optional(etp) : std::nullopt});
       }
-      // Tensor parallelism divides each expert, or takes whole ones.
-      for (const std::int64_t etp : tp > 1 ? std::vector<std::int64_t>{tp, 1} : std::vector<std::int64_t>{1})
-        for (std::int64_t ep = tp / etp; ep <= dp * tp / etp; ep *= 2)
-          add({.tensor_parallel = tp,
-               .pipeline_parallel = pp,
-               .data_parallel = dp,
-               .expert_parallel = ep,
-               .expert_tensor_parallel = tp > 1 ? std::optional(etp) : std::nullopt});
     }
   return result;
 }
@@ -299,6 +319,55 @@ std::vector<Candidate> candidates_of(const std::vector<UniformLayout>& layouts, 
   return candidates;
 }
 
+// The formula of interleaved schedules can be far off where sends are slow: simulations decide among so many.
+std::size_t kept_layouts(const Schedule& schedule) { return schedule.kind == ScheduleKind::interleaved ? 3 : 1; }
+
+// The plans of least estimate, one for each choice of degrees.
+class BestLayouts {
+ public:
+  explicit BestLayouts(std::size_t most) : most_(most) {}
+
+  // Whether a plan of this layout, whose estimate is no less than this, may be one of them.
+  bool may_take(const UniformLayout& layout, Seconds estimate) const {
+    const auto same = find(layout);
+    if (same != kept_.end()) return estimate < same->plan.estimate;
+    return kept_.size() < most_ || estimate < kept_.back().plan.estimate;
+  }
+
+  void take(const UniformLayout& layout, Plan plan) {
+    if (!may_take(layout, plan.estimate)) return;
+    if (const auto same = find(layout); same != kept_.end())
+      kept_.erase(same);
+    else if (kept_.size() == most_)
+      kept_.pop_back();
+    kept_.push_back({layout, std::move(plan)});
+    std::stable_sort(kept_.begin(), kept_.end(),
+                     [](const Kept& a, const Kept& b) { return a.plan.estimate < b.plan.estimate; });
+  }
+
+  std::vector<Plan> plans() {
+    std::vector<Plan> result;
+    for (Kept& each : kept_) result.push_back(std::move(each.plan));
+    return result;
+  }
+
+ private:
+  struct Kept {
+    UniformLayout layout;
+    Plan plan;
+  };
+  std::vector<Kept>::const_iterator find(const UniformLayout& layout) const {
+    return std::find_if(kept_.begin(), kept_.end(), [&](const Kept& each) {
+      return each.layout.tensor_parallel == layout.tensor_parallel &&
+             each.layout.pipeline_parallel == layout.pipeline_parallel &&
+             each.layout.data_parallel == layout.data_parallel;
+    });
+  }
+
+  std::size_t most_;
+  std::vector<Kept> kept_;  // the least estimate first
+};
+
 }  // namespace
 
 std::vector<Plan> best_uniform_plans(const PlanningInput& input, const SearchOptions& options) {
@@ -316,21 +385,18 @@ std::vector<Plan> best_uniform_plans(const PlanningInput& input, const SearchOpt
   std::erase_if(layouts, [&](const UniformLayout& layout) {
     return !divides_blocks(layout, space) || !keeps_constraints(layout, space);
   });
-  std::map<std::int64_t, Plan> best;  // by chunks
+  std::map<std::int64_t, BestLayouts> best;  // by chunks
   for (const Candidate& candidate : candidates_of(layouts, space, options)) {
     UniformLayout layout = layouts[candidate.layout];
-    const auto found = best.find(layout.schedule.chunks);
-    if (found != best.end() && candidate.estimate >= found->second.estimate) continue;
+    BestLayouts& of_chunks = best.try_emplace(layout.schedule.chunks, kept_layouts(layout.schedule)).first->second;
+    if (!of_chunks.may_take(layout, candidate.estimate)) continue;
     layout.micro_batch_per_replica = candidate.microbatch_size / layout.data_parallel;
     Plan plan = baseline_plan(input, layout, options.global_batch);
-    if (plan.status != PlanStatus::feasible) continue;
-    if (found == best.end())
-      best.emplace(layout.schedule.chunks, std::move(plan));
-    else if (plan.estimate < found->second.estimate)
-      found->second = std::move(plan);
+    if (plan.status == PlanStatus::feasible) of_chunks.take(layout, std::move(plan));
   }
   std::vector<Plan> plans;
-  for (auto& [chunks, plan] : best) plans.push_back(std::move(plan));
+  for (auto& [chunks, of_chunks] : best)
+    for (Plan& plan : of_chunks.plans()) plans.push_back(std::move(plan));
   std::stable_sort(plans.begin(), plans.end(), [](const Plan& a, const Plan& b) { return a.estimate < b.estimate; });
   return plans;
 }

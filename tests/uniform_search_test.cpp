@@ -63,6 +63,22 @@ TEST_CASE("a number of chunks that is asked for is kept", "[uniform]") {
   CHECK_FALSE(best_uniform_plan(gpt_on_two_hosts(100), options));
 }
 
+TEST_CASE("context parallelism is tried as far as devices keep 2,048 tokens of a sample", "[uniform]") {
+  PlanningInput input = gpt_on_two_hosts(100);
+  GptOptions options;
+  options.layers = 2, options.hidden = 256, options.heads = 4, options.vocab = 1024;
+  for (const std::int64_t tokens : {2048, 4096, 8192}) {
+    options.seq_len = tokens;
+    input.graph = build_gpt(options);
+    std::int64_t most = 1;
+    for (const UniformLayout& layout : uniform_layouts(input)) {
+      most = std::max(most, layout.context_parallel);
+      CHECK(layout.tensor_parallel * layout.pipeline_parallel * layout.data_parallel * layout.context_parallel == 8);
+    }
+    CHECK(most == tokens / 2048);
+  }
+}
+
 TEST_CASE("a plan is no slower than the best uniform one with chunks", "[uniform]") {
   const double nic_gigabits = GENERATE(0.5, 10.0);
   const PlanningInput input = gpt_on_two_hosts(nic_gigabits);
