@@ -138,9 +138,11 @@ bool keeps_constraints(const UniformLayout& layout, const SearchSpace& space) {
   return true;
 }
 
+// Context parallelism is for samples that are long: one for each replica.
 std::vector<std::int64_t> sizes_for(const UniformLayout& layout, const SearchOptions& options) {
   std::vector<std::int64_t> sizes;
-  for (std::int64_t size = layout.data_parallel; size <= options.global_batch; size *= 2)
+  const std::int64_t most = layout.context_parallel > 1 ? layout.data_parallel : options.global_batch;
+  for (std::int64_t size = layout.data_parallel; size <= most; size *= 2)
     if (options.global_batch % size == 0) sizes.push_back(size);
   if (!options.microbatch_size) return sizes;
   if (*options.microbatch_size % layout.data_parallel != 0) return {};

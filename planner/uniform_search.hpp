@@ -16,7 +16,8 @@ std::vector<Plan> best_uniform_plans(const PlanningInput& input, const SearchOpt
 std::optional<Plan> best_uniform_plan(const PlanningInput& input, const SearchOptions& options);  // the first
 
 // Every uniform layout with power-of-two degrees that multiply to the devices, with context parallelism where a device
-// keeps 2,048 tokens of a sample or more; on an unequal cluster dp and pp need not be powers of two.
+// keeps 2,048 tokens of a sample or more (best_uniform_plans has them with one sample for each replica); on an unequal
+// cluster dp and pp need not be powers of two.
 std::vector<UniformLayout> uniform_layouts(const PlanningInput& input);
 
 }  // namespace meshloom
