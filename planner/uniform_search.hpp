@@ -9,9 +9,10 @@
 namespace meshloom {
 
 // Under the schedule of the options, with as many chunks as they say or each number that is searched; without one 1F1B,
-// if the recipe has it. Of each number of chunks the feasible plan of least estimate over uniform_layouts and all
-// microbatch sizes that agree with the options, the least first; none when none fits, or when the options' deadline
-// came before. Layouts are priced side by side; only the best are written out.
+// if the recipe has it. The feasible plan of least estimate over uniform_layouts and all microbatch sizes that agree
+// with the options, of interleaved ones those of each number of chunks for up to three choices of degrees; the least
+// first, none when none fits, or when the options' deadline came before. Layouts are priced side by side; only the best
+// are written out.
 std::vector<Plan> best_uniform_plans(const PlanningInput& input, const SearchOptions& options);
 std::optional<Plan> best_uniform_plan(const PlanningInput& input, const SearchOptions& options);  // the first
 
